@@ -1,0 +1,86 @@
+# Every find_package of the project. A room names what it needs in cmake/rooms.cmake's table; nothing is looked
+# for that no chosen room needs.
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+
+set(ARFC_VENV "${PROJECT_SOURCE_DIR}/.venv" CACHE PATH "Virtual environment whose torch wheel serves as LibTorch")
+
+macro(arfc_find_openssl)
+    find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+endmacro()
+
+macro(arfc_find_threads)
+    find_package(Threads REQUIRED)
+endmacro()
+
+macro(arfc_find_json)
+    find_package(nlohmann_json 3.10 REQUIRED)
+endmacro()
+
+macro(arfc_find_torch)
+    # Not torch's own package file: that one pulls compilers and flags of every backend into the project.
+    # Two libraries and their headers are all that is used.
+    file(GLOB _torch_dirs "${ARFC_VENV}/lib/python3*/site-packages/torch")
+    find_path(ARFC_TORCH_ROOT NAMES include/torch/csrc/api/include/torch/torch.h HINTS ${_torch_dirs}
+        DOC "Folder of LibTorch: the torch package of a wheel" REQUIRED)
+    if(NOT TARGET arfc_torch)
+        add_library(arfc_torch INTERFACE)
+        target_include_directories(arfc_torch SYSTEM INTERFACE
+            "${ARFC_TORCH_ROOT}/include" "${ARFC_TORCH_ROOT}/include/torch/csrc/api/include")
+        # libtorch registers the backends that libtorch_cpu alone does not, so it stays linked although unnamed.
+        target_link_libraries(arfc_torch INTERFACE
+            "-Wl,--no-as-needed" "${ARFC_TORCH_ROOT}/lib/libtorch.so" "-Wl,--as-needed"
+            "${ARFC_TORCH_ROOT}/lib/libtorch_cpu.so" "${ARFC_TORCH_ROOT}/lib/libc10.so")
+        set_property(TARGET arfc_torch PROPERTY ARFC_LIBRARY_DIR "${ARFC_TORCH_ROOT}/lib")
+    endif()
+endmacro()
+
+macro(arfc_find_rocksdb)
+    find_package(RocksDB 7.8 REQUIRED)
+endmacro()
+
+macro(arfc_find_faiss)
+    file(GLOB _faiss_dirs "$ENV{HOME}/.cache/arfc/faiss-avx2*")
+    find_package(OpenMP REQUIRED COMPONENTS CXX)
+    find_package(BLAS REQUIRED)
+    find_package(LAPACK REQUIRED)
+    find_package(faiss REQUIRED CONFIG HINTS ${faiss_ROOT} ${_faiss_dirs})
+    if(NOT TARGET arfc_faiss)
+        add_library(arfc_faiss INTERFACE)
+        get_target_property(_faiss_include faiss INTERFACE_INCLUDE_DIRECTORIES)
+        target_include_directories(arfc_faiss SYSTEM INTERFACE ${_faiss_include})
+        # The exported faiss_avx2 target of 1.7.3 lacks its includes and, in some builds, its own links.
+        if(TARGET faiss_avx2)
+            target_link_libraries(arfc_faiss INTERFACE faiss_avx2)
+        else()
+            target_link_libraries(arfc_faiss INTERFACE faiss)
+        endif()
+        target_link_libraries(arfc_faiss INTERFACE OpenMP::OpenMP_CXX BLAS::BLAS LAPACK::LAPACK)
+    endif()
+endmacro()
+
+macro(arfc_find_boost)
+    find_package(Boost 1.81 REQUIRED)
+    find_package(simdjson REQUIRED)
+    find_package(spdlog REQUIRED)
+endmacro()
+
+macro(arfc_find_cli11)
+    find_package(CLI11 2.1 REQUIRED)
+    find_package(spdlog REQUIRED)
+endmacro()
+
+macro(arfc_find_gtest)
+    find_package(GTest 1.12 REQUIRED)
+    include(GoogleTest)
+endmacro()
+
+macro(arfc_find_benchmark)
+    find_package(benchmark REQUIRED)
+endmacro()
