@@ -1,0 +1,140 @@
+#include "beam_search.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "arfc/compressor/compressor.h"
+#include "kernels.h"
+#include "threads.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kMaxWidth = 64;
+constexpr std::size_t kMaxTokens = 1024;
+
+struct Candidate {
+    float cost;
+    std::uint8_t hypothesis;
+    std::uint8_t symbol;
+};
+
+/// The best candidates so far, ascending by cost; among equals the one that came first stays first.
+class Best {
+  public:
+    explicit Best(std::size_t limit) : limit_(limit) {}
+
+    [[nodiscard]] float threshold() const noexcept {
+        return count_ < limit_ ? std::numeric_limits<float>::infinity() : candidates_[count_ - 1].cost;
+    }
+    void offer(const Candidate& candidate) noexcept {
+        if (!(candidate.cost < threshold())) {
+            return;
+        }
+        std::size_t at = count_ < limit_ ? count_++ : limit_ - 1;
+        for (; at > 0 && candidate.cost < candidates_[at - 1].cost; --at) {
+            candidates_[at] = candidates_[at - 1];
+        }
+        candidates_[at] = candidate;
+    }
+    [[nodiscard]] std::size_t size() const noexcept { return count_; }
+    [[nodiscard]] const Candidate& operator[](std::size_t i) const noexcept { return candidates_[i]; }
+
+  private:
+    std::array<Candidate, kMaxWidth> candidates_;
+    std::size_t limit_;
+    std::size_t count_ = 0;
+};
+
+} // namespace
+
+void BeamSearch::add_codebook(MatrixView<const float> codebook) {
+    Token token;
+    token.codebook = AlignedFloats(kSymbols * dim_);
+    std::copy_n(codebook.data(), codebook.size(), token.codebook.data());
+    token.packed = PackedMatrix(codebook);
+    token.norms = AlignedFloats(kSymbols);
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        token.norms.data()[k] = kernels().dot(codebook.row(k).data(), codebook.row(k).data(), dim_);
+    }
+    token.crosses = AlignedFloats(tokens_.size() * kSymbols * kSymbols);
+    parallel_for(tokens_.size(), [&](std::size_t s) {
+        float* const table = token.crosses.data() + s * kSymbols * kSymbols;
+        token.packed.multiply(tokens_[s].codebook.data(), dim_, kSymbols, table, kSymbols);
+        for (std::size_t i = 0; i < kSymbols * kSymbols; ++i) {
+            table[i] += table[i];
+        }
+    });
+    tokens_.push_back(std::move(token));
+}
+
+BeamSearch::State BeamSearch::start(std::size_t rows, std::size_t width, std::size_t capacity) {
+    State state;
+    state.rows = rows;
+    state.width = width;
+    state.capacity = capacity;
+    state.costs.assign(rows * width, 0.0F);
+    state.codes.resize(rows * width * capacity);
+    return state;
+}
+
+void BeamSearch::step(MatrixView<const float> z, std::size_t first, State& state, float* scratch) const {
+    const Kernels& kernel = kernels();
+    const std::size_t t = state.tokens;
+    const Token& token = tokens_[t];
+    float* const products = scratch;
+    float* const costs = scratch + z.rows() * kSymbols;
+    token.packed.multiply(z.data(), dim_, z.rows(), products, kSymbols);
+    const std::size_t kept = std::min(state.width, state.count * kSymbols);
+    std::array<const float*, kMaxTokens> crosses;
+    std::array<unsigned char, kSymbols> indices;
+    std::vector<std::uint8_t> before(state.width * t);
+    for (std::size_t i = 0; i < z.rows(); ++i) {
+        Best best(kept);
+        float* const row_costs = state.costs.data() + (first + i) * state.width;
+        for (std::size_t h = 0; h < state.count; ++h) {
+            const std::uint8_t* const code = state.code(first + i, h);
+            for (std::size_t s = 0; s < t; ++s) {
+                crosses[s] = token.crosses.data() + (s * kSymbols + code[s]) * kSymbols;
+            }
+            kernel.symbol_costs(token.norms.data(), products + i * kSymbols, crosses.data(), t, row_costs[h], costs);
+            const std::size_t found = kernel.below(costs, best.threshold(), indices.data());
+            for (std::size_t c = 0; c < found; ++c) {
+                best.offer({costs[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
+            }
+        }
+        for (std::size_t h = 0; h < state.count; ++h) {
+            std::copy_n(state.code(first + i, h), t, before.data() + h * t);
+        }
+        for (std::size_t b = 0; b < best.size(); ++b) {
+            std::uint8_t* const code = state.code(first + i, b);
+            std::copy_n(before.data() + best[b].hypothesis * t, t, code);
+            code[t] = best[b].symbol;
+            row_costs[b] = best[b].cost;
+        }
+    }
+}
+
+void BeamSearch::advance(State& state) {
+    state.count = std::min(state.width, state.count * kSymbols);
+    ++state.tokens;
+}
+
+BeamSearch::State BeamSearch::run(MatrixView<const float> z, std::size_t width,
+                                  std::span<const std::size_t> commit_points, std::size_t tokens,
+                                  float* scratch) const {
+    State state = start(z.rows(), width, tokens);
+    auto next_commit = commit_points.begin();
+    while (state.tokens < tokens) {
+        step(z, 0, state, scratch);
+        advance(state);
+        if (state.tokens == *next_commit) {
+            commit(state);
+            ++next_commit;
+        }
+    }
+    return state;
+}
+
+} // namespace arfc

@@ -1,0 +1,312 @@
+#include "kmeans.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+#include "aligned_floats.h"
+#include "arfc/compressor/compressor.h"
+#include "kernels.h"
+#include "packed_matrix.h"
+#include "threads.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kTile = 96;
+/// Partial sums are kept for this many runs of points and added in their order, so the result does not depend on
+/// which thread took which run.
+constexpr std::size_t kRuns = 16;
+
+struct Partial {
+    std::vector<float> sums;   ///< [256, width]
+    std::vector<std::size_t> counts;
+    double error = 0;
+};
+
+/// Looks up the closest centroid of tiles of points by the first `width` coordinates.
+class Assigner {
+  public:
+    Assigner(const float* centroids, std::size_t width, std::size_t stride)
+        : width_(width), norms_(kSymbols) {
+        std::vector<float> narrow(kSymbols * width);
+        for (std::size_t k = 0; k < kSymbols; ++k) {
+            std::copy_n(centroids + k * stride, width, narrow.data() + k * width);
+            norms_.data()[k] = kernels().dot(centroids + k * stride, centroids + k * stride, width);
+        }
+        packed_ = PackedMatrix({narrow.data(), kSymbols, width});
+    }
+
+    /// @param visit  Called with (index in the tile, symbol, squared distance).
+    template <class Visit>
+    void tile(const float* points, std::size_t stride, std::size_t count, float* scratch, const Visit& visit) const {
+        packed_.multiply(points, stride, count, scratch, kSymbols);
+        float* const costs = scratch + count * kSymbols;
+        for (std::size_t i = 0; i < count; ++i) {
+            kernels().symbol_costs(norms_.data(), scratch + i * kSymbols, nullptr, 0, 0.0F, costs);
+            const std::size_t symbol = kernels().argmin(costs);
+            const float* const point = points + i * stride;
+            const float distance = costs[symbol] + kernels().dot(point, point, width_);
+            visit(i, symbol, static_cast<double>(std::max(distance, 0.0F)));
+        }
+    }
+
+  private:
+    std::size_t width_;
+    AlignedFloats norms_;
+    PackedMatrix packed_;
+};
+
+/// One pass over points: sums and counts of each centroid's points, and the error.
+Partial accumulate(MatrixView<const float> points, const std::vector<float>& centroids, std::size_t width) {
+    const std::size_t d = points.cols();
+    const Assigner assigner(centroids.data(), width, d);
+    const std::size_t run = (points.rows() + kRuns - 1) / kRuns;
+    std::array<Partial, kRuns> partials;
+    parallel_for(kRuns, [&](std::size_t r) {
+        Partial& partial = partials[r];
+        partial.sums.assign(kSymbols * width, 0.0F);
+        partial.counts.assign(kSymbols, 0);
+        AlignedFloats scratch((kTile + 1) * kSymbols);
+        const std::size_t end = std::min((r + 1) * run, points.rows());
+        for (std::size_t first = r * run; first < end; first += kTile) {
+            const float* const tile = points.data() + first * d;
+            assigner.tile(tile, d, std::min(kTile, end - first), scratch.data(),
+                          [&](std::size_t i, std::size_t symbol, double distance) {
+                              kernels().add(partial.sums.data() + symbol * width, tile + i * d, width);
+                              ++partial.counts[symbol];
+                              partial.error += distance;
+                          });
+        }
+    });
+    for (std::size_t r = 1; r < kRuns; ++r) {
+        kernels().add(partials[0].sums.data(), partials[r].sums.data(), kSymbols * width);
+        for (std::size_t k = 0; k < kSymbols; ++k) {
+            partials[0].counts[k] += partials[r].counts[k];
+        }
+        partials[0].error += partials[r].error;
+    }
+    return std::move(partials[0]);
+}
+
+/// Gives each empty centroid half of the fullest one: the two part in the next iteration.
+void split_empty(std::vector<float>& centroids, std::vector<std::size_t>& counts, std::size_t width, std::size_t d) {
+    constexpr float kNudge = 1.0F / 1024.0F;
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        if (counts[k] != 0) {
+            continue;
+        }
+        const auto fullest = static_cast<std::size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin());
+        if (counts[fullest] < 2) {
+            return; // Fewer points than centroids.
+        }
+        for (std::size_t i = 0; i < width; ++i) {
+            const float value = centroids[fullest * d + i];
+            const float sign = i % 2 == 0 ? kNudge : -kNudge;
+            centroids[k * d + i] = value * (1.0F + sign);
+            centroids[fullest * d + i] = value * (1.0F - sign);
+        }
+        counts[k] = counts[fullest] / 2;
+        counts[fullest] -= counts[k];
+    }
+}
+
+/// One Lloyd step in the first `width` coordinates. @param weights  Points that shaped each centroid before, when the
+/// points are a batch of more; else nullptr.
+void update(MatrixView<const float> points, std::size_t width, std::vector<float>& centroids,
+            std::vector<double>* weights) {
+    const std::size_t d = points.cols();
+    Partial partial = accumulate(points, centroids, width);
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        if (partial.counts[k] == 0) {
+            continue;
+        }
+        const double before = weights == nullptr ? 0.0 : (*weights)[k] / 2; // Halved: earlier batches fade.
+        const double total = before + static_cast<double>(partial.counts[k]);
+        for (std::size_t i = 0; i < width; ++i) {
+            const double kept = before * static_cast<double>(centroids[k * d + i]);
+            centroids[k * d + i] = static_cast<float>((kept + static_cast<double>(partial.sums[k * width + i])) / total);
+        }
+        if (weights != nullptr) {
+            (*weights)[k] = total;
+        }
+    }
+    if (weights == nullptr) {
+        split_empty(centroids, partial.counts, width, d);
+    }
+}
+
+/// Hands out points: all of them each time, or a fresh random batch.
+class Batches {
+  public:
+    Batches(const PointSource& source, std::mt19937_64& random)
+        : source_(source), random_(random), whole_(source.count <= kFullBatchPoints),
+          rows_(whole_ ? source.count : kBatchPoints), points_(rows_ * source.dim) {
+        draw();
+    }
+    [[nodiscard]] bool whole() const noexcept { return whole_; }
+    [[nodiscard]] MatrixView<float> points() noexcept { return {points_.data(), rows_, source_.dim}; }
+
+    void set_axes(std::vector<float> axes) {
+        axes_ = std::move(axes);
+        turn();
+    }
+    void next() {
+        if (!whole_) {
+            draw();
+            turn();
+        }
+    }
+
+  private:
+    void draw() {
+        std::vector<std::size_t> indices(rows_);
+        if (whole_) {
+            std::iota(indices.begin(), indices.end(), std::size_t{0});
+        } else {
+            for (std::size_t& index : indices) {
+                index = random_() % source_.count;
+            }
+        }
+        source_.fetch(indices, points_.data());
+    }
+    void turn() {
+        if (!axes_.empty()) {
+            AlignedFloats turned(points_.size());
+            turn_points(points(), axes_, turned.data());
+            points_ = std::move(turned);
+        }
+    }
+
+    const PointSource& source_;
+    std::mt19937_64& random_;
+    bool whole_;
+    std::size_t rows_;
+    AlignedFloats points_;
+    std::vector<float> axes_;
+};
+
+std::vector<float> initial_centroids(MatrixView<const float> points, std::mt19937_64& random) {
+    const std::size_t n = points.rows();
+    std::vector<std::size_t> order(n);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const std::size_t chosen = std::min(kSymbols, n);
+    for (std::size_t i = 0; i < chosen; ++i) {
+        std::swap(order[i], order[i + random() % (n - i)]);
+    }
+    std::vector<float> centroids(kSymbols * points.cols());
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        const std::span<const float> point = points.row(order[k < chosen ? k : 0]);
+        std::copy(point.begin(), point.end(), centroids.begin() + static_cast<std::ptrdiff_t>(k * points.cols()));
+    }
+    return centroids;
+}
+
+std::size_t width_of(std::size_t widening, std::size_t widenings, std::size_t d) {
+    const double share = static_cast<double>(widening + 1) / static_cast<double>(widenings);
+    const auto width = static_cast<std::size_t>(std::lround(std::pow(static_cast<double>(d), share)));
+    return widening + 1 == widenings ? d : std::clamp<std::size_t>(width, 1, d);
+}
+
+/// Turns centroids back: out = centroids * axes.
+std::vector<float> turn_back(const std::vector<float>& centroids, const std::vector<float>& axes, std::size_t d) {
+    std::vector<float> transposed(axes.size());
+    for (std::size_t i = 0; i < d; ++i) {
+        for (std::size_t j = 0; j < d; ++j) {
+            transposed[j * d + i] = axes[i * d + j];
+        }
+    }
+    std::vector<float> out(centroids.size());
+    turn_points({centroids.data(), kSymbols, d}, transposed, out.data());
+    return out;
+}
+
+} // namespace
+
+std::vector<float> kmeans(const PointSource& source, const KMeansOptions& options) {
+    std::mt19937_64 random(options.seed);
+    Batches batches(source, random);
+    std::vector<float> axes;
+    if (options.principal_axes) {
+        axes = principal_axes(batches.points());
+        batches.set_axes(axes);
+    }
+    std::vector<float> centroids = initial_centroids(batches.points(), random);
+    bool stopped = false;
+    std::size_t width_before = 0;
+    for (std::size_t w = 0; w < options.widenings; ++w) {
+        const std::size_t width = width_of(w, options.widenings, source.dim);
+        if (width == width_before || (stopped && w + 1 < options.widenings)) {
+            continue;
+        }
+        // A wider centroid starts at its points' mean in the new coordinates, after one step; at zero until then.
+        for (std::size_t k = 0; w > 0 && k < kSymbols; ++k) {
+            std::fill(centroids.begin() + static_cast<std::ptrdiff_t>(k * source.dim + width_before),
+                      centroids.begin() + static_cast<std::ptrdiff_t>((k + 1) * source.dim), 0.0F);
+        }
+        std::vector<double> weights(kSymbols, 0.0);
+        for (std::size_t i = 0; i < (stopped ? 1 : options.iterations); ++i) {
+            update(batches.points(), width, centroids, batches.whole() ? nullptr : &weights);
+            batches.next();
+            stopped = stopped || (options.go_on && !options.go_on());
+            if (stopped) {
+                break;
+            }
+        }
+        width_before = width;
+    }
+    return axes.empty() ? centroids : turn_back(centroids, axes, source.dim);
+}
+
+double assign(MatrixView<const float> points, MatrixView<const float> centroids, std::span<std::uint8_t> symbols) {
+    const std::size_t d = points.cols();
+    const Assigner assigner(centroids.data(), d, d);
+    const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
+    std::vector<double> errors(tiles, 0.0);
+    parallel_for(tiles, [&](std::size_t tile) {
+        AlignedFloats scratch((kTile + 1) * kSymbols);
+        const std::size_t first = tile * kTile;
+        assigner.tile(points.data() + first * d, d, std::min(kTile, points.rows() - first), scratch.data(),
+                      [&](std::size_t i, std::size_t symbol, double distance) {
+                          symbols[first + i] = static_cast<std::uint8_t>(symbol);
+                          errors[tile] += distance;
+                      });
+    });
+    return std::accumulate(errors.begin(), errors.end(), 0.0);
+}
+
+std::vector<float> principal_axes(MatrixView<const float> points) {
+    const torch::InferenceMode guard;
+    const auto d = static_cast<std::int64_t>(points.cols());
+    // LibTorch takes views of const memory as mutable; nothing here writes to it.
+    const torch::Tensor x = torch::from_blob(const_cast<float*>(points.data()),
+                                             {static_cast<std::int64_t>(points.rows()), d}, torch::kFloat32);
+    const torch::Tensor centred = x - x.mean(0, true);
+    const torch::Tensor covariance = torch::mm(centred.t(), centred).to(torch::kFloat64);
+    const torch::Tensor vectors = std::get<1>(torch::linalg_eigh(covariance)); // Ascending, as columns.
+    const torch::Tensor axes = vectors.flip({1}).t().to(torch::kFloat32).contiguous();
+    return {axes.data_ptr<float>(), axes.data_ptr<float>() + axes.numel()};
+}
+
+void turn_points(MatrixView<const float> points, const std::vector<float>& axes, float* out) {
+    const std::size_t d = points.cols();
+    const PackedMatrix packed({axes.data(), d, d});
+    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
+    const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
+    parallel_for(tiles, [&](std::size_t tile) {
+        const std::size_t first = tile * kTile;
+        const std::size_t count = std::min(kTile, points.rows() - first);
+        AlignedFloats wide(count * padded);
+        packed.multiply(points.data() + first * d, d, count, wide.data(), padded);
+        for (std::size_t i = 0; i < count; ++i) {
+            std::copy_n(wide.data() + i * padded, d, out + (first + i) * d);
+        }
+    });
+}
+
+} // namespace arfc

@@ -1,0 +1,35 @@
+#pragma once
+
+#include <cstddef>
+
+#include "aligned_floats.h"
+#include "arfc/base/matrix_view.h"
+#include "kernels.h"
+
+namespace arfc {
+
+/// A matrix laid out for Kernels::multiply: panels of 16 rows, each transposed; the last one padded with zeros.
+class PackedMatrix {
+  public:
+    PackedMatrix() = default;
+
+    /// @param rows  [n, inner].
+    explicit PackedMatrix(MatrixView<const float> rows);
+
+    [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] std::size_t inner() const noexcept { return inner_; }
+
+    /// Multiplies: out[i][j] = <a_i, row j>, j < rows() rounded up to 16.
+    /// @param a     [count, lda], the first inner() columns are used.
+    /// @param out   [count, ldout], ldout >= rows() rounded up to 16.
+    void multiply(const float* a, std::size_t lda, std::size_t count, float* out, std::size_t ldout) const {
+        kernels().multiply(a, lda, count, inner_, panels_.data(), (rows_ + kPanel - 1) / kPanel, out, ldout);
+    }
+
+  private:
+    std::size_t rows_ = 0;
+    std::size_t inner_ = 0;
+    AlignedFloats panels_;
+};
+
+} // namespace arfc

@@ -1,0 +1,395 @@
+#include "residual_compressor.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "arfc/base/error.h"
+#include "kernels.h"
+#include "threads.h"
+
+namespace arfc {
+namespace {
+
+/// Codes scored side by side against one query; their sums are independent chains.
+constexpr std::size_t kScoreRows = 8;
+
+std::size_t tile_count(std::size_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+
+/// Divides a row by its length. A row whose squares overflow or vanish in float is scaled by its largest value first.
+void normalise(std::span<const float> row, float* out) {
+    float largest = 0.0F;
+    for (const float value : row) {
+        largest = std::max(largest, std::fabs(value));
+    }
+    double sum = 0.0;
+    for (const float value : row) {
+        const double scaled = static_cast<double>(value) / static_cast<double>(largest);
+        sum += scaled * scaled;
+    }
+    const double factor = 1.0 / (static_cast<double>(largest) * std::sqrt(sum));
+    for (std::size_t i = 0; i < row.size(); ++i) {
+        out[i] = static_cast<float>(static_cast<double>(row[i]) * factor);
+    }
+}
+
+std::vector<float> transpose(const std::vector<float>& matrix, std::size_t n) {
+    std::vector<float> out(matrix.size());
+    for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t j = 0; j < n; ++j) {
+            out[j * n + i] = matrix[i * n + j];
+        }
+    }
+    return out;
+}
+
+} // namespace
+
+struct ResidualCompressor::LazyBeam {
+    std::once_flag once;
+    std::unique_ptr<BeamSearch> search;
+};
+
+void require_cpu(std::string_view device) {
+    if (device == "cpu" || device == "auto") {
+        return;
+    }
+    if (device.substr(0, 4) == "cuda") {
+        fail(ErrorKind::kUnsupported, "This kind of model runs on the CPU; ask for device \"cpu\" or \"auto\", not \"",
+             device, "\"");
+    }
+    fail(ErrorKind::kInvalidArgument, "Device is not one of \"auto\", \"cpu\", \"cuda:<n>\": \"", device, "\"");
+}
+
+void require_usable_rows(MatrixView<const float> rows, Metric metric, std::string_view what) {
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        float magnitude = 0.0F;
+        bool finite = true;
+        for (const float value : rows.row(i)) {
+            finite = finite && std::isfinite(value);
+            magnitude = std::max(magnitude, std::fabs(value));
+        }
+        if (!finite) {
+            fail(ErrorKind::kInvalidArgument, what, " holds a value that is not finite (NaN or infinity) in row: ", i);
+        }
+        if (metric == Metric::kCosine && magnitude == 0.0F) {
+            fail(ErrorKind::kInvalidArgument, what, " holds a zero row, which has no direction under cosine: ", i);
+        }
+    }
+}
+
+std::unique_ptr<Compressor> open_residual(const ModelFiles& files, std::string_view device) {
+    require_cpu(device);
+    return std::make_unique<ResidualCompressor>(read_residual_model(files));
+}
+
+ResidualCompressor::ResidualCompressor(ResidualModel model, TrainReport report)
+    : model_(std::move(model)), report_(std::move(report)) {
+    id_ = read_residual_model(files()).id;
+    prepare();
+}
+
+ResidualCompressor::ResidualCompressor(StoredResidualModel stored)
+    : model_(std::move(stored.model)), report_(std::move(stored.report)), id_(std::move(stored.id)) {
+    prepare();
+}
+
+void ResidualCompressor::prepare() {
+    const std::size_t d = model_.dim;
+    if (!model_.rotation.empty()) {
+        rotation_ = PackedMatrix({model_.rotation.data(), d, d});
+        const std::vector<float> inverse = transpose(model_.rotation, d);
+        inverse_rotation_ = PackedMatrix({inverse.data(), d, d});
+    }
+    for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
+        early_.emplace_back(MatrixView<const float>(model_.early.data() + t * kSymbols * d, kSymbols, d));
+    }
+    const float* codebook = model_.late.data();
+    for (std::size_t j = 0; j < model_.late_subspaces.size(); ++j) {
+        const std::size_t width = model_.late_width(j);
+        LateToken token{model_.subspace_bounds[model_.late_subspaces[j]], width, codebook,
+                        PackedMatrix({codebook, kSymbols, width}), AlignedFloats(kSymbols)};
+        for (std::size_t k = 0; k < kSymbols; ++k) {
+            token.norms.data()[k] = kernels().dot(codebook + k * width, codebook + k * width, width);
+        }
+        late_.push_back(std::move(token));
+        codebook += kSymbols * width;
+    }
+    beam_ = std::make_shared<LazyBeam>();
+}
+
+const BeamSearch& ResidualCompressor::beam() const {
+    std::call_once(beam_->once, [this] {
+        auto search = std::make_unique<BeamSearch>(model_.dim);
+        for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
+            search->add_codebook({model_.early.data() + t * kSymbols * model_.dim, kSymbols, model_.dim});
+        }
+        beam_->search = std::move(search);
+    });
+    return *beam_->search;
+}
+
+void ResidualCompressor::check_rows(MatrixView<const float> rows, std::string_view what) const {
+    if (rows.cols() != model_.dim) {
+        fail(ErrorKind::kInvalidArgument, "Embedding width differs from the model's: ", rows.cols(), ", expected ",
+             model_.dim);
+    }
+    require_usable_rows(rows, model_.metric, what);
+}
+
+void ResidualCompressor::check_codes(MatrixView<const std::byte> codes) const {
+    if (codes.cols() < 1 || codes.cols() > model_.code_bytes) {
+        fail(ErrorKind::kInvalidArgument, "Code length is outside [1, ", model_.code_bytes, "]: ", codes.cols());
+    }
+}
+
+void ResidualCompressor::turn(MatrixView<const float> rows, float* out) const {
+    const std::size_t d = model_.dim;
+    AlignedFloats buffer;
+    const float* source = rows.data();
+    if (model_.metric == Metric::kCosine) {
+        float* unit = out;
+        if (!model_.rotation.empty()) {
+            buffer = AlignedFloats(rows.size());
+            unit = buffer.data();
+        }
+        for (std::size_t i = 0; i < rows.rows(); ++i) {
+            normalise(rows.row(i), unit + i * d);
+        }
+        source = unit;
+    }
+    if (model_.rotation.empty()) {
+        if (source != out) {
+            std::copy_n(source, rows.size(), out);
+        }
+        return;
+    }
+    if (d % kPanel == 0) {
+        rotation_.multiply(source, d, rows.rows(), out, d);
+        return;
+    }
+    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
+    AlignedFloats wide(rows.rows() * padded);
+    rotation_.multiply(source, d, rows.rows(), wide.data(), padded);
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        std::copy_n(wide.data() + i * padded, d, out + i * d);
+    }
+}
+
+void ResidualCompressor::encode(MatrixView<const float> embeddings, std::size_t num_bytes,
+                                MatrixView<std::byte> codes) const {
+    if (num_bytes < 1 || num_bytes > model_.code_bytes) {
+        fail(ErrorKind::kInvalidArgument, "Number of bytes is outside [1, ", model_.code_bytes, "]: ", num_bytes);
+    }
+    if (codes.rows() != embeddings.rows() || codes.cols() != num_bytes) {
+        fail(ErrorKind::kInvalidArgument, "Codes have a shape other than the rows ask for: [", codes.rows(), ", ",
+             codes.cols(), "], expected [", embeddings.rows(), ", ", num_bytes, "]");
+    }
+    check_rows(embeddings, "Embeddings matrix");
+    if (embeddings.empty()) {
+        return;
+    }
+    (void)beam(); // Built before the threads start, since it starts threads itself.
+    parallel_for(tile_count(embeddings.rows()), [&](std::size_t tile) {
+        const std::size_t first = tile * kTileRows;
+        const std::size_t count = std::min(kTileRows, embeddings.rows() - first);
+        encode_tile(embeddings.slice(first, count), num_bytes, codes.slice(first, count));
+    });
+}
+
+void ResidualCompressor::encode_tile(MatrixView<const float> rows, std::size_t num_bytes,
+                                     MatrixView<std::byte> codes) const {
+    const std::size_t d = model_.dim;
+    AlignedFloats z(rows.size());
+    AlignedFloats scratch(BeamSearch::scratch_size(rows.rows()));
+    turn(rows, z.data());
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        kernels().subtract(z.data() + i * d, model_.mean.data(), d);
+    }
+    const std::size_t early = std::min(num_bytes, model_.early_tokens());
+    // Up to the next commit point and not to `early`: what is chosen must not depend on where the code is cut.
+    const std::size_t end = *std::lower_bound(model_.commit_points.begin(), model_.commit_points.end(), early);
+    const BeamSearch::State state =
+        beam().run({z.data(), rows.rows(), d}, model_.beam_width, model_.commit_points, end, scratch.data());
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        std::memcpy(codes.row(i).data(), state.code(i, 0), early);
+    }
+    if (num_bytes > early) {
+        encode_late({z.data(), rows.rows(), d}, state, codes, scratch.data());
+    }
+}
+
+void ResidualCompressor::encode_late(MatrixView<float> residual, const BeamSearch::State& state,
+                                     MatrixView<std::byte> codes, float* scratch) const {
+    const Kernels& kernel = kernels();
+    const std::size_t d = model_.dim;
+    const std::size_t early = model_.early_tokens();
+    for (std::size_t i = 0; i < residual.rows(); ++i) {
+        for (std::size_t t = 0; t < early; ++t) {
+            const std::size_t symbol = state.code(i, 0)[t];
+            kernel.subtract(residual.row(i).data(), model_.early.data() + (t * kSymbols + symbol) * d, d);
+        }
+    }
+    float* const costs = scratch + residual.rows() * kSymbols;
+    for (std::size_t j = 0; early + j < codes.cols(); ++j) {
+        const LateToken& token = late_[j];
+        token.packed.multiply(residual.data() + token.first, d, residual.rows(), scratch, kSymbols);
+        for (std::size_t i = 0; i < residual.rows(); ++i) {
+            kernel.symbol_costs(token.norms.data(), scratch + i * kSymbols, nullptr, 0, 0.0F, costs);
+            const std::size_t symbol = kernel.argmin(costs);
+            codes.row(i)[early + j] = static_cast<std::byte>(symbol);
+            kernel.subtract(residual.row(i).data() + token.first, token.codebook + symbol * token.width, token.width);
+        }
+    }
+}
+
+void ResidualCompressor::reconstruct(std::span<const std::byte> code, float* z) const {
+    const Kernels& kernel = kernels();
+    const std::size_t d = model_.dim;
+    std::copy_n(model_.mean.data(), d, z);
+    const std::size_t early = std::min(code.size(), model_.early_tokens());
+    for (std::size_t t = 0; t < early; ++t) {
+        kernel.add(z, model_.early.data() + (t * kSymbols + std::to_integer<std::size_t>(code[t])) * d, d);
+    }
+    for (std::size_t t = early; t < code.size(); ++t) {
+        const LateToken& token = late_[t - early];
+        kernel.add(z + token.first, token.codebook + std::to_integer<std::size_t>(code[t]) * token.width, token.width);
+    }
+}
+
+void ResidualCompressor::decode(MatrixView<const std::byte> codes, MatrixView<float> embeddings) const {
+    check_codes(codes);
+    if (embeddings.rows() != codes.rows() || embeddings.cols() != model_.dim) {
+        fail(ErrorKind::kInvalidArgument, "Embeddings have a shape other than the codes ask for: [", embeddings.rows(),
+             ", ", embeddings.cols(), "], expected [", codes.rows(), ", ", model_.dim, "]");
+    }
+    const std::size_t d = model_.dim;
+    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
+    parallel_for(tile_count(codes.rows()), [&](std::size_t tile) {
+        const std::size_t first = tile * kTileRows;
+        const std::size_t count = std::min(kTileRows, codes.rows() - first);
+        AlignedFloats z(count * d);
+        AlignedFloats wide(count * padded);
+        for (std::size_t i = 0; i < count; ++i) {
+            reconstruct(codes.row(first + i), z.data() + i * d);
+        }
+        if (!model_.rotation.empty()) {
+            inverse_rotation_.multiply(z.data(), d, count, wide.data(), padded);
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            const float* const from = model_.rotation.empty() ? z.data() + i * d : wide.data() + i * padded;
+            std::copy_n(from, d, embeddings.row(first + i).data());
+        }
+    });
+}
+
+void ResidualCompressor::query_tables(MatrixView<const float> queries, std::size_t first_token,
+                                      MatrixView<float> tables) const {
+    check_rows(queries, "Queries matrix");
+    const std::size_t tokens = tables.cols() / kSymbols;
+    if (tables.rows() != queries.rows() || tables.cols() % kSymbols != 0 || first_token + tokens > model_.code_bytes) {
+        fail(ErrorKind::kInvalidArgument, "Query tables have a shape other than queries and tokens ask for: [",
+             tables.rows(), ", ", tables.cols(), "] from token ", first_token);
+    }
+    const std::size_t d = model_.dim;
+    const std::size_t early = model_.early_tokens();
+    AlignedFloats turned(queries.size());
+    parallel_for(tile_count(queries.rows()), [&](std::size_t tile) {
+        const std::size_t first = tile * kTileRows;
+        turn(queries.slice(first, std::min(kTileRows, queries.rows() - first)), turned.data() + first * d);
+    });
+    parallel_for(tokens, [&](std::size_t i) {
+        const std::size_t t = first_token + i;
+        float* const out = tables.data() + i * kSymbols;
+        if (t < early) {
+            early_[t].multiply(turned.data(), d, queries.rows(), out, tables.cols());
+        } else {
+            const LateToken& token = late_[t - early];
+            token.packed.multiply(turned.data() + token.first, d, queries.rows(), out, tables.cols());
+        }
+    });
+}
+
+void ResidualCompressor::query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const {
+    check_rows(queries, "Queries matrix");
+    if (terms.size() != queries.rows()) {
+        fail(ErrorKind::kInvalidArgument, "Query terms differ in number from the queries: ", terms.size(), ", expected ",
+             queries.rows());
+    }
+    const std::size_t d = model_.dim;
+    AlignedFloats turned(d);
+    for (std::size_t i = 0; i < queries.rows(); ++i) {
+        turn(queries.slice(i, 1), turned.data());
+        const float norm = model_.metric == Metric::kCosine ? 1.0F
+                                                            : kernels().dot(queries.row(i).data(), queries.row(i).data(), d);
+        terms[i] = {kernels().dot(turned.data(), model_.mean.data(), d), norm};
+    }
+}
+
+void ResidualCompressor::row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const {
+    check_codes(codes);
+    if (terms.size() != codes.rows()) {
+        fail(ErrorKind::kInvalidArgument, "Row terms differ in number from the codes: ", terms.size(), ", expected ",
+             codes.rows());
+    }
+    if (model_.metric == Metric::kInnerProduct) {
+        std::fill(terms.begin(), terms.end(), 0.0F);
+        return;
+    }
+    parallel_for(tile_count(codes.rows()), [&](std::size_t tile) {
+        const std::size_t first = tile * kTileRows;
+        AlignedFloats z(model_.dim);
+        for (std::size_t i = first; i < std::min(first + kTileRows, codes.rows()); ++i) {
+            reconstruct(codes.row(i), z.data());
+            const float squared = kernels().dot(z.data(), z.data(), model_.dim);
+            const bool cosine = model_.metric == Metric::kCosine;
+            terms[i] = !cosine ? squared : squared > 0.0F ? 1.0F / std::sqrt(squared) : 0.0F;
+        }
+    });
+}
+
+void ResidualCompressor::score(MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
+                               MatrixView<float> scores) const {
+    if (neural) {
+        fail(ErrorKind::kUnsupported, "Models of kind \"residual\" have no decoder network to score by");
+    }
+    check_codes(codes);
+    if (scores.rows() != queries.rows() || scores.cols() != codes.rows()) {
+        fail(ErrorKind::kInvalidArgument, "Scores have a shape other than queries and codes ask for: [", scores.rows(),
+             ", ", scores.cols(), "], expected [", queries.rows(), ", ", codes.rows(), "]");
+    }
+    std::vector<float> row_term(codes.rows());
+    std::vector<QueryTerms> query_term(queries.rows());
+    row_terms(codes, row_term);
+    query_terms(queries, query_term);
+    const std::size_t table_size = codes.cols() * kSymbols;
+    constexpr std::size_t kQueries = 64; // Bounds the tables: 64 queries of 96 tokens are 6 MB.
+    AlignedFloats tables(std::min(kQueries, queries.rows()) * table_size);
+    for (std::size_t first = 0; first < queries.rows(); first += kQueries) {
+        const std::size_t count = std::min(kQueries, queries.rows() - first);
+        query_tables(queries.slice(first, count), 0, {tables.data(), count, table_size});
+        parallel_for(count, [&](std::size_t q) {
+            const float* const table = tables.data() + q * table_size;
+            const QueryTerms& term = query_term[first + q];
+            const std::span<float> out = scores.row(first + q);
+            for (std::size_t i = 0; i < codes.rows(); i += kScoreRows) {
+                const std::size_t rows = std::min(kScoreRows, codes.rows() - i);
+                std::array<float, kScoreRows> sums;
+                sums.fill(term.bias);
+                for (std::size_t t = 0; t < codes.cols(); ++t) {
+                    for (std::size_t r = 0; r < rows; ++r) {
+                        sums[r] += table[t * kSymbols + std::to_integer<std::size_t>(codes.row(i + r)[t])];
+                    }
+                }
+                for (std::size_t r = 0; r < rows; ++r) {
+                    out[i + r] = combine(model_.metric, sums[r], row_term[i + r], term.squared_norm);
+                }
+            }
+        });
+    }
+}
+
+} // namespace arfc

@@ -1,0 +1,83 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "arfc/compressor/compressor.h"
+#include "beam_search.h"
+#include "packed_matrix.h"
+#include "residual_model.h"
+
+namespace arfc {
+
+/// Rows that are encoded together: enough that a codebook read into the second-level cache is used often.
+inline constexpr std::size_t kTileRows = 96;
+
+/// Encodes, decodes and scores with a ResidualModel, on the CPU.
+class ResidualCompressor final : public Compressor {
+  public:
+    ResidualCompressor(ResidualModel model, TrainReport report);
+    explicit ResidualCompressor(StoredResidualModel stored);
+
+    [[nodiscard]] std::size_t dim() const noexcept override { return model_.dim; }
+    [[nodiscard]] std::size_t code_bytes() const noexcept override { return model_.code_bytes; }
+    [[nodiscard]] Metric metric() const noexcept override { return model_.metric; }
+    [[nodiscard]] const TrainReport& report() const noexcept override { return report_; }
+    [[nodiscard]] ModelFiles files() const override { return write_residual_model(model_, report_); }
+    [[nodiscard]] const std::string& id() const noexcept override { return id_; }
+    [[nodiscard]] std::size_t model_bytes() const noexcept override { return model_.weights_bytes(); }
+
+    void encode(MatrixView<const float> embeddings, std::size_t num_bytes, MatrixView<std::byte> codes) const override;
+    void decode(MatrixView<const std::byte> codes, MatrixView<float> embeddings) const override;
+    void query_tables(MatrixView<const float> queries, std::size_t first_token, MatrixView<float> tables) const override;
+    void query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const override;
+    void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const override;
+    void score(MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
+               MatrixView<float> scores) const override;
+
+  private:
+    struct LateToken {
+        std::size_t first;   ///< First coordinate of its sub-space.
+        std::size_t width;
+        const float* codebook; ///< [256, width], in model_.late.
+        PackedMatrix packed;
+        AlignedFloats norms; ///< [256], squared.
+    };
+    /// What encoding needs beyond scoring: tables between codebooks, built when something is first encoded.
+    const BeamSearch& beam() const;
+
+    void prepare();
+    void check_rows(MatrixView<const float> rows, std::string_view what) const;
+    void check_codes(MatrixView<const std::byte> codes) const;
+    /// Normalises (under cosine) and rotates rows; does not centre. @param out  [rows, dim].
+    void turn(MatrixView<const float> rows, float* out) const;
+    void encode_tile(MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const;
+    void encode_late(MatrixView<float> residual, const BeamSearch::State& state, MatrixView<std::byte> codes,
+                     float* scratch) const;
+    /// Sums mean and symbols. @param z  [dim].
+    void reconstruct(std::span<const std::byte> code, float* z) const;
+
+    ResidualModel model_;
+    TrainReport report_;
+    std::string id_;
+    PackedMatrix rotation_;          ///< Rows: the new axes.
+    PackedMatrix inverse_rotation_;
+    std::vector<PackedMatrix> early_;
+    std::vector<LateToken> late_;
+    struct LazyBeam;
+    std::shared_ptr<LazyBeam> beam_;
+};
+
+std::unique_ptr<Compressor> open_residual(const ModelFiles& files, std::string_view device);
+
+/// Answers whether a device name can be used by kinds that run on the CPU alone.
+/// @throws Error  kUnsupported: "cuda...". kInvalidArgument: no device name at all.
+void require_cpu(std::string_view device);
+
+/// Checks that every value is finite and, under cosine, that no row is zero.
+/// @throws Error  kInvalidArgument: names the first such row.
+void require_usable_rows(MatrixView<const float> rows, Metric metric, std::string_view what);
+
+} // namespace arfc

@@ -1,0 +1,173 @@
+#include "residual_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "arfc/base/error.h"
+#include "arfc/base/sha256.h"
+#include "safetensors.h"
+
+namespace arfc {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kModelFormat = 0;
+constexpr std::size_t kMaxDim = 65536;
+constexpr std::size_t kMaxCodeBytes = 1024;
+
+Json architecture(const ResidualModel& model) {
+    return {{"format", kModelFormat},
+            {"kind", "residual"},
+            {"dim", model.dim},
+            {"code_bytes", model.code_bytes},
+            {"metric", std::string(to_string(model.metric))},
+            {"beam_width", model.beam_width},
+            {"commit_points", model.commit_points},
+            {"subspace_bounds", model.subspace_bounds},
+            {"late_subspaces", model.late_subspaces}};
+}
+
+std::string identity(const ResidualModel& model, std::string_view weights) {
+    return sha256_hex(architecture(model).dump() + sha256_hex(weights));
+}
+
+Json to_json(const TrainReport& report) {
+    Json recall = Json::array();
+    for (const HeldOutRecall& point : report.recall) {
+        recall.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
+    }
+    return {{"trained_rows", report.trained_rows},
+            {"held_out_rows", report.held_out_rows},
+            {"seconds", report.seconds},
+            {"stopped_by_budget", report.stopped_by_budget},
+            {"held_out_recall", recall}};
+}
+
+TrainReport report_from_json(const Json& json) {
+    TrainReport report;
+    report.trained_rows = json.at("trained_rows").get<std::size_t>();
+    report.held_out_rows = json.at("held_out_rows").get<std::size_t>();
+    report.seconds = json.at("seconds").get<double>();
+    report.stopped_by_budget = json.at("stopped_by_budget").get<bool>();
+    for (const Json& point : json.at("held_out_recall")) {
+        report.recall.push_back({point.at("bytes").get<std::size_t>(), point.at("recall_at_10").get<double>()});
+    }
+    return report;
+}
+
+void require(bool condition, std::string_view what) {
+    if (!condition) {
+        fail(ErrorKind::kCorruption, "Model's config.json contradicts itself: ", what);
+    }
+}
+
+void check_architecture(const ResidualModel& model) {
+    require(model.dim >= 1 && model.dim <= kMaxDim, "dim");
+    require(model.code_bytes >= 1 && model.code_bytes <= kMaxCodeBytes, "code_bytes");
+    require(model.beam_width >= 1 && model.beam_width <= 64, "beam_width");
+    require(model.late_subspaces.size() < model.code_bytes, "late_subspaces");
+    require(!model.commit_points.empty() && model.commit_points.front() >= 1 &&
+                model.commit_points.back() == model.early_tokens() &&
+                std::adjacent_find(model.commit_points.begin(), model.commit_points.end(), std::greater_equal<>()) ==
+                    model.commit_points.end(),
+            "commit_points");
+    require(model.subspace_bounds.size() >= 2 && model.subspace_bounds.front() == 0 &&
+                model.subspace_bounds.back() == model.dim &&
+                std::adjacent_find(model.subspace_bounds.begin(), model.subspace_bounds.end(),
+                                   std::greater_equal<>()) == model.subspace_bounds.end(),
+            "subspace_bounds");
+    for (const std::size_t subspace : model.late_subspaces) {
+        require(subspace + 1 < model.subspace_bounds.size(), "late_subspaces");
+    }
+}
+
+std::vector<float> take(std::map<std::string, Tensor>& tensors, const std::string& name,
+                        const std::vector<std::size_t>& shape) {
+    const auto found = tensors.find(name);
+    if (found == tensors.end() || found->second.shape != shape) {
+        fail(ErrorKind::kCorruption, "Weights file does not fit its config.json in tensor: ", name);
+    }
+    if (!std::all_of(found->second.values.begin(), found->second.values.end(), [](float v) { return std::isfinite(v); })) {
+        fail(ErrorKind::kCorruption, "Weights file holds a number that is not finite in tensor: ", name);
+    }
+    return std::move(found->second.values);
+}
+
+void read_weights(ResidualModel& model, std::string_view weights) {
+    std::map<std::string, Tensor> tensors = read_safetensors(weights);
+    model.mean = take(tensors, "mean", {model.dim});
+    model.early = take(tensors, "early", {model.early_tokens(), kSymbols, model.dim});
+    if (tensors.contains("rotation")) {
+        model.rotation = take(tensors, "rotation", {model.dim, model.dim});
+    }
+    std::size_t late_size = 0;
+    for (std::size_t j = 0; j < model.late_subspaces.size(); ++j) {
+        late_size += kSymbols * model.late_width(j);
+    }
+    model.late = take(tensors, "late", {late_size});
+}
+
+} // namespace
+
+double ResidualModel::encode_flop() const noexcept {
+    return query_flop(); // The same products: the row, or the query, with every symbol once.
+}
+
+double ResidualModel::query_flop() const noexcept {
+    const auto d = static_cast<double>(dim);
+    double flop = rotation.empty() ? 0.0 : 2.0 * d * d;
+    flop += 2.0 * static_cast<double>(early_tokens() * kSymbols) * d;
+    for (std::size_t j = 0; j < late_subspaces.size(); ++j) {
+        flop += 2.0 * static_cast<double>(kSymbols * late_width(j));
+    }
+    return flop;
+}
+
+ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& report) {
+    std::map<std::string, Tensor> tensors;
+    tensors["mean"] = {{model.dim}, model.mean};
+    tensors["early"] = {{model.early_tokens(), kSymbols, model.dim}, model.early};
+    tensors["late"] = {{model.late.size()}, model.late};
+    if (!model.rotation.empty()) {
+        tensors["rotation"] = {{model.dim, model.dim}, model.rotation};
+    }
+    ModelFiles files;
+    files.weights = write_safetensors(tensors);
+    Json config = architecture(model);
+    config["id"] = identity(model, files.weights);
+    config["flop_per_encoded_row"] = model.encode_flop();
+    config["flop_per_query"] = model.query_flop();
+    config["model_bytes"] = model.weights_bytes();
+    config["training"] = to_json(report);
+    files.config = config.dump(2) + "\n";
+    return files;
+}
+
+StoredResidualModel read_residual_model(const ModelFiles& files) {
+    StoredResidualModel stored;
+    ResidualModel& model = stored.model;
+    try {
+        const Json config = Json::parse(files.config);
+        model.dim = config.at("dim").get<std::size_t>();
+        model.code_bytes = config.at("code_bytes").get<std::size_t>();
+        model.metric = metric_from_string(config.at("metric").get<std::string>());
+        model.beam_width = config.at("beam_width").get<std::size_t>();
+        model.commit_points = config.at("commit_points").get<std::vector<std::size_t>>();
+        model.subspace_bounds = config.at("subspace_bounds").get<std::vector<std::size_t>>();
+        model.late_subspaces = config.at("late_subspaces").get<std::vector<std::size_t>>();
+        stored.id = config.at("id").get<std::string>();
+        stored.report = report_from_json(config.at("training"));
+    } catch (const nlohmann::json::exception& error) {
+        fail(ErrorKind::kCorruption, "Model's config.json lacks a field or has one of a wrong type: ", error.what());
+    }
+    check_architecture(model);
+    read_weights(model, files.weights);
+    if (identity(model, files.weights) != stored.id) {
+        fail(ErrorKind::kCorruption, "Model's identity differs from its content: ", stored.id);
+    }
+    return stored;
+}
+
+} // namespace arfc

@@ -1,0 +1,535 @@
+#include "residual_trainer.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+
+#include "arfc/base/error.h"
+#include "beam_search.h"
+#include "kernels.h"
+#include "kmeans.h"
+#include "residual_compressor.h"
+#include "threads.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kMaxCodeBytes = 1024;
+constexpr std::size_t kMaxDim = 65536;
+constexpr std::size_t kEarlyTokens = 16;        // DESIGN: the first 16 tokens over the whole space.
+constexpr std::size_t kSubspaces = 8;           // Later ones over dim / 8 coordinates.
+constexpr std::size_t kTrainBeam = 5;           // FAISS's own choice; wider gains under .002 recall.
+constexpr std::size_t kEncodeBeam = 8;
+constexpr std::size_t kMaxTrainRows = 1U << 20U;
+constexpr std::size_t kMaxRotatedDim = 4096;    // An eigendecomposition of 4096 x 4096 takes about a minute.
+constexpr std::size_t kMaxAxesPerTokenDim = 1024;
+constexpr std::size_t kWidenings = 10;
+constexpr std::size_t kEarlyIterations = 10;    // At each width.
+constexpr std::size_t kLateIterations = 15;
+constexpr std::size_t kMinHeldOutTotal = 1000;  // Below this many rows none is spared for measuring.
+constexpr std::size_t kMaxHeldOut = 1000;
+constexpr std::size_t kMaxRecallBase = 20000;
+constexpr double kEarlyShare = 0.70;            // Of the time budget.
+constexpr double kLateShare = 0.90;
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+    return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+void check_options(MatrixView<const float> embeddings, const TrainOptions& options) {
+    if (embeddings.rows() < 1) {
+        fail(ErrorKind::kInvalidArgument, "Training needs at least one row: ", embeddings.rows());
+    }
+    if (embeddings.cols() < 1 || embeddings.cols() > kMaxDim) {
+        fail(ErrorKind::kInvalidArgument, "Embedding width is outside [1, ", kMaxDim, "]: ", embeddings.cols());
+    }
+    if (options.code_bytes < 1 || options.code_bytes > kMaxCodeBytes) {
+        fail(ErrorKind::kInvalidArgument, "Code length is outside [1, ", kMaxCodeBytes, "] bytes: ", options.code_bytes);
+    }
+    if (options.time_budget_s && !(*options.time_budget_s > 0.0)) {
+        fail(ErrorKind::kInvalidArgument, "Time budget is not a positive number of seconds: ", *options.time_budget_s);
+    }
+    require_cpu(options.device);
+    require_usable_rows(embeddings, options.metric, "Training matrix");
+}
+
+/// Follows the clock, the budget and the caller's wish.
+class Supervisor {
+  public:
+    explicit Supervisor(const TrainOptions& options) : options_(options) {}
+
+    void begin(std::string stage, std::size_t done, std::size_t total) {
+        stage_ = std::move(stage);
+        done_ = done;
+        total_ = total;
+        report();
+    }
+    void set_error(double error) { error_ = error; }
+    void set_recall(double recall) { recall_ = recall; }
+
+    /// Sets the share of the budget that may be spent before go_on() answers false.
+    void set_deadline(double share) { share_ = share; }
+
+    /// Reports, and answers whether time is left. @throws Error  kCancelled.
+    bool go_on() {
+        if (seconds_since(reported_) > 0.2) {
+            report();
+        }
+        const bool in_time = !options_.time_budget_s || seconds() < share_ * *options_.time_budget_s;
+        stopped_by_budget_ = stopped_by_budget_ || !in_time;
+        return in_time;
+    }
+    void report() {
+        reported_ = Clock::now();
+        if (!options_.progress) {
+            return;
+        }
+        Progress progress{stage_, done_, total_, error_, recall_, std::nullopt};
+        const double share_done = static_cast<double>(done_) / static_cast<double>(std::max<std::size_t>(total_, 1));
+        if (share_done > 0.0) {
+            progress.seconds_left = seconds() * (1.0 - share_done) / share_done;
+        }
+        if (!options_.progress(progress)) {
+            fail(ErrorKind::kCancelled, "Training was cancelled at step ", done_, " of ", total_);
+        }
+    }
+    [[nodiscard]] double seconds() const { return seconds_since(start_); }
+    [[nodiscard]] bool stopped_by_budget() const noexcept { return stopped_by_budget_; }
+
+  private:
+    const TrainOptions& options_;
+    Clock::time_point start_ = Clock::now();
+    Clock::time_point reported_ = start_;
+    std::string stage_;
+    std::size_t done_ = 0;
+    std::size_t total_ = 0;
+    std::optional<double> error_;
+    std::optional<double> recall_;
+    double share_ = 1.0;
+    bool stopped_by_budget_ = false;
+};
+
+/// Rows that train and rows that measure, as indices into the caller's matrix.
+struct Split {
+    std::vector<std::size_t> train;
+    std::vector<std::size_t> held_out;
+};
+
+/// Returns how many rows the budget can bear, from the FLOP of the least training there is.
+std::size_t affordable_rows(std::size_t dim, const TrainOptions& options) {
+    if (!options.time_budget_s) {
+        return kMaxTrainRows;
+    }
+    // Two passes a token over five hypotheses' residuals at a careful 10 GFLOP/s a thread, in a third of the time.
+    const double rate = 1e10 * static_cast<double>(num_threads());
+    const double flop_per_row = static_cast<double>(kEarlyTokens) * 2.0 * (kTrainBeam + 1) * 2.0 * kSymbols *
+                                static_cast<double>(dim);
+    const double rows = *options.time_budget_s / 3.0 * rate / flop_per_row;
+    return static_cast<std::size_t>(std::clamp(rows, 4096.0, static_cast<double>(kMaxTrainRows)));
+}
+
+Split split_rows(std::size_t rows, std::size_t most, std::mt19937_64& random) {
+    std::vector<std::size_t> order(rows);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    const std::size_t held_out = rows < kMinHeldOutTotal ? 0 : std::min(kMaxHeldOut, rows / 20);
+    const std::size_t chosen = std::min(rows, most + held_out);
+    for (std::size_t i = 0; i < chosen; ++i) {
+        std::swap(order[i], order[i + random() % (rows - i)]);
+    }
+    Split split;
+    split.held_out.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(held_out));
+    split.train.assign(order.begin() + static_cast<std::ptrdiff_t>(held_out),
+                       order.begin() + static_cast<std::ptrdiff_t>(chosen));
+    return split;
+}
+
+/// Copies rows, L2-normalised under cosine.
+std::vector<float> gather(MatrixView<const float> rows, std::span<const std::size_t> indices, Metric metric) {
+    const std::size_t d = rows.cols();
+    std::vector<float> out(indices.size() * d);
+    parallel_for(indices.size(), [&](std::size_t i) {
+        const std::span<const float> row = rows.row(indices[i]);
+        double largest = 0.0;
+        double sum = 0.0;
+        for (const float value : row) {
+            largest = std::max(largest, std::fabs(static_cast<double>(value)));
+            sum += static_cast<double>(value) * static_cast<double>(value);
+        }
+        const double factor = metric == Metric::kCosine ? 1.0 / std::sqrt(sum) : 1.0;
+        for (std::size_t j = 0; j < d; ++j) {
+            out[i * d + j] = static_cast<float>(static_cast<double>(row[j]) * factor);
+        }
+    });
+    return out;
+}
+
+class Trainer {
+  public:
+    Trainer(MatrixView<const float> embeddings, const TrainOptions& options)
+        : options_(options), supervisor_(options), random_(options.seed), embeddings_(embeddings) {}
+
+    std::unique_ptr<Compressor> run() {
+        set_up();
+        train_early();
+        spread_residual();
+        train_late();
+        return finish();
+    }
+
+  private:
+    [[nodiscard]] std::size_t rows() const noexcept { return split_.train.size(); }
+    [[nodiscard]] std::size_t dim() const noexcept { return model_.dim; }
+    [[nodiscard]] MatrixView<const float> z() const noexcept { return {z_.data(), rows(), dim()}; }
+
+    void set_up() {
+        supervisor_.begin("preparing rows", 0, options_.code_bytes);
+        model_.dim = embeddings_.cols();
+        model_.code_bytes = options_.code_bytes;
+        model_.metric = options_.metric;
+        model_.beam_width = kEncodeBeam;
+        early_ = std::min(kEarlyTokens, options_.code_bytes);
+        for (const std::size_t point : {early_ / 2, early_}) {
+            if (point > 0 && (model_.commit_points.empty() || model_.commit_points.back() != point)) {
+                model_.commit_points.push_back(point);
+            }
+        }
+        split_ = split_rows(embeddings_.rows(), affordable_rows(dim(), options_), random_);
+        z_ = gather(embeddings_, split_.train, options_.metric);
+        std::vector<double> mean(dim(), 0.0);
+        for (std::size_t i = 0; i < rows(); ++i) {
+            for (std::size_t j = 0; j < dim(); ++j) {
+                mean[j] += static_cast<double>(z_[i * dim() + j]);
+            }
+        }
+        for (const double value : mean) {
+            model_.mean.push_back(static_cast<float>(value / static_cast<double>(rows())));
+        }
+        for (std::size_t i = 0; i < rows(); ++i) {
+            kernels().subtract(z_.data() + i * dim(), model_.mean.data(), dim());
+        }
+        energy_ = energy(z_);
+        if (dim() <= kMaxRotatedDim && dim() > 1) {
+            rotate(principal_axes(z()));
+        }
+    }
+
+    /// Turns everything learned so far, and the rows, to new axes.
+    void rotate(const std::vector<float>& axes) {
+        turn_in_place(z_, axes);
+        turn_in_place(model_.mean, axes);
+        turn_in_place(model_.early, axes);
+        if (model_.rotation.empty()) {
+            model_.rotation = axes;
+            return;
+        }
+        // rotation' = axes * rotation: turn the columns of the old one.
+        std::vector<float> transposed(dim() * dim());
+        transpose(model_.rotation, transposed);
+        turn_in_place(transposed, axes);
+        transpose(transposed, model_.rotation);
+    }
+    void transpose(const std::vector<float>& from, std::vector<float>& to) const {
+        for (std::size_t i = 0; i < dim(); ++i) {
+            for (std::size_t j = 0; j < dim(); ++j) {
+                to[j * dim() + i] = from[i * dim() + j];
+            }
+        }
+    }
+    void turn_in_place(std::vector<float>& points, const std::vector<float>& axes) const {
+        std::vector<float> out(points.size());
+        turn_points({points.data(), points.size() / dim(), dim()}, axes, out.data());
+        points = std::move(out);
+    }
+    [[nodiscard]] double energy(const std::vector<float>& points) const {
+        std::vector<double> sums(64, 0.0);
+        const std::size_t n = points.size() / dim();
+        const std::size_t run = (n + sums.size() - 1) / sums.size();
+        parallel_for(sums.size(), [&](std::size_t r) {
+            for (std::size_t i = r * run; i < std::min(n, (r + 1) * run); ++i) {
+                const float* const row = points.data() + i * dim();
+                sums[r] += static_cast<double>(kernels().dot(row, row, dim()));
+            }
+        });
+        return std::accumulate(sums.begin(), sums.end(), 0.0);
+    }
+
+    void train_early() {
+        BeamSearch search(dim());
+        BeamSearch::State state = BeamSearch::start(rows(), std::min(kTrainBeam, rows()), early_);
+        for (std::size_t t = 0; t < early_; ++t) {
+            supervisor_.begin("whole-space codebook", t, options_.code_bytes);
+            supervisor_.set_deadline(kEarlyShare * static_cast<double>(t + 1) / static_cast<double>(early_));
+            const std::vector<float> codebook = kmeans(residuals(state), early_options(t));
+            search.add_codebook({codebook.data(), kSymbols, dim()});
+            model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
+            step(search, state);
+        }
+        encode_early(search);
+    }
+    [[nodiscard]] KMeansOptions early_options(std::size_t token) {
+        KMeansOptions options;
+        options.iterations = kEarlyIterations;
+        options.widenings = kWidenings;
+        options.principal_axes = dim() > 1 && dim() <= kMaxAxesPerTokenDim;
+        options.seed = options_.seed * kMaxCodeBytes + token;
+        options.go_on = [this] { return supervisor_.go_on(); };
+        return options;
+    }
+    /// What the hypotheses of every row leave, as points to cluster.
+    [[nodiscard]] PointSource residuals(const BeamSearch::State& state) const {
+        PointSource source;
+        source.count = rows() * state.count;
+        source.dim = dim();
+        source.fetch = [this, &state](std::span<const std::size_t> indices, float* out) {
+            parallel_for((indices.size() + kTileRows - 1) / kTileRows, [&](std::size_t tile) {
+                const std::size_t end = std::min((tile + 1) * kTileRows, indices.size());
+                for (std::size_t i = tile * kTileRows; i < end; ++i) {
+                    const std::size_t row = indices[i] / state.count;
+                    const std::uint8_t* const code = state.code(row, indices[i] % state.count);
+                    std::copy_n(z_.data() + row * dim(), dim(), out + i * dim());
+                    for (std::size_t s = 0; s < state.tokens; ++s) {
+                        kernels().subtract(out + i * dim(), early_symbol(s, code[s]), dim());
+                    }
+                }
+            });
+        };
+        return source;
+    }
+    [[nodiscard]] const float* early_symbol(std::size_t token, std::size_t symbol) const noexcept {
+        return model_.early.data() + (token * kSymbols + symbol) * dim();
+    }
+    void step(const BeamSearch& search, BeamSearch::State& state) {
+        for_each_tile([&](std::size_t first, MatrixView<const float> tile, float* scratch) {
+            search.step(tile, first, state, scratch);
+        });
+        BeamSearch::advance(state);
+        double left = energy_;
+        for (std::size_t i = 0; i < rows(); ++i) {
+            left += static_cast<double>(state.costs[i * state.width]);
+        }
+        supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
+    }
+    template <class Work>
+    void for_each_tile(const Work& work) {
+        parallel_for((rows() + kTileRows - 1) / kTileRows, [&](std::size_t tile) {
+            const std::size_t first = tile * kTileRows;
+            const std::size_t count = std::min(kTileRows, rows() - first);
+            AlignedFloats scratch(BeamSearch::scratch_size(count));
+            work(first, z().slice(first, count), scratch.data());
+        });
+    }
+
+    /// Replaces the rows by what their early tokens leave, chosen as encode() will choose them.
+    void encode_early(const BeamSearch& search) {
+        supervisor_.begin("encoding rows", early_, options_.code_bytes);
+        for_each_tile([&](std::size_t first, MatrixView<const float> tile, float* scratch) {
+            const BeamSearch::State state = search.run(tile, model_.beam_width, model_.commit_points, early_, scratch);
+            for (std::size_t i = 0; i < tile.rows(); ++i) {
+                for (std::size_t t = 0; t < early_; ++t) {
+                    kernels().subtract(z_.data() + (first + i) * dim(), early_symbol(t, state.code(i, 0)[t]), dim());
+                }
+            }
+        });
+    }
+
+    /// Gives every sub-space about the same share of the residual's log-variance.
+    void spread_residual() {
+        const std::size_t subspaces = std::min(kSubspaces, dim());
+        model_.subspace_bounds = {0};
+        for (std::size_t s = 1; s <= subspaces; ++s) {
+            model_.subspace_bounds.push_back(s * dim() / subspaces);
+        }
+        if (options_.code_bytes <= early_ || dim() < 2 || dim() > kMaxRotatedDim) {
+            return;
+        }
+        supervisor_.begin("rotation", early_, options_.code_bytes);
+        const std::vector<float> axes = principal_axes(z());
+        std::vector<double> variance(dim(), 0.0);
+        std::vector<float> turned(z_.size());
+        turn_points(z(), axes, turned.data());
+        for (std::size_t i = 0; i < rows(); ++i) {
+            for (std::size_t j = 0; j < dim(); ++j) {
+                const auto value = static_cast<double>(turned[i * dim() + j]);
+                variance[j] += value * value;
+            }
+        }
+        rotate(allocate_axes(axes, variance));
+    }
+    /// Orders axes so that each, from the strongest on, joins the sub-space of the least log-variance with room.
+    [[nodiscard]] std::vector<float> allocate_axes(const std::vector<float>& axes, const std::vector<double>& variance) const {
+        const std::size_t subspaces = model_.subspace_bounds.size() - 1;
+        std::vector<double> load(subspaces, 0.0);
+        std::vector<std::size_t> filled(subspaces, 0);
+        std::vector<float> ordered(axes.size());
+        const double floor = std::max(energy_ * 1e-12, std::numeric_limits<double>::min());
+        const double reference = std::log(std::max(*std::max_element(variance.begin(), variance.end()), floor));
+        for (std::size_t j = 0; j < dim(); ++j) {
+            std::size_t best = subspaces;
+            for (std::size_t s = 0; s < subspaces; ++s) {
+                const bool room = filled[s] < model_.subspace_bounds[s + 1] - model_.subspace_bounds[s];
+                if (room && (best == subspaces || load[s] < load[best] || (load[s] == load[best] && filled[s] < filled[best]))) {
+                    best = s;
+                }
+            }
+            std::copy_n(axes.data() + j * dim(), dim(),
+                        ordered.data() + (model_.subspace_bounds[best] + filled[best]) * dim());
+            // Relative to the strongest axis, plus one, so that a filled place always adds load.
+            load[best] += std::log(std::max(variance[j], floor)) - reference + std::log(1e12);
+            ++filled[best];
+        }
+        return ordered;
+    }
+
+    /// The next codebook of a sub-space, trained but not yet given a token.
+    struct Offer {
+        std::vector<float> codebook;
+        std::vector<std::uint8_t> symbols;
+        double gain = -1.0; ///< Squared error that it removes.
+    };
+    void train_late() {
+        const std::size_t tokens = options_.code_bytes - early_;
+        const std::size_t subspaces = model_.subspace_bounds.size() - 1;
+        std::vector<Offer> offers(tokens == 0 ? 0 : subspaces);
+        double left = tokens == 0 ? 0.0 : energy(z_);
+        for (std::size_t s = 0; s < offers.size(); ++s) {
+            supervisor_.set_deadline(kEarlyShare);
+            offers[s] = make_offer(s, 0);
+        }
+        for (std::size_t j = 0; j < tokens; ++j) {
+            supervisor_.begin("sub-space codebook", early_ + j, options_.code_bytes);
+            supervisor_.set_deadline(kEarlyShare + (kLateShare - kEarlyShare) * static_cast<double>(j + 1) /
+                                                       static_cast<double>(tokens));
+            const auto best = static_cast<std::size_t>(
+                std::max_element(offers.begin(), offers.end(),
+                                 [](const Offer& a, const Offer& b) { return a.gain < b.gain; }) -
+                offers.begin());
+            left -= offers[best].gain;
+            supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
+            take(best, offers[best]);
+            if (j + 1 < tokens) {
+                offers[best] = make_offer(best, j + 1);
+            }
+        }
+    }
+    [[nodiscard]] Offer make_offer(std::size_t subspace, std::size_t index) {
+        const std::size_t first = model_.subspace_bounds[subspace];
+        const std::size_t width = model_.subspace_bounds[subspace + 1] - first;
+        std::vector<float> slice(rows() * width);
+        for (std::size_t i = 0; i < rows(); ++i) {
+            std::copy_n(z_.data() + i * dim() + first, width, slice.data() + i * width);
+        }
+        PointSource source{rows(), width, [&](std::span<const std::size_t> indices, float* out) {
+                               for (std::size_t i = 0; i < indices.size(); ++i) {
+                                   std::copy_n(slice.data() + indices[i] * width, width, out + i * width);
+                               }
+                           }};
+        KMeansOptions options;
+        options.iterations = kLateIterations;
+        options.seed = options_.seed * kMaxCodeBytes + kEarlyTokens + index * kSubspaces + subspace;
+        options.go_on = [this] { return supervisor_.go_on(); };
+        Offer offer;
+        offer.codebook = kmeans(source, options);
+        offer.symbols.resize(rows());
+        double before = 0.0;
+        for (std::size_t i = 0; i < rows(); ++i) {
+            before += static_cast<double>(kernels().dot(slice.data() + i * width, slice.data() + i * width, width));
+        }
+        offer.gain = before - assign({slice.data(), rows(), width}, {offer.codebook.data(), kSymbols, width}, offer.symbols);
+        return offer;
+    }
+    void take(std::size_t subspace, const Offer& offer) {
+        const std::size_t first = model_.subspace_bounds[subspace];
+        const std::size_t width = model_.subspace_bounds[subspace + 1] - first;
+        for (std::size_t i = 0; i < rows(); ++i) {
+            kernels().subtract(z_.data() + i * dim() + first, offer.codebook.data() + offer.symbols[i] * width, width);
+        }
+        model_.late_subspaces.push_back(subspace);
+        model_.late.insert(model_.late.end(), offer.codebook.begin(), offer.codebook.end());
+    }
+
+    std::unique_ptr<Compressor> finish() {
+        z_ = {};
+        TrainReport report;
+        report.trained_rows = rows();
+        report.held_out_rows = split_.held_out.size();
+        report.stopped_by_budget = supervisor_.stopped_by_budget();
+        if (!split_.held_out.empty()) {
+            supervisor_.begin("measuring recall", options_.code_bytes, options_.code_bytes);
+            report.recall = measure(ResidualCompressor(model_, report));
+            supervisor_.set_recall(report.recall.back().recall_at_10);
+        }
+        report.seconds = supervisor_.seconds();
+        supervisor_.begin("done", options_.code_bytes, options_.code_bytes);
+        return std::make_unique<ResidualCompressor>(std::move(model_), std::move(report));
+    }
+    [[nodiscard]] std::vector<HeldOutRecall> measure(const ResidualCompressor& compressor) const;
+
+    const TrainOptions& options_;
+    Supervisor supervisor_;
+    std::mt19937_64 random_;
+    MatrixView<const float> embeddings_;
+    Split split_;
+    ResidualModel model_;
+    std::vector<float> z_;     ///< [rows, dim]: centred, turned; from encode_early() on, what is left of them.
+    double energy_ = 0;        ///< Sum of the centred rows' squared norms.
+    std::size_t early_ = 0;
+};
+
+/// Returns the places of the ten largest scores of each row [m, 10].
+torch::Tensor top10(const torch::Tensor& scores) {
+    return std::get<1>(scores.topk(std::min<std::int64_t>(10, scores.size(1)), 1));
+}
+
+torch::Tensor tensor_of(std::vector<float>& values, std::size_t width) {
+    return torch::from_blob(values.data(), {static_cast<std::int64_t>(values.size() / width),
+                                            static_cast<std::int64_t>(width)}, torch::kFloat32);
+}
+
+/// Recall of held-out rows as queries, against the rows trained on.
+std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor) const {
+    const torch::InferenceMode guard;
+    const std::size_t base_rows = std::min(kMaxRecallBase, split_.train.size());
+    std::vector<float> queries = gather(embeddings_, split_.held_out, options_.metric);
+    std::vector<float> base = gather(embeddings_, std::span(split_.train).first(base_rows), options_.metric);
+    torch::Tensor exact = torch::mm(tensor_of(queries, dim()), tensor_of(base, dim()).t());
+    if (options_.metric == Metric::kL2) {
+        exact = 2 * exact - tensor_of(base, dim()).square().sum(1).unsqueeze(0);
+    }
+    const torch::Tensor truth = top10(exact);
+    std::vector<std::byte> codes(base_rows * model_.code_bytes);
+    const MatrixView<const float> base_view(base.data(), base_rows, dim());
+    compressor.encode(base_view, model_.code_bytes, {codes.data(), base_rows, model_.code_bytes});
+    std::vector<HeldOutRecall> recall;
+    for (std::size_t bytes = 4; bytes / 2 < model_.code_bytes; bytes *= 2) {
+        const std::size_t length = std::min(bytes, model_.code_bytes);
+        std::vector<std::byte> prefix(base_rows * length);
+        for (std::size_t i = 0; i < base_rows; ++i) {
+            std::copy_n(codes.data() + i * model_.code_bytes, length, prefix.data() + i * length);
+        }
+        std::vector<float> scores(split_.held_out.size() * base_rows);
+        compressor.score({queries.data(), split_.held_out.size(), dim()}, {prefix.data(), base_rows, length}, false,
+                         {scores.data(), split_.held_out.size(), base_rows});
+        const torch::Tensor found = top10(tensor_of(scores, base_rows));
+        const torch::Tensor hits = (found.unsqueeze(2) == truth.unsqueeze(1)).sum();
+        recall.push_back({length, hits.item<double>() / static_cast<double>(truth.numel())});
+    }
+    return recall;
+}
+
+} // namespace
+
+std::unique_ptr<Compressor> train_residual(MatrixView<const float> embeddings, const TrainOptions& options) {
+    check_options(embeddings, options);
+    return Trainer(embeddings, options).run();
+}
+
+} // namespace arfc
