@@ -84,3 +84,14 @@ endmacro()
 macro(arfc_find_benchmark)
     find_package(benchmark REQUIRED)
 endmacro()
+
+macro(arfc_find_python)
+    # The interpreter of the virtual environment, so that the module is built for the Python that will import it.
+    if(NOT Python_EXECUTABLE AND EXISTS "${ARFC_VENV}/bin/python")
+        set(Python_EXECUTABLE "${ARFC_VENV}/bin/python")
+    endif()
+    find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
+    execute_process(COMMAND "${Python_EXECUTABLE}" -m nanobind --cmake_dir
+        OUTPUT_VARIABLE _nanobind_dir OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+    find_package(nanobind 3.1 CONFIG REQUIRED HINTS "${_nanobind_dir}")
+endmacro()

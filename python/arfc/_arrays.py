@@ -1,0 +1,92 @@
+"""Turns what users pass into arrays that the native module takes: the same memory where the layout allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arfc.errors import InvalidArgumentError
+
+_FLOATS = (np.float16, np.float32, np.float64)
+
+
+def _as_array(value: Any, what: str) -> NDArray[Any]:
+    """Returns `value` as an array without copying it: NumPy's own, DLPack's on the CPU, or a nested sequence."""
+    if isinstance(value, np.ndarray):
+        return value
+    try:
+        if hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except Exception as error:
+        raise InvalidArgumentError(
+            f"{what} cannot be read as an array in this machine's memory ({error}): {type(value).__name__}"
+        ) from error
+
+
+def as_matrix(value: Any, what: str = "Embeddings", dim: int | None = None) -> NDArray[np.float32]:
+    """Returns a float32, C-contiguous matrix: `value` itself where it is one, else a converted copy.
+
+    value  [n, dim] float16, float32 or float64; anything NumPy or DLPack understands.
+    dim    Width that the rows must have; None: any.
+    """
+    array = _as_array(value, what)
+    if array.ndim != 2:
+        raise InvalidArgumentError(f"{what} must be a matrix [rows, dim]: shape {array.shape}")
+    if array.dtype.newbyteorder("=") not in _FLOATS:
+        raise InvalidArgumentError(
+            f"{what} must be float32, float64 or float16: {array.dtype}, shape {array.shape}"
+        )
+    if dim is not None and array.shape[1] != dim:
+        raise InvalidArgumentError(
+            f"Embedding width differs from the model's: {array.shape[1]}, expected {dim}, shape {array.shape}"
+        )
+    return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def as_codes(value: Any) -> NDArray[np.uint8]:
+    """Returns codes as a uint8, C-contiguous matrix [n, bytes]."""
+    array = _as_array(value, "Codes")
+    if array.ndim != 2 or array.dtype != np.uint8:
+        raise InvalidArgumentError(
+            f"Codes must be a uint8 matrix [rows, bytes]: {array.dtype}, shape {array.shape}"
+        )
+    return np.require(array, np.uint8, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def as_ids(value: Any, dtype: type[np.int64] | type[np.uint64], rows: int | None = None) -> NDArray[Any]:
+    """Returns ids as a C-contiguous vector of `dtype`; values outside its range are refused, never wrapped.
+
+    rows  How many there must be; None: any number.
+    """
+    array = _as_array(value, "Ids")
+    if array.ndim == 1 and array.size == 0:
+        array = array.astype(dtype)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidArgumentError(f"Ids must be a vector of integers: {array.dtype}, shape {array.shape}")
+    if rows is not None and array.shape[0] != rows:
+        raise InvalidArgumentError(f"Ids and rows differ in number: {array.shape[0]} ids, {rows} rows")
+    limits = np.iinfo(dtype)
+    if array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < limits.min or high > limits.max:
+            worst = low if low < limits.min else high
+            raise InvalidArgumentError(
+                f"Id is out of range: {worst}, expected [{limits.min}, {limits.max}]"
+            )
+    return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def as_count(value: Any, what: str, low: int = 1, high: int = 2**31 - 1) -> int:
+    """Returns an integer in [low, high]; True and False are not integers here."""
+    try:
+        if isinstance(value, bool | np.bool_):
+            raise TypeError
+        count = int(value.__index__())
+    except (TypeError, AttributeError):
+        raise InvalidArgumentError(f"{what} must be an integer: {value!r}") from None
+    if not low <= count <= high:
+        raise InvalidArgumentError(f"{what} is out of range: {count}, expected [{low}, {high}]")
+    return count

@@ -1,0 +1,382 @@
+"""Points with embeddings and payloads, kept as codes in a directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arfc import _arfc
+from arfc._arrays import as_count, as_ids, as_matrix
+from arfc.compressor import Compressor, Metric, ProgressFunction, native_path, native_progress, native_seconds
+from arfc.errors import FailedPreconditionError, InvalidArgumentError, UnsupportedError
+
+Payload = dict[str, Any]
+
+
+@final
+@dataclass(frozen=True)
+class Hit:
+    """One answer of a search."""
+
+    id: int
+    score: float
+    """Larger = closer: cosine, inner product, or minus the squared distance."""
+    payload: Payload | None
+    """None where none was stored or asked for."""
+
+
+@final
+@dataclass(frozen=True)
+class StageUsage:
+    """What one stage of a search cost, over all queries of the call."""
+
+    bytes: int
+    """Prefix length that the stage scored by."""
+    candidates: int
+    """Rows scored."""
+    bytes_read: int
+    """Code bytes read."""
+    milliseconds: float
+    """Wall time."""
+
+
+@final
+@dataclass(frozen=True)
+class SearchAnswer(Sequence[list[Hit]]):
+    """The answers to a batch of queries, best first; `answer[i]` lists the hits of query i, at most k."""
+
+    ids: list[NDArray[np.uint64]]
+    """Per query, [hits] ids."""
+    scores: list[NDArray[np.float32]]
+    """Per query, [hits] scores."""
+    payloads: list[list[str]] | None
+    """Per query, each hit's payload as JSON text, "" where it has none; None where not asked for."""
+    stages: list[StageUsage]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, query: Any) -> Any:
+        if isinstance(query, slice):
+            return [self[i] for i in range(*query.indices(len(self)))]
+        texts = [""] * len(self.ids[query]) if self.payloads is None else self.payloads[query]
+        return [
+            Hit(int(identity), float(score), json.loads(text) if text else None)
+            for identity, score, text in zip(self.ids[query], self.scores[query], texts, strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[list[Hit]]:
+        return (self[i] for i in range(len(self)))
+
+
+@final
+@dataclass(frozen=True)
+class Point:
+    """A stored point."""
+
+    id: int
+    payload: Payload | None
+    vector: NDArray[np.float32] | None
+    """[dim] reconstruction from the code, or the raw row where the collection keeps it; None where not asked for."""
+
+
+@final
+@dataclass(frozen=True)
+class CollectionTrainReport:
+    """What training a collection did."""
+
+    model_id: str
+    rows: int
+    """Rows encoded."""
+    seconds: float
+    held_out_recall: float | None
+    """recall@10 at the longest prefix; None where no rows could be held out."""
+    raw_dropped: bool
+
+
+@final
+@dataclass(frozen=True)
+class CollectionInfo:
+    """What a collection is and how large; sizes are in bytes."""
+
+    dim: int
+    metric: str
+    factory: str
+    model_id: str
+    """Empty: rows are float32 and are searched exactly."""
+    points: int
+    tombstones: int
+    """Dead rows not yet compacted away."""
+    code_bytes: int
+    """Per row, longest prefix; 0 without a model."""
+    stage_bytes: list[int]
+    """Ascending prefix lengths; empty without a model."""
+    nlist: int
+    """IVF lists; 0: exhaustive."""
+    default_nprobe: int
+    resident_bytes: int
+    """Codes, ids, norms and lists held in memory, the model excluded."""
+    resident_head_bytes: int
+    resident_id_bytes: int
+    resident_norm_bytes: int
+    model_bytes: int
+    disk_bytes: int
+    has_raw: bool
+
+
+@final
+class Collection:
+    """A directory of points, searchable at every prefix length of their codes.
+
+    One process writes a directory at a time; others may open it read-only. All methods are thread-safe, release
+    the interpreter's lock while they work, and leave the collection as it was where they raise.
+    Closing twice is allowed; `with` closes.
+    """
+
+    __slots__ = ("_directory", "_open")
+
+    def __init__(self) -> None:
+        raise UnsupportedError("Collection has no constructor: use Collection.create or Collection.open")
+
+    @classmethod
+    def _wrap(cls, native: _arfc.Collection, directory: str) -> Collection:
+        self = object.__new__(cls)
+        self._open = native
+        self._directory = directory
+        return self
+
+    @classmethod
+    def create(
+        cls,
+        directory: str | os.PathLike[str],
+        dim: int,
+        metric: Metric = "cosine",
+        factory: str = "ARFC96/16",
+        model: Compressor | str | os.PathLike[str] | None = None,
+    ) -> Collection:
+        """Creates the directory, whose parent must exist, and opens it for writing.
+
+        dim      Embedding width, in [1, 65536].
+        metric   "cosine", "ip" or "l2".
+        factory  docs/factory_strings.md, such as "ARFC96/16,IVF256".
+        model    A compressor or a model directory, copied in; None: rows stay float32 until `train`.
+
+        Raises AlreadyExistsError (the directory holds something), InvalidArgumentError (an option; the model's
+        width or metric differs), NotFoundError (no such model), UnsupportedError (a factory part), StorageIoError.
+        """
+        width = as_count(dim, "dim", 1, 65536)
+        path = native_path(directory)
+        if isinstance(model, Compressor):
+            with tempfile.TemporaryDirectory(prefix="arfc-model-") as folder:
+                copy = str(pathlib.Path(folder, "model"))
+                model.save(copy)
+                return cls._wrap(_arfc.create_collection(path, width, metric, factory, copy), path)
+        origin = "" if model is None else native_path(model)
+        return cls._wrap(_arfc.create_collection(path, width, metric, factory, origin), path)
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str], read_only: bool = False, device: str = "auto") -> Collection:
+        """Opens an existing collection.
+
+        read_only  Beside another process that writes; sees its state as of opening.
+        device     "cpu", "cuda:<n>" or "auto".
+
+        Raises NotFoundError (no collection there), FailedPreconditionError (another process writes it; its model
+        is not the one that wrote the codes), UnsupportedError (a newer format), CorruptionError, StorageIoError.
+        """
+        path = native_path(directory)
+        return cls._wrap(_arfc.open_collection(path, bool(read_only), device), path)
+
+    @property
+    def _native(self) -> _arfc.Collection:
+        if self._open is None:
+            raise FailedPreconditionError(f"Collection is closed: {self._directory}")
+        return self._open
+
+    def train(
+        self,
+        *,
+        time_budget_s: float | None = None,
+        seed: int = 0,
+        keep_raw: bool = False,
+        minimum_recall: float = 0.90,
+        device: str = "auto",
+        progress: ProgressFunction | None = None,
+    ) -> CollectionTrainReport:
+        """Learns a model from the stored rows, encodes them, and drops the float32 rows.
+
+        keep_raw        Keep float32 rows beside the codes.
+        minimum_recall  Held-out recall@10 at full length, in [0, 1], below which raw rows are kept all the same.
+        The other options are those of `Compressor.train`.
+
+        Raises FailedPreconditionError (there is a model already, or there are no rows), CancelledError,
+        KeyboardInterrupt; the collection is then untrained and complete, as before.
+        """
+        values = self._native.train(
+            native_seconds(time_budget_s),
+            as_count(seed, "seed", 0, 2**64 - 1),
+            bool(keep_raw),
+            float(minimum_recall),
+            device,
+            native_progress(progress),
+        )
+        return CollectionTrainReport(*values)
+
+    def upsert(
+        self, ids: Any, x: Any, payloads: Sequence[Mapping[str, Any] | str | None] | None = None, wait: bool = True
+    ) -> None:
+        """Inserts or replaces points; one bad row refuses the whole call.
+
+        ids       [n] integers in [0, 2**64); where one repeats, its last row wins.
+        x         [n, dim] float32, finite; not zero under "cosine".
+        payloads  [n] dictionaries, JSON objects as text, or None for none; None: no point has one.
+        wait      Return when the points are durable; False: when they are visible.
+
+        Raises InvalidArgumentError, ResourceExhaustedError, StorageIoError, FailedPreconditionError (read-only or
+        closed).
+        """
+        matrix = as_matrix(x)
+        names = as_ids(ids, np.uint64, matrix.shape[0])
+        self._native.upsert(names, matrix, _payload_texts(payloads, matrix.shape[0]), bool(wait))
+
+    def delete(self, ids: Any, wait: bool = True) -> int:
+        """Deletes points and returns how many of them existed.
+
+        ids  [n] integers in [0, 2**64); absent ones are ignored.
+
+        Raises InvalidArgumentError, StorageIoError, FailedPreconditionError (read-only or closed).
+        """
+        return self._native.remove(as_ids(ids, np.uint64), bool(wait))
+
+    def search(
+        self,
+        q: Any,
+        k: int = 10,
+        filter: Any = None,
+        stages: Sequence[int | Mapping[str, int]] | None = None,
+        nprobe: int | None = None,
+        exact: bool = False,
+        with_payload: bool = False,
+    ) -> SearchAnswer:
+        """Finds the best points of each query.
+
+        q             [m, dim] float32, finite; not zero under "cosine".
+        k             Answers per query, >= 1.
+        filter        Reserved; must be None.
+        stages        Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; the first must be the
+                      collection's shortest. None: those of the factory string.
+        nprobe        IVF lists to scan, in [1, nlist]; None: the collection's default.
+        exact         Scan every list and rank every row by the longest prefix (or by its raw row).
+        with_payload  Return payloads too.
+
+        Raises InvalidArgumentError, UnsupportedError (`filter`), CorruptionError, StorageIoError.
+        """
+        if filter is not None:
+            raise UnsupportedError("Filters are not offered by this version: pass filter=None")
+        matrix = as_matrix(q, "Queries")
+        lists = None if nprobe is None else as_count(nprobe, "nprobe")
+        ids, scores, payloads, usage = self._native.search(
+            matrix, as_count(k, "k"), _stage_pairs(stages), lists, bool(exact), bool(with_payload)
+        )
+        return SearchAnswer(ids, scores, payloads, [StageUsage(*values) for values in usage])
+
+    def get(self, ids: Any, with_vector: bool = False) -> list[Point]:
+        """Reads points; absent ones are left out.
+
+        ids          [n] integers in [0, 2**64).
+        with_vector  Reconstruct the vector too, or copy the raw row.
+
+        Raises InvalidArgumentError, CorruptionError, StorageIoError.
+        """
+        return [
+            Point(identity, json.loads(text) if text else None, vector)
+            for identity, text, vector in self._native.get(as_ids(ids, np.uint64), bool(with_vector))
+        ]
+
+    def info(self) -> CollectionInfo:
+        """Returns what the collection is and how large."""
+        return CollectionInfo(**self._native.info())
+
+    def truncate(self, num_bytes: int) -> None:
+        """Lowers the stored code length.
+
+        Raises UnsupportedError: not offered by this version.
+        """
+        raise UnsupportedError("Truncation is not offered by this version: search with shorter stages instead")
+
+    def snapshot(self, directory: str | os.PathLike[str]) -> None:
+        """Copies the collection as it is now.
+
+        Raises UnsupportedError: not offered by this version.
+        """
+        raise UnsupportedError("Snapshots are not offered by this version: close the collection, copy its directory")
+
+    def close(self) -> None:
+        """Makes everything durable and releases the directory."""
+        native, self._open = self._open, None
+        if native is not None:
+            native.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._open is None else "open"
+        return f"arfc.Collection({self._directory!r}, {state})"
+
+
+def _payload_texts(payloads: Any, rows: int) -> list[str]:
+    if payloads is None:
+        return []
+    if isinstance(payloads, str | bytes | Mapping):
+        raise InvalidArgumentError(f"Payloads must be a sequence, one a row: {type(payloads).__name__}")
+    texts = [_payload_text(payload, row) for row, payload in enumerate(payloads)]
+    if len(texts) != rows:
+        raise InvalidArgumentError(f"Payloads and rows differ in number: {len(texts)} payloads, {rows} rows")
+    return texts
+
+
+def _payload_text(payload: Any, row: int) -> str:
+    if payload is None:
+        return ""
+    if not isinstance(payload, str | Mapping):
+        raise InvalidArgumentError(
+            f"Payload must be a dictionary, JSON text or None: {type(payload).__name__}, row {row}"
+        )
+    try:
+        text = payload if isinstance(payload, str) else _json_text(payload)
+        text.encode("utf-8")
+        return text
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"Payload cannot be written as JSON ({error}): row {row}") from error
+
+
+def _json_text(payload: Mapping[str, Any]) -> str:
+    return json.dumps(dict(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _stage_pairs(stages: Any) -> list[tuple[int, int]]:
+    pairs = []
+    for stage in () if stages is None else stages:
+        if not isinstance(stage, Mapping):
+            pairs.append((as_count(stage, "Stage's bytes"), 0))
+            continue
+        unknown = sorted(set(stage) - {"bytes", "limit"})
+        if unknown or "bytes" not in stage:
+            raise InvalidArgumentError(f'A stage is {{"bytes": b, "limit": rows}}: {dict(stage)!r}')
+        pairs.append((as_count(stage["bytes"], "Stage's bytes"), as_count(stage.get("limit", 0), "Stage's limit", 0)))
+    return pairs

@@ -1,0 +1,252 @@
+"""The model: embeddings to codes of which every prefix is itself a coarser code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arfc import _arfc
+from arfc._arrays import as_codes, as_count, as_matrix
+from arfc.errors import InvalidArgumentError, UnsupportedError
+
+Metric = Literal["cosine", "ip", "l2"]
+
+
+@final
+@dataclass(frozen=True)
+class Progress:
+    """How far a training has come."""
+
+    stage: str
+    """What is being done, such as "codebook"."""
+    done: int
+    """Steps finished."""
+    total: int
+    """Steps in all; 0 where unknown."""
+    error: float | None
+    """Mean squared reconstruction error over mean squared norm, in [0, 1]."""
+    held_out_recall: float | None
+    """recall@10 on rows that were not trained on, in [0, 1]."""
+    seconds_left: float | None
+    """Estimate, in seconds."""
+
+
+ProgressFunction = Callable[[Progress], bool | None]
+"""Is called between steps on the calling thread. Returning False cancels (`CancelledError`); an exception ends
+the training and reaches the caller unchanged."""
+
+
+@final
+@dataclass(frozen=True)
+class TrainReport:
+    """What training did; stored with the model."""
+
+    trained_rows: int
+    """Rows that shaped the model."""
+    held_out_rows: int
+    """Rows set aside for measuring; 0 where there were too few to spare."""
+    seconds: float
+    """Wall time."""
+    stopped_by_budget: bool
+    recall: dict[int, float]
+    """Prefix length in bytes -> recall@10 against exact neighbours, for rows that were not trained on."""
+
+
+def native_progress(progress: ProgressFunction | None) -> Callable[..., bool] | None:
+    """Wraps a user's callback in the form that the native module calls."""
+    if progress is None:
+        return None
+    return lambda *values: progress(Progress(*values)) is not False
+
+
+def native_path(path: str | os.PathLike[str]) -> str:
+    """Returns a path as text."""
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise InvalidArgumentError(f"Path must be text or a path object: {path!r}") from None
+
+
+def native_seconds(value: float | None) -> float | None:
+    """Returns a time budget in seconds, positive and finite, or None."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float | np.number) or not 0 < float(value) < float("inf"):
+        raise InvalidArgumentError(f"Time budget must be a positive number of seconds: {value!r}")
+    return float(value)
+
+
+@final
+class Compressor:
+    """Turns embeddings into token sequences of which every prefix is itself a coarser code.
+
+    A row of `dim` floats becomes `code_bytes` one-byte tokens: `encode(x, b)` equals `encode(x)[:, :b]`, byte
+    for byte, in every batch and thread count. A compressor is complete and immutable and may be used from
+    many threads; long calls release the interpreter's lock.
+
+    Get one from `Compressor.train` or `Compressor.load`.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self) -> None:
+        raise UnsupportedError("Compressor has no constructor: use Compressor.train or Compressor.load")
+
+    @classmethod
+    def _wrap(cls, native: _arfc.Compressor) -> Compressor:
+        self = object.__new__(cls)
+        self._native = native
+        return self
+
+    @classmethod
+    def train(
+        cls,
+        x: Any,
+        code_bytes: int = 96,
+        metric: Metric = "cosine",
+        *,
+        pairs: Any = None,
+        time_budget_s: float | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        progress: ProgressFunction | None = None,
+    ) -> Compressor:
+        """Learns a model from rows.
+
+        x              [n, dim] float32 (float64 and float16 are converted), finite, n >= 1, dim in [1, 65536].
+                       Under "cosine" rows are L2-normalised first and must not be zero.
+        code_bytes     Longest code, in bytes, in [1, 1024]. The default is 16x on 384 floats.
+        metric         What scores approximate: "cosine", "ip" (inner product) or "l2".
+        pairs          Reserved for (query, relevant row) pairs; must be None.
+        time_budget_s  Wall seconds; best effort within it. None: until converged.
+        seed           Same rows, options and seed: same model, unless the budget cut it short.
+        device         "cpu", "cuda:<n>", or "auto": the first visible GPU that the model uses, else the CPU.
+        progress       Called between steps with a `Progress`; see `ProgressFunction`. Ctrl-C works with or without.
+
+        Raises InvalidArgumentError (a shape, an option or a value is out of range), UnsupportedError (`pairs`;
+        the device is not visible), CancelledError (`progress` returned False), ResourceExhaustedError,
+        KeyboardInterrupt.
+        """
+        if pairs is not None:
+            raise UnsupportedError("Training from pairs is not offered by this version: pass pairs=None")
+        matrix = as_matrix(x)
+        native = _arfc.train_compressor(
+            matrix,
+            as_count(code_bytes, "code_bytes"),
+            metric,
+            native_seconds(time_budget_s),
+            as_count(seed, "seed", 0, 2**64 - 1),
+            device,
+            native_progress(progress),
+        )
+        return cls._wrap(native)
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str], device: str = "auto") -> Compressor:
+        """Opens a model directory written by `save` or `arfc train`.
+
+        Raises NotFoundError (no such directory), CorruptionError (a checksum or shape differs), UnsupportedError
+        (a newer format, an unknown kind, or the device is not visible).
+        """
+        return cls._wrap(_arfc.open_compressor(native_path(directory), device))
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Writes the model directory; an existing model there is replaced.
+
+        Raises StorageIoError, ResourceExhaustedError (the disk is full).
+        """
+        self._native.save(native_path(directory))
+
+    @property
+    def dim(self) -> int:
+        """Embedding width, in floats."""
+        return self._native.dim
+
+    @property
+    def code_bytes(self) -> int:
+        """Longest code, in bytes (= tokens)."""
+        return self._native.code_bytes
+
+    @property
+    def metric(self) -> Metric:
+        """What scores approximate: "cosine", "ip" or "l2"."""
+        return self._native.metric  # type: ignore[return-value]
+
+    @property
+    def id(self) -> str:
+        """The model's identity, a function of what encodes and scores: 64 hexadecimal digits."""
+        return self._native.id
+
+    @property
+    def model_bytes(self) -> int:
+        """Size of the weights, in bytes: what one resident model costs, whatever the number of rows."""
+        return self._native.model_bytes
+
+    @property
+    def report(self) -> TrainReport:
+        """What training did."""
+        return TrainReport(*self._native.report)
+
+    def encode(self, x: Any, num_bytes: int | None = None) -> NDArray[np.uint8]:
+        """Encodes rows, keeping the first `num_bytes` tokens of each.
+
+        x          [n, dim] float32, finite, any scale; n may be 0.
+        num_bytes  In [1, code_bytes]; None: code_bytes.
+
+        Returns [n, num_bytes] uint8. Raises InvalidArgumentError (a shape, `num_bytes` or a value is out of range,
+        or a row is zero under "cosine"), ResourceExhaustedError.
+        """
+        matrix = as_matrix(x, dim=self.dim)
+        count = self.code_bytes if num_bytes is None else as_count(num_bytes, "num_bytes", 1, self.code_bytes)
+        codes = np.empty((matrix.shape[0], count), np.uint8)
+        self._native.encode(matrix, codes)
+        return codes
+
+    def decode(self, codes: Any) -> NDArray[np.float32]:
+        """Reconstructs rows from codes or prefixes of them.
+
+        codes  [n, b] uint8, b in [1, code_bytes].
+
+        Returns [n, dim] float32; under "cosine" they approximate the L2-normalised originals.
+        Raises InvalidArgumentError (a shape is out of range).
+        """
+        matrix = self._checked_codes(codes)
+        rows = np.empty((matrix.shape[0], self.dim), np.float32)
+        self._native.decode(matrix, rows)
+        return rows
+
+    def score(self, queries: Any, codes: Any, neural: bool = False) -> NDArray[np.float32]:
+        """Scores every code against every uncompressed query, as search does.
+
+        queries  [m, dim] float32, finite; not zero under "cosine".
+        codes    [n, b] uint8, b in [1, code_bytes].
+        neural   Score by the decoder instead of the additive tables.
+
+        Returns [m, n] float32, larger = closer: cosine, inner product, or minus the squared distance.
+        Raises InvalidArgumentError, UnsupportedError (`neural` and this model has no decoder).
+        """
+        left = as_matrix(queries, "Queries", dim=self.dim)
+        right = self._checked_codes(codes)
+        scores = np.empty((left.shape[0], right.shape[0]), np.float32)
+        self._native.score(left, right, bool(neural), scores)
+        return scores
+
+    def _checked_codes(self, codes: Any) -> NDArray[np.uint8]:
+        matrix = as_codes(codes)
+        if not 1 <= matrix.shape[1] <= self.code_bytes:
+            raise InvalidArgumentError(
+                f"Code length is out of range: {matrix.shape[1]} bytes, expected [1, {self.code_bytes}], "
+                f"shape {matrix.shape}"
+            )
+        return matrix
+
+    def __repr__(self) -> str:
+        return (
+            f"arfc.Compressor(dim={self.dim}, code_bytes={self.code_bytes}, metric={self.metric!r}, "
+            f"id={self.id[:12]!r})"
+        )
