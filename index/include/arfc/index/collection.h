@@ -14,6 +14,7 @@
 #include "arfc/base/metric.h"
 #include "arfc/base/point_id.h"
 #include "arfc/base/progress.h"
+#include "arfc/index/stage.h"
 
 namespace arfc {
 
@@ -31,12 +32,6 @@ struct CollectionOpenOptions {
     std::string device = "auto";  ///< As in Compressor::open.
 };
 
-/// One refinement step of a search: scores by `bytes` of the code, keeps the best `limit` for the next stage.
-struct Stage {
-    std::size_t bytes = 0; ///< Prefix length in [1, code_bytes], ascending over stages.
-    std::size_t limit = 0; ///< Rows kept, >= k on every stage but the last, which keeps k. 0: the index's default.
-};
-
 /// How a search runs; nothing set: the defaults that the collection chose when it was trained.
 struct SearchOptions {
     std::size_t k = 10;                  ///< Answers per query, >= 1.
@@ -51,14 +46,6 @@ struct Hit {
     PointId id = 0;
     float score = 0;     ///< Larger = closer: cosine, inner product, or minus squared distance.
     std::string payload; ///< JSON text; "" where none was stored or asked for.
-};
-
-/// What one stage cost, over all queries of the call.
-struct StageUsage {
-    std::size_t bytes = 0;         ///< Prefix length.
-    std::size_t candidates = 0;    ///< Rows scored.
-    std::size_t bytes_read = 0;    ///< Code bytes read.
-    double milliseconds = 0;       ///< Wall time.
 };
 
 struct SearchAnswer {
