@@ -100,7 +100,8 @@ def docstrings_of_file(path: pathlib.Path, module: str) -> list[Entry]:
         node, name = pending.pop()
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             parts = split_docstring(ast.get_docstring(node) or "")
-            if parts:
+            private = name.rpartition(".")[2].startswith("_") and not name.endswith("__")
+            if parts and not private:
                 found.append(Entry(name, *parts))
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

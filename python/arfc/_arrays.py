@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,19 @@ def as_count(value: Any, what: str, low: int = 1, high: int = 2**31 - 1) -> int:
     if not low <= count <= high:
         raise InvalidArgumentError(f"{what} is out of range: {count}, expected [{low}, {high}]")
     return count
+
+
+def as_stages(stages: Any) -> list[tuple[int, int]]:
+    """Returns stages as (bytes, limit) pairs; a plain number is a length, with the index's own limit (0)."""
+    if stages is not None and (isinstance(stages, str | bytes | Mapping) or not isinstance(stages, Iterable)):
+        raise InvalidArgumentError(f"Stages must be a sequence: {stages!r}")
+    pairs = []
+    for stage in () if stages is None else stages:
+        if not isinstance(stage, Mapping):
+            pairs.append((as_count(stage, "Stage's bytes"), 0))
+            continue
+        unknown = sorted(set(stage) - {"bytes", "limit"})
+        if unknown or "bytes" not in stage:
+            raise InvalidArgumentError(f'A stage is {{"bytes": b, "limit": rows}}: {dict(stage)!r}')
+        pairs.append((as_count(stage["bytes"], "Stage's bytes"), as_count(stage.get("limit", 0), "Stage's limit", 0)))
+    return pairs

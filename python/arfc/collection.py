@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arfc import _arfc
-from arfc._arrays import as_count, as_ids, as_matrix
+from arfc._arrays import as_count, as_ids, as_matrix, as_stages
 from arfc.compressor import Compressor, Metric, ProgressFunction, native_path, native_progress, native_seconds
 from arfc.errors import FailedPreconditionError, InvalidArgumentError, UnsupportedError
 
@@ -285,7 +285,7 @@ class Collection:
         matrix = as_matrix(q, "Queries")
         lists = None if nprobe is None else as_count(nprobe, "nprobe")
         ids, scores, payloads, usage = self._native.search(
-            matrix, as_count(k, "k"), _stage_pairs(stages), lists, bool(exact), bool(with_payload)
+            matrix, as_count(k, "k"), as_stages(stages), lists, bool(exact), bool(with_payload)
         )
         return SearchAnswer(ids, scores, payloads, [StageUsage(*values) for values in usage])
 
@@ -367,16 +367,3 @@ def _payload_text(payload: Any, row: int) -> str:
 
 def _json_text(payload: Mapping[str, Any]) -> str:
     return json.dumps(dict(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def _stage_pairs(stages: Any) -> list[tuple[int, int]]:
-    pairs = []
-    for stage in () if stages is None else stages:
-        if not isinstance(stage, Mapping):
-            pairs.append((as_count(stage, "Stage's bytes"), 0))
-            continue
-        unknown = sorted(set(stage) - {"bytes", "limit"})
-        if unknown or "bytes" not in stage:
-            raise InvalidArgumentError(f'A stage is {{"bytes": b, "limit": rows}}: {dict(stage)!r}')
-        pairs.append((as_count(stage["bytes"], "Stage's bytes"), as_count(stage.get("limit", 0), "Stage's limit", 0)))
-    return pairs

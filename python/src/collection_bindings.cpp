@@ -93,7 +93,11 @@ nb::tuple to_tuple(SearchAnswer answer, bool with_payload) {
 nb::tuple search(const Collection& collection, const Matrix<const float>& queries, std::size_t k,
                  const std::vector<std::pair<std::size_t, std::size_t>>& stages, std::optional<std::size_t> nprobe,
                  bool exact, bool with_payload) {
-    SearchOptions options{.k = k, .nprobe = nprobe, .exact = exact, .with_payload = with_payload};
+    SearchOptions options;
+    options.k = k;
+    options.nprobe = nprobe;
+    options.exact = exact;
+    options.with_payload = with_payload;
     for (const auto& [length, limit] : stages) {
         options.stages.push_back({.bytes = length, .limit = limit});
     }

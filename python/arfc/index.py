@@ -1,0 +1,223 @@
+"""An index in memory with the habits of FAISS: the same strings, the same method names, the same answers' shape."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arfc import _arfc
+from arfc._arrays import as_count, as_ids, as_matrix, as_stages
+from arfc.compressor import ProgressFunction, native_path, native_progress, native_seconds
+from arfc.errors import InvalidArgumentError, UnsupportedError
+
+METRIC_INNER_PRODUCT = 0
+"""Larger = closer. Rows of unit length make it the cosine."""
+METRIC_L2 = 1
+"""Squared Euclidean distance; smaller = closer."""
+
+
+@final
+@dataclass(frozen=True)
+class SearchParametersARFC:
+    """How one search runs; what is None is what was measured best at train time."""
+
+    stages: Sequence[int | Mapping[str, int]] | None = None
+    """Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; ARFC indexes only."""
+    nprobe: int | None = None
+    """Inverted lists to scan."""
+    sel: Any = None
+    """Integer ids [n]: only these are answers."""
+
+
+@final
+class Index:
+    """Rows kept as codes in memory, searchable by k nearest neighbours.
+
+    It is no `faiss.Index` of the faiss wheel, which is another library; both may live in one process. All methods
+    may be called from many threads and release the interpreter's lock: searches run beside each other, changes
+    alone. After an exception the index is as it was.
+
+    Get one from `index_factory` or `read_index`.
+    """
+
+    __slots__ = ("_native",)
+
+    def __init__(self) -> None:
+        raise UnsupportedError("Index has no constructor: use arfc.index_factory or arfc.read_index")
+
+    @classmethod
+    def _wrap(cls, native: _arfc.Index) -> Index:
+        self = object.__new__(cls)
+        self._native = native
+        return self
+
+    @property
+    def d(self) -> int:
+        """Embedding width, in floats."""
+        return self._native.dim
+
+    @property
+    def ntotal(self) -> int:
+        """Rows in the index."""
+        return self._native.ntotal
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether rows can be added."""
+        return self._native.is_trained
+
+    @property
+    def metric_type(self) -> int:
+        """METRIC_INNER_PRODUCT or METRIC_L2."""
+        return self._native.metric
+
+    @property
+    def factory(self) -> str:
+        """The string that the index was made from; empty for a file of FAISS's that was read."""
+        return self._native.factory
+
+    def train(
+        self,
+        x: Any,
+        *,
+        time_budget_s: float | None = None,
+        seed: int = 0,
+        device: str = "auto",
+        progress: ProgressFunction | None = None,
+    ) -> None:
+        """Learns from rows; the index must hold none.
+
+        x  [n, d] float32, finite. Under METRIC_INNER_PRODUCT, rows that all have unit length (within 1e-3) make an
+           ARFC index a cosine one: `add` then takes unit rows only.
+        The options are those of `Compressor.train`; FAISS's own indexes ignore them.
+
+        Raises InvalidArgumentError (a shape or value), FailedPreconditionError (there are rows), CancelledError,
+        KeyboardInterrupt.
+        """
+        self._native.train(
+            as_matrix(x, dim=self.d),
+            native_seconds(time_budget_s),
+            as_count(seed, "seed", 0, 2**64 - 1),
+            device,
+            native_progress(progress),
+        )
+
+    def add(self, x: Any) -> None:
+        """Appends rows; their ids go on from `ntotal`.
+
+        x  [n, d] float32, finite.
+
+        Raises InvalidArgumentError (a shape or value), FailedPreconditionError (not trained).
+        """
+        self._native.add(as_matrix(x, dim=self.d))
+
+    def add_with_ids(self, x: Any, ids: Any) -> None:
+        """Appends rows under ids of the caller's.
+
+        x    [n, d] float32, finite.
+        ids  [n] int64.
+
+        Raises what `add` raises, and UnsupportedError: this kind keeps no ids; put "IDMap2," before the string.
+        """
+        matrix = as_matrix(x, dim=self.d)
+        self._native.add_with_ids(matrix, as_ids(ids, np.int64, matrix.shape[0]))
+
+    def search(
+        self, q: Any, k: int, params: SearchParametersARFC | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Finds the k best rows of each query.
+
+        q       [m, d] float32, finite.
+        k       Answers per query, >= 1.
+        params  None: what was measured best at train time.
+
+        Returns (D, I): D [m, k] float32 inner products, descending, or squared distances, ascending; I [m, k] int64
+        ids, -1 where there were fewer. Raises InvalidArgumentError, FailedPreconditionError (not trained),
+        UnsupportedError (a parameter that this kind does not have).
+        """
+        queries = as_matrix(q, "Queries", dim=self.d)
+        count = as_count(k, "k")
+        distances = np.empty((queries.shape[0], count), np.float32)
+        labels = np.empty((queries.shape[0], count), np.int64)
+        self._native.search(queries, *_parameters(params), distances, labels)
+        return distances, labels
+
+    def range_search(
+        self, q: Any, radius: float, params: SearchParametersARFC | None = None
+    ) -> tuple[NDArray[np.uint64], NDArray[np.float32], NDArray[np.int64]]:
+        """Finds every row closer than `radius`.
+
+        q       [m, d] float32, finite.
+        radius  Inner product or squared distance.
+
+        Returns (lims, D, I) as FAISS: query i's answers are [lims[i], lims[i + 1]) of D and I, in no order.
+        Raises UnsupportedError: ARFC indexes do not offer it yet. Otherwise what `search` raises.
+        """
+        queries = as_matrix(q, "Queries", dim=self.d)
+        return self._native.range_search(queries, float(radius), *_parameters(params))
+
+    def reconstruct(self, key: int) -> NDArray[np.float32]:
+        """Returns the approximation of a row that the index keeps, [d].
+
+        Raises NotFoundError (no such id), UnsupportedError (this kind cannot).
+        """
+        return self._native.reconstruct(as_count(key, "Id", -(2**63), 2**63 - 1))
+
+    def remove_ids(self, ids: Any) -> int:
+        """Removes ids [n] and returns how many rows went; absent ones are ignored.
+
+        Without ids of the caller's, later rows move up to fill the gaps. Raises UnsupportedError: this kind cannot.
+        """
+        return self._native.remove_ids(as_ids(ids, np.int64))
+
+    def reset(self) -> None:
+        """Drops every row; training stays."""
+        self._native.reset()
+
+    def __repr__(self) -> str:
+        return f"arfc.Index({self.factory!r}, d={self.d}, ntotal={self.ntotal}, is_trained={self.is_trained})"
+
+
+def index_factory(d: int, factory: str, metric: int = METRIC_L2) -> Index:
+    """Makes an empty index.
+
+    d        Embedding width, in [1, 65536].
+    factory  docs/factory_strings.md, such as "ARFC96/16,IVF256" or "IDMap2,ARFC96/16"; every string of FAISS's goes.
+    metric   METRIC_INNER_PRODUCT or METRIC_L2. Cosine is METRIC_INNER_PRODUCT over rows of unit length.
+
+    Raises InvalidArgumentError (the string, the width or the metric), UnsupportedError (a part of the string).
+    """
+    if not isinstance(factory, str):
+        raise InvalidArgumentError(f"Factory must be text: {factory!r}")
+    width, kind = as_count(d, "d", 1, 65536), as_count(metric, "metric", 0)
+    return Index._wrap(_arfc.create_index(width, factory, kind))
+
+
+def read_index(path: str | os.PathLike[str]) -> Index:
+    """Opens a file that `write_index` or FAISS wrote.
+
+    Raises NotFoundError, CorruptionError (truncated or altered), UnsupportedError (a newer format), StorageIoError.
+    """
+    return Index._wrap(_arfc.read_index(native_path(path)))
+
+
+def write_index(index: Index, path: str | os.PathLike[str]) -> None:
+    """Writes a self-contained file, model included; after a crash the old file or the new one is there.
+
+    Raises StorageIoError, ResourceExhaustedError (the disk is full).
+    """
+    index._native.write(native_path(path))
+
+
+def _parameters(params: Any) -> tuple[list[tuple[int, int]], int | None, NDArray[np.int64] | None]:
+    if params is None:
+        return [], None, None
+    if not isinstance(params, SearchParametersARFC):
+        raise InvalidArgumentError(f"Search parameters must be SearchParametersARFC: {type(params).__name__}")
+    lists = None if params.nprobe is None else as_count(params.nprobe, "nprobe")
+    return as_stages(params.stages), lists, None if params.sel is None else as_ids(params.sel, np.int64)
