@@ -41,13 +41,22 @@ macro(arfc_find_torch)
     endif()
 endmacro()
 
+macro(arfc_find_openmp)
+    find_package(OpenMP REQUIRED COMPONENTS CXX)
+    # One OpenMP runtime a process: LibTorch brings its own under the name that the compiler's has too.
+    if(EXISTS "${ARFC_TORCH_ROOT}/lib/libgomp.so.1")
+        set_target_properties(OpenMP::OpenMP_CXX PROPERTIES
+            INTERFACE_LINK_LIBRARIES "${ARFC_TORCH_ROOT}/lib/libgomp.so.1")
+    endif()
+endmacro()
+
 macro(arfc_find_rocksdb)
     find_package(RocksDB 7.8 REQUIRED)
 endmacro()
 
 macro(arfc_find_faiss)
     file(GLOB _faiss_dirs "$ENV{HOME}/.cache/arfc/faiss-avx2*")
-    find_package(OpenMP REQUIRED COMPONENTS CXX)
+    arfc_find_openmp()
     find_package(BLAS REQUIRED)
     find_package(LAPACK REQUIRED)
     find_package(faiss REQUIRED CONFIG HINTS ${faiss_ROOT} ${_faiss_dirs})
@@ -78,7 +87,6 @@ endmacro()
 
 macro(arfc_find_gtest)
     find_package(GTest 1.12 REQUIRED)
-    include(GoogleTest)
 endmacro()
 
 macro(arfc_find_benchmark)

@@ -59,7 +59,8 @@ void BeamSearch::add_codebook(MatrixView<const float> codebook) {
         token.norms.data()[k] = kernels().dot(codebook.row(k).data(), codebook.row(k).data(), dim_);
     }
     token.crosses = AlignedFloats(tokens_.size() * kSymbols * kSymbols);
-    parallel_for(tokens_.size(), [&](std::size_t s) {
+    const double operations = static_cast<double>(tokens_.size() * 2 * kSymbols * kSymbols * dim_);
+    parallel_for(tokens_.size(), operations, [&](std::size_t s) {
         float* const table = token.crosses.data() + s * kSymbols * kSymbols;
         token.packed.multiply(tokens_[s].codebook.data(), dim_, kSymbols, table, kSymbols);
         for (std::size_t i = 0; i < kSymbols * kSymbols; ++i) {
@@ -99,7 +100,10 @@ void BeamSearch::step(MatrixView<const float> z, std::size_t first, State& state
                 crosses[s] = token.crosses.data() + (s * kSymbols + code[s]) * kSymbols;
             }
             kernel.symbol_costs(token.norms.data(), products + i * kSymbols, crosses.data(), t, row_costs[h], costs);
-            const std::size_t found = kernel.below(costs, best.threshold(), indices.data());
+            // The first hypothesis meets no threshold yet: bound it from its own costs.
+            const bool unbounded = best.size() < kept && kept - best.size() <= 16;
+            const float threshold = unbounded ? kernel.bound(costs, kept - best.size()) : best.threshold();
+            const std::size_t found = kernel.at_most(costs, threshold, indices.data());
             for (std::size_t c = 0; c < found; ++c) {
                 best.offer({costs[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
             }

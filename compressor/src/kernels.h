@@ -25,11 +25,14 @@ struct Kernels {
     void (*symbol_costs)(const float* norm, const float* y, const float* const* cross, std::size_t count, float base,
                          float* cost);
 
-    /// Returns the index of the smallest of 256 values; ties take the lowest.
-    std::size_t (*argmin)(const float* values);
+    /// Returns the k of the smallest norm[k] - 2 y[k] among 256 (ties: the lowest), and that cost.
+    std::size_t (*closest)(const float* norm, const float* y, float* cost);
 
-    /// Writes the indices of values below `threshold` among 256, ascending; returns how many.
-    std::size_t (*below)(const float* values, float threshold, unsigned char* indices);
+    /// Returns a value that at least `count` of 256 values do not exceed, and few more; `count` in [1, 16].
+    float (*bound)(const float* values, std::size_t count);
+
+    /// Writes the indices of values <= `threshold` among 256, ascending; returns how many.
+    std::size_t (*at_most)(const float* values, float threshold, unsigned char* indices);
 
     /// acc[i] += x[i]
     void (*add)(float* acc, const float* x, std::size_t n);

@@ -1,3 +1,5 @@
+#include <immintrin.h>
+
 #include "kernels.h"
 
 namespace arfc::avx2 {
@@ -13,6 +15,6 @@ constexpr int kTilePanels = 1;
 } // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels = {"avx2", multiply, symbol_costs, argmin, below, add, subtract, dot};
+const Kernels kKernels = {"avx2", multiply, symbol_costs, closest, bound, at_most, add, subtract, dot};
 
 } // namespace arfc::avx2

@@ -23,6 +23,11 @@ constexpr std::size_t kTile = 96;
 /// which thread took which run.
 constexpr std::size_t kRuns = 16;
 
+/// Operations of comparing points with every centroid.
+double products(std::size_t points, std::size_t width) {
+    return 2.0 * static_cast<double>(points * kSymbols * width);
+}
+
 struct Partial {
     std::vector<float> sums;   ///< [256, width]
     std::vector<std::size_t> counts;
@@ -46,12 +51,11 @@ class Assigner {
     template <class Visit>
     void tile(const float* points, std::size_t stride, std::size_t count, float* scratch, const Visit& visit) const {
         packed_.multiply(points, stride, count, scratch, kSymbols);
-        float* const costs = scratch + count * kSymbols;
         for (std::size_t i = 0; i < count; ++i) {
-            kernels().symbol_costs(norms_.data(), scratch + i * kSymbols, nullptr, 0, 0.0F, costs);
-            const std::size_t symbol = kernels().argmin(costs);
+            float cost = 0.0F;
+            const std::size_t symbol = kernels().closest(norms_.data(), scratch + i * kSymbols, &cost);
             const float* const point = points + i * stride;
-            const float distance = costs[symbol] + kernels().dot(point, point, width_);
+            const float distance = cost + kernels().dot(point, point, width_);
             visit(i, symbol, static_cast<double>(std::max(distance, 0.0F)));
         }
     }
@@ -68,11 +72,11 @@ Partial accumulate(MatrixView<const float> points, const std::vector<float>& cen
     const Assigner assigner(centroids.data(), width, d);
     const std::size_t run = (points.rows() + kRuns - 1) / kRuns;
     std::array<Partial, kRuns> partials;
-    parallel_for(kRuns, [&](std::size_t r) {
+    parallel_for(kRuns, products(points.rows(), width), [&](std::size_t r) {
         Partial& partial = partials[r];
         partial.sums.assign(kSymbols * width, 0.0F);
         partial.counts.assign(kSymbols, 0);
-        AlignedFloats scratch((kTile + 1) * kSymbols);
+        AlignedFloats scratch(kTile * kSymbols);
         const std::size_t end = std::min((r + 1) * run, points.rows());
         for (std::size_t first = r * run; first < end; first += kTile) {
             const float* const tile = points.data() + first * d;
@@ -268,8 +272,8 @@ double assign(MatrixView<const float> points, MatrixView<const float> centroids,
     const Assigner assigner(centroids.data(), d, d);
     const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
     std::vector<double> errors(tiles, 0.0);
-    parallel_for(tiles, [&](std::size_t tile) {
-        AlignedFloats scratch((kTile + 1) * kSymbols);
+    parallel_for(tiles, products(points.rows(), d), [&](std::size_t tile) {
+        AlignedFloats scratch(kTile * kSymbols);
         const std::size_t first = tile * kTile;
         assigner.tile(points.data() + first * d, d, std::min(kTile, points.rows() - first), scratch.data(),
                       [&](std::size_t i, std::size_t symbol, double distance) {
@@ -298,7 +302,7 @@ void turn_points(MatrixView<const float> points, const std::vector<float>& axes,
     const PackedMatrix packed({axes.data(), d, d});
     const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
     const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
-    parallel_for(tiles, [&](std::size_t tile) {
+    parallel_for(tiles, 2.0 * static_cast<double>(points.rows() * d * d), [&](std::size_t tile) {
         const std::size_t first = tile * kTile;
         const std::size_t count = std::min(kTile, points.rows() - first);
         AlignedFloats wide(count * padded);

@@ -193,7 +193,8 @@ void ResidualCompressor::encode(MatrixView<const float> embeddings, std::size_t 
         return;
     }
     (void)beam(); // Built before the threads start, since it starts threads itself.
-    parallel_for(tile_count(embeddings.rows()), [&](std::size_t tile) {
+    const double operations = static_cast<double>(embeddings.rows()) * model_.encode_flop();
+    parallel_for(tile_count(embeddings.rows()), operations, [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         const std::size_t count = std::min(kTileRows, embeddings.rows() - first);
         encode_tile(embeddings.slice(first, count), num_bytes, codes.slice(first, count));
@@ -233,13 +234,12 @@ void ResidualCompressor::encode_late(MatrixView<float> residual, const BeamSearc
             kernel.subtract(residual.row(i).data(), model_.early.data() + (t * kSymbols + symbol) * d, d);
         }
     }
-    float* const costs = scratch + residual.rows() * kSymbols;
+    float cost = 0.0F;
     for (std::size_t j = 0; early + j < codes.cols(); ++j) {
         const LateToken& token = late_[j];
         token.packed.multiply(residual.data() + token.first, d, residual.rows(), scratch, kSymbols);
         for (std::size_t i = 0; i < residual.rows(); ++i) {
-            kernel.symbol_costs(token.norms.data(), scratch + i * kSymbols, nullptr, 0, 0.0F, costs);
-            const std::size_t symbol = kernel.argmin(costs);
+            const std::size_t symbol = kernel.closest(token.norms.data(), scratch + i * kSymbols, &cost);
             codes.row(i)[early + j] = static_cast<std::byte>(symbol);
             kernel.subtract(residual.row(i).data() + token.first, token.codebook + symbol * token.width, token.width);
         }
@@ -268,7 +268,8 @@ void ResidualCompressor::decode(MatrixView<const std::byte> codes, MatrixView<fl
     }
     const std::size_t d = model_.dim;
     const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
-    parallel_for(tile_count(codes.rows()), [&](std::size_t tile) {
+    const double operations = static_cast<double>(codes.rows() * d * (codes.cols() + 2 * d));
+    parallel_for(tile_count(codes.rows()), operations, [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         const std::size_t count = std::min(kTileRows, codes.rows() - first);
         AlignedFloats z(count * d);
@@ -297,11 +298,11 @@ void ResidualCompressor::query_tables(MatrixView<const float> queries, std::size
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
     AlignedFloats turned(queries.size());
-    parallel_for(tile_count(queries.rows()), [&](std::size_t tile) {
+    parallel_for(tile_count(queries.rows()), 2.0 * static_cast<double>(queries.size() * d), [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         turn(queries.slice(first, std::min(kTileRows, queries.rows() - first)), turned.data() + first * d);
     });
-    parallel_for(tokens, [&](std::size_t i) {
+    parallel_for(tokens, 2.0 * static_cast<double>(queries.size() * tokens * kSymbols), [&](std::size_t i) {
         const std::size_t t = first_token + i;
         float* const out = tables.data() + i * kSymbols;
         if (t < early) {
@@ -339,7 +340,7 @@ void ResidualCompressor::row_terms(MatrixView<const std::byte> codes, std::span<
         std::fill(terms.begin(), terms.end(), 0.0F);
         return;
     }
-    parallel_for(tile_count(codes.rows()), [&](std::size_t tile) {
+    parallel_for(tile_count(codes.rows()), static_cast<double>(codes.size() * model_.dim), [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         AlignedFloats z(model_.dim);
         for (std::size_t i = first; i < std::min(first + kTileRows, codes.rows()); ++i) {
@@ -371,7 +372,7 @@ void ResidualCompressor::score(MatrixView<const float> queries, MatrixView<const
     for (std::size_t first = 0; first < queries.rows(); first += kQueries) {
         const std::size_t count = std::min(kQueries, queries.rows() - first);
         query_tables(queries.slice(first, count), 0, {tables.data(), count, table_size});
-        parallel_for(count, [&](std::size_t q) {
+        parallel_for(count, 4.0 * static_cast<double>(count * codes.size()), [&](std::size_t q) {
             const float* const table = tables.data() + q * table_size;
             const QueryTerms& term = query_term[first + q];
             const std::span<float> out = scores.row(first + q);

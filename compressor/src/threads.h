@@ -10,13 +10,18 @@
 
 namespace arfc {
 
+/// Operations that are worth waking another thread for (about 100 us of work).
+inline constexpr double kWorthAThread = 1e7;
+
 /// Calls work(i) for every i < count on num_threads() threads, in any order; rethrows the first exception.
-/// Inside another parallel region it runs on the calling thread alone.
+/// Inside another parallel region, or where all the work is small, it runs on the calling thread alone.
+/// @param operations  About how many floating-point operations all of the work is.
 template <class Work>
-void parallel_for(std::size_t count, const Work& work) {
+void parallel_for(std::size_t count, double operations, const Work& work) {
     std::exception_ptr first;
     std::mutex mutex;
-    const std::size_t threads = omp_in_parallel() != 0 ? 1 : num_threads();
+    const bool alone = omp_in_parallel() != 0 || operations < kWorthAThread;
+    const std::size_t threads = alone ? 1 : num_threads();
     const int team = static_cast<int>(threads < count ? threads : (count == 0 ? 1 : count));
 #pragma omp parallel for schedule(dynamic, 1) num_threads(team) if (team > 1)
     for (std::size_t i = 0; i < count; ++i) {

@@ -1,0 +1,122 @@
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "arfc/base/files.h"
+#include "arfc/compressor/compressor.h"
+#include "expect_error.h"
+#include "random_rows.h"
+#include "temporary_directory.h"
+
+namespace arfc {
+namespace {
+
+class CompressorFilesTest : public ::testing::Test {
+  protected:
+    static const Compressor& model() {
+        static const std::unique_ptr<Compressor> trained = [] {
+            TrainOptions options;
+            options.code_bytes = 20;
+            return Compressor::train(test::view(test::random_rows(1500, 24), 24), options);
+        }();
+        return *trained;
+    }
+    void SetUp() override { model().save(directory_ / "model"); }
+
+    std::string path(const char* name) const { return (directory_ / "model" / name).string(); }
+    void expect_open_fails(ErrorKind kind, const std::string& text) const {
+        ARFC_EXPECT_ERROR(Compressor::open(directory_ / "model"), kind, text);
+    }
+
+    test::TemporaryDirectory directory_;
+};
+
+TEST_F(CompressorFilesTest, AnOpenedModelIsTheSavedOne) {
+    const auto opened = Compressor::open(directory_ / "model");
+    EXPECT_EQ(opened->id(), model().id());
+    EXPECT_EQ(opened->files().config, model().files().config);
+    EXPECT_EQ(opened->files().weights, model().files().weights);
+    EXPECT_EQ(opened->report().trained_rows, 1425U);
+    const std::vector<float> rows = test::random_rows(100, 24, 3);
+    std::vector<std::byte> left(2000);
+    std::vector<std::byte> right(2000);
+    model().encode(test::view(rows, 24), 20, {left.data(), 100, 20});
+    opened->encode(test::view(rows, 24), 20, {right.data(), 100, 20});
+    EXPECT_EQ(left, right);
+}
+
+TEST_F(CompressorFilesTest, SaysWhatAModelCosts) {
+    const auto config = nlohmann::json::parse(model().files().config);
+    EXPECT_EQ(config["model_bytes"], model().model_bytes());
+    // 24 x 24 rotation, 16 codebooks of 256 x 24, 4 of 256 x 3; a multiply-add is two operations.
+    EXPECT_EQ(config["flop_per_encoded_row"], 2.0 * (24 * 24 + 16 * 256 * 24 + 4 * 256 * 3));
+    EXPECT_EQ(model().model_bytes(), 4U * (24 * 24 + 24 + 16 * 256 * 24 + 4 * 256 * 3));
+}
+
+TEST_F(CompressorFilesTest, MissingThingsAreNamed) {
+    ARFC_EXPECT_ERROR(Compressor::open(directory_ / "absent"), ErrorKind::kNotFound, "absent");
+    std::filesystem::remove(path("model.safetensors"));
+    expect_open_fails(ErrorKind::kCorruption, "lacks a file: " + path("model.safetensors"));
+}
+
+TEST_F(CompressorFilesTest, DamageIsFound) {
+    for (const char* name : {"config.json", "model.safetensors"}) {
+        const std::string good = read_file(path(name));
+        for (const std::size_t at : {std::size_t{0}, good.size() / 2, good.size() - 1}) {
+            std::string bad = good;
+            bad[at] = static_cast<char>(bad[at] ^ 0x10);
+            write_file_atomically(path(name), bad);
+            expect_open_fails(ErrorKind::kCorruption, "SHA-256 differs");
+        }
+        write_file_atomically(path(name), good.substr(0, good.size() / 3));
+        expect_open_fails(ErrorKind::kCorruption, "SHA-256 differs");
+        write_file_atomically(path(name), good);
+    }
+    write_file_atomically(path("manifest.json"), "{");
+    expect_open_fails(ErrorKind::kCorruption, "manifest.json cannot be read");
+}
+
+TEST_F(CompressorFilesTest, ContentThatContradictsItselfIsRefused) {
+    const ModelFiles good = model().files();
+    const auto refuses = [&](const char* field, const nlohmann::json& value, ErrorKind kind) {
+        auto config = nlohmann::ordered_json::parse(good.config);
+        config[field] = value;
+        try {
+            (void)Compressor::open(ModelFiles{config.dump(), good.weights});
+            ADD_FAILURE() << field << " = " << value << " was accepted";
+        } catch (const Error& error) {
+            EXPECT_EQ(to_string(error.kind()), to_string(kind)) << field << ": " << error.what();
+        }
+    };
+    refuses("format", 1, ErrorKind::kUnsupported);
+    refuses("kind", "quantum", ErrorKind::kUnsupported);
+    refuses("dim", 25, ErrorKind::kCorruption);
+    refuses("dim", -1, ErrorKind::kCorruption);
+    refuses("dim", "24", ErrorKind::kCorruption);
+    refuses("code_bytes", 21, ErrorKind::kCorruption);
+    refuses("code_bytes", 0, ErrorKind::kCorruption);
+    refuses("metric", "l2", ErrorKind::kCorruption); // Fits in shape; the identity tells.
+    refuses("beam_width", 0, ErrorKind::kCorruption);
+    refuses("beam_width", 1000, ErrorKind::kCorruption);
+    refuses("commit_points", nlohmann::json::array(), ErrorKind::kCorruption);
+    refuses("commit_points", {16, 8}, ErrorKind::kCorruption);
+    refuses("subspace_bounds", {0, 12}, ErrorKind::kCorruption);
+    refuses("late_subspaces", {0, 1, 2, 99}, ErrorKind::kCorruption);
+    refuses("id", "0", ErrorKind::kCorruption);
+}
+
+TEST_F(CompressorFilesTest, DevicesAreChecked) {
+    EXPECT_NO_THROW((void)Compressor::open(directory_ / "model", "cpu"));
+    ARFC_EXPECT_ERROR(Compressor::open(directory_ / "model", "cuda:0"), ErrorKind::kUnsupported, "cuda:0");
+    ARFC_EXPECT_ERROR(Compressor::open(directory_ / "model", "toaster"), ErrorKind::kInvalidArgument, "toaster");
+}
+
+TEST_F(CompressorFilesTest, AnUnwritableDirectoryIsAnIoError) {
+    write_file_atomically(directory_ / "file", "not a directory");
+    ARFC_EXPECT_ERROR(model().save(directory_ / "file"), ErrorKind::kIo, "file");
+    if (std::filesystem::is_directory("/proc/self")) {
+        ARFC_EXPECT_ERROR(model().save("/proc/self/model"), ErrorKind::kIo, "/proc/self/model");
+    }
+}
+
+} // namespace
+} // namespace arfc

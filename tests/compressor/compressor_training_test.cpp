@@ -1,0 +1,168 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <set>
+#include <string>
+
+#include "arfc/compressor/compressor.h"
+#include "expect_error.h"
+#include "random_rows.h"
+
+namespace arfc {
+namespace {
+
+TrainOptions small(std::size_t bytes = 20) {
+    TrainOptions options;
+    options.code_bytes = bytes;
+    return options;
+}
+
+TEST(TrainingTest, SameSeedSameModelWhateverTheThreads) {
+    const std::vector<float> rows = test::random_rows(1500, 24);
+    const std::string first = Compressor::train(test::view(rows, 24), small())->id();
+    EXPECT_EQ(Compressor::train(test::view(rows, 24), small())->id(), first);
+    TrainOptions other = small();
+    other.seed = 1;
+    EXPECT_NE(Compressor::train(test::view(rows, 24), other)->id(), first);
+}
+
+TEST(TrainingTest, ReportsProgressInOrder) {
+    std::size_t before = 0;
+    double last_error = 2.0;
+    std::vector<std::string> stages;
+    bool saw_recall = false;
+    bool saw_time_left = false;
+    TrainOptions options = small();
+    options.progress = [&](const Progress& progress) {
+        EXPECT_GE(progress.done, before);
+        EXPECT_LE(progress.done, progress.total);
+        before = progress.done;
+        if (stages.empty() || stages.back() != progress.stage) {
+            stages.emplace_back(progress.stage);
+        }
+        if (progress.error) {
+            EXPECT_LE(*progress.error, last_error + 0.05);
+            last_error = *progress.error;
+        }
+        saw_recall = saw_recall || progress.held_out_recall.has_value();
+        saw_time_left = saw_time_left || progress.seconds_left.has_value();
+        return true;
+    };
+    const auto model = Compressor::train(test::view(test::random_rows(2000, 24), 24), options);
+    EXPECT_GE(stages.size(), 5U);
+    EXPECT_EQ(stages.back(), "done");
+    EXPECT_LT(last_error, 0.2);
+    EXPECT_TRUE(saw_recall);
+    EXPECT_TRUE(saw_time_left);
+    EXPECT_EQ(model->report().held_out_rows, 100U);
+    ASSERT_EQ(model->report().recall.size(), 4U); // 4, 8, 16, 20 bytes.
+    EXPECT_EQ(model->report().recall.back().bytes, 20U);
+    EXPECT_GT(model->report().recall.back().recall_at_10, model->report().recall.front().recall_at_10);
+    EXPECT_GT(model->report().recall.back().recall_at_10, 0.6);
+}
+
+TEST(TrainingTest, CanBeCancelled) {
+    TrainOptions options = small();
+    int calls = 0;
+    options.progress = [&](const Progress&) { return ++calls < 5; };
+    ARFC_EXPECT_ERROR(Compressor::train(test::view(test::random_rows(2000, 24), 24), options), ErrorKind::kCancelled,
+                      "cancelled at step");
+    EXPECT_EQ(calls, 5);
+}
+
+TEST(TrainingTest, TheCallersOwnExceptionPassesThrough) {
+    TrainOptions options = small();
+    options.progress = [](const Progress&) -> bool { throw std::logic_error("mine"); };
+    EXPECT_THROW((void)Compressor::train(test::view(test::random_rows(500, 8), 8), options), std::logic_error);
+}
+
+TEST(TrainingTest, ObeysATimeBudget) {
+    const std::vector<float> rows = test::random_rows(6000, 96);
+    TrainOptions options = small(64);
+    options.time_budget_s = 0.3;
+    const auto model = Compressor::train(test::view(rows, 96), options);
+    EXPECT_TRUE(model->report().stopped_by_budget);
+    // A machine's noise aside: unlimited training of these rows takes several times as long.
+    const auto free = Compressor::train(test::view(rows, 96), small(64));
+    EXPECT_FALSE(free->report().stopped_by_budget);
+    EXPECT_LT(model->report().seconds, free->report().seconds);
+    EXPECT_GE(free->report().recall.back().recall_at_10 + 0.02, model->report().recall.back().recall_at_10);
+}
+
+TEST(TrainingTest, BadInputIsRefusedByName) {
+    const std::vector<float> good = test::random_rows(300, 8);
+    const auto train = [](const std::vector<float>& rows, const TrainOptions& options) {
+        (void)Compressor::train(test::view(rows, 8), options);
+    };
+    std::vector<float> bad = good;
+    bad[17 * 8 + 3] = std::nanf("");
+    ARFC_EXPECT_ERROR(train(bad, small()), ErrorKind::kInvalidArgument, "row: 17");
+    bad = good;
+    bad[5] = std::numeric_limits<float>::infinity();
+    ARFC_EXPECT_ERROR(train(bad, small()), ErrorKind::kInvalidArgument, "row: 0");
+    bad = good;
+    std::fill_n(bad.begin() + 8 * 40, 8, 0.0F);
+    ARFC_EXPECT_ERROR(train(bad, small()), ErrorKind::kInvalidArgument, "zero row");
+    TrainOptions l2 = small();
+    l2.metric = Metric::kL2;
+    EXPECT_NO_THROW(train(bad, l2)); // A zero row is a place like any other under L2.
+    ARFC_EXPECT_ERROR(train({}, small()), ErrorKind::kInvalidArgument, "at least one row");
+    ARFC_EXPECT_ERROR(train(good, small(0)), ErrorKind::kInvalidArgument, "bytes: 0");
+    ARFC_EXPECT_ERROR(train(good, small(1025)), ErrorKind::kInvalidArgument, "bytes: 1025");
+    TrainOptions options = small();
+    options.kind = "quantum";
+    ARFC_EXPECT_ERROR(train(good, options), ErrorKind::kInvalidArgument, "quantum");
+    options = small();
+    options.time_budget_s = -1.0;
+    ARFC_EXPECT_ERROR(train(good, options), ErrorKind::kInvalidArgument, "-1");
+    options = small();
+    options.device = "cuda:7";
+    ARFC_EXPECT_ERROR(train(good, options), ErrorKind::kUnsupported, "cuda:7");
+}
+
+TEST(TrainingTest, OneRowIsAModel) {
+    const std::vector<float> row = test::random_rows(1, 12);
+    const auto model = Compressor::train({row.data(), 1, 12}, small());
+    std::vector<std::byte> code(20);
+    model->encode({row.data(), 1, 12}, 20, {code.data(), 1, 20});
+    std::vector<float> back(12);
+    model->decode({code.data(), 1, 20}, {back.data(), 1, 12});
+    float norm = 0.0F;
+    for (const float value : row) {
+        norm += value * value;
+    }
+    for (std::size_t j = 0; j < 12; ++j) {
+        EXPECT_NEAR(back[j], row[j] / std::sqrt(norm), 1e-5);
+    }
+    EXPECT_EQ(model->report().held_out_rows, 0U);
+}
+
+TEST(TrainingTest, EqualRowsAreAModel) {
+    std::vector<float> rows;
+    for (int i = 0; i < 400; ++i) {
+        rows.insert(rows.end(), {1.0F, 2.0F, 3.0F, 4.0F});
+    }
+    TrainOptions options = small();
+    options.metric = Metric::kL2;
+    const auto model = Compressor::train({rows.data(), 400, 4}, options);
+    std::vector<std::byte> code(20);
+    model->encode({rows.data(), 1, 4}, 20, {code.data(), 1, 20});
+    std::vector<float> back(4);
+    model->decode({code.data(), 1, 20}, {back.data(), 1, 4});
+    EXPECT_NEAR(back[3], 4.0F, 1e-5);
+}
+
+TEST(TrainingTest, VeryWideRowsTrainAndEncode) {
+    const std::size_t dim = 8192;
+    const std::vector<float> rows = test::random_rows(200, dim);
+    const auto model = Compressor::train(test::view(rows, dim), small(18));
+    std::vector<std::byte> full(200 * 18);
+    model->encode(test::view(rows, dim), 18, {full.data(), 200, 18});
+    std::vector<std::byte> one(17);
+    model->encode({rows.data() + dim, 1, dim}, 17, {one.data(), 1, 17});
+    EXPECT_TRUE(std::equal(one.begin(), one.end(), full.begin() + 18));
+    EXPECT_GT(std::set<std::byte>(full.begin(), full.end()).size(), 50U);
+}
+
+} // namespace
+} // namespace arfc

@@ -1,0 +1,162 @@
+#include "kernels.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "packed_matrix.h"
+
+namespace arfc {
+
+namespace portable {
+extern const Kernels kKernels;
+} // namespace portable
+#if defined(__x86_64__)
+namespace avx2 {
+extern const Kernels kKernels;
+} // namespace avx2
+namespace avx512 {
+extern const Kernels kKernels;
+} // namespace avx512
+#endif
+
+namespace {
+
+std::vector<const Kernels*> runnable() {
+    std::vector<const Kernels*> all = {&portable::kKernels};
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0) {
+        all.push_back(&avx2::kKernels);
+    }
+    if (__builtin_cpu_supports("avx512dq") != 0 && __builtin_cpu_supports("avx512bw") != 0) {
+        all.push_back(&avx512::kKernels);
+    }
+#endif
+    return all;
+}
+
+std::vector<float> random_floats(std::size_t n, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(n);
+    for (float& value : values) {
+        value = normal(random);
+    }
+    return values;
+}
+
+TEST(KernelsTest, MultiplyIsOneChainWhateverTheRowsTogether) {
+    for (const Kernels* kernel : runnable()) {
+        for (const std::size_t inner : {1U, 3U, 48U, 97U, 384U, 1500U}) {
+            constexpr std::size_t kRows = 29;
+            constexpr std::size_t kCols = 80;
+            const std::vector<float> a = random_floats(kRows * inner, 1);
+            const std::vector<float> b = random_floats(kCols * inner, 2);
+            const PackedMatrix packed({b.data(), kCols, inner});
+            AlignedFloats panels(kCols * inner);
+            for (std::size_t j = 0; j < kCols; ++j) {
+                for (std::size_t l = 0; l < inner; ++l) {
+                    panels.data()[(j / 16 * inner + l) * 16 + j % 16] = b[j * inner + l];
+                }
+            }
+            std::vector<float> together(kRows * kCols);
+            kernel->multiply(a.data(), inner, kRows, inner, panels.data(), kCols / 16, together.data(), kCols);
+            std::vector<float> alone(kCols);
+            for (std::size_t i = 0; i < kRows; ++i) {
+                kernel->multiply(a.data() + i * inner, inner, 1, inner, panels.data(), kCols / 16, alone.data(), kCols);
+                for (std::size_t j = 0; j < kCols; ++j) {
+                    ASSERT_EQ(together[i * kCols + j], alone[j]) << kernel->name << " inner " << inner;
+                    double exact = 0.0;
+                    for (std::size_t l = 0; l < inner; ++l) {
+                        exact += static_cast<double>(a[i * inner + l]) * static_cast<double>(b[j * inner + l]);
+                    }
+                    ASSERT_NEAR(alone[j], exact, 1e-4 * std::sqrt(static_cast<double>(inner))) << kernel->name;
+                }
+            }
+        }
+    }
+}
+
+TEST(KernelsTest, InstructionSetsWithFusedMultiplyAddAgreeToTheBit) {
+    const auto all = runnable();
+    if (all.size() < 3) {
+        GTEST_SKIP() << "this processor has fewer than two instruction sets with fused multiply-add";
+    }
+    const std::vector<float> a = random_floats(13 * 384, 3);
+    AlignedFloats panels(256 * 384);
+    const std::vector<float> b = random_floats(256 * 384, 4);
+    std::copy(b.begin(), b.end(), panels.data());
+    std::vector<float> left(13 * 256);
+    std::vector<float> right(13 * 256);
+    all[1]->multiply(a.data(), 384, 13, 384, panels.data(), 16, left.data(), 256);
+    all[2]->multiply(a.data(), 384, 13, 384, panels.data(), 16, right.data(), 256);
+    EXPECT_EQ(left, right);
+    EXPECT_EQ(all[1]->dot(a.data(), b.data(), 380), all[2]->dot(a.data(), b.data(), 380));
+}
+
+TEST(KernelsTest, ClosestTakesTheLowestOfEquals) {
+    for (const Kernels* kernel : runnable()) {
+        std::vector<float> norm(256, 1.0F);
+        std::vector<float> y(256, 0.0F);
+        float cost = 0.0F;
+        EXPECT_EQ(kernel->closest(norm.data(), y.data(), &cost), 0U) << kernel->name;
+        y[200] = 2.0F;
+        y[37] = 2.0F;
+        EXPECT_EQ(kernel->closest(norm.data(), y.data(), &cost), 37U) << kernel->name;
+        EXPECT_EQ(cost, -3.0F);
+        y[255] = 3.0F;
+        EXPECT_EQ(kernel->closest(norm.data(), y.data(), &cost), 255U) << kernel->name;
+    }
+}
+
+TEST(KernelsTest, BoundHoldsAtLeastCountValues) {
+    for (const Kernels* kernel : runnable()) {
+        for (std::uint32_t seed = 0; seed < 20; ++seed) {
+            const std::vector<float> values = random_floats(256, seed);
+            for (std::size_t count = 1; count <= 16; ++count) {
+                unsigned char indices[256];
+                const std::size_t found = kernel->at_most(values.data(), kernel->bound(values.data(), count), indices);
+                EXPECT_GE(found, count) << kernel->name;
+                EXPECT_LE(found, 256U);
+                EXPECT_TRUE(std::is_sorted(indices, indices + found));
+            }
+        }
+    }
+}
+
+TEST(KernelsTest, SymbolCostsAddInOrder) {
+    for (const Kernels* kernel : runnable()) {
+        const std::vector<float> norm = random_floats(256, 5);
+        const std::vector<float> y = random_floats(256, 6);
+        const std::vector<float> c0 = random_floats(256, 7);
+        const std::vector<float> c1 = random_floats(256, 8);
+        const float* crosses[] = {c0.data(), c1.data()};
+        std::vector<float> cost(256);
+        kernel->symbol_costs(norm.data(), y.data(), crosses, 2, 0.25F, cost.data());
+        for (std::size_t k = 0; k < 256; ++k) {
+            const double exact = static_cast<double>(norm[k]) - 2.0 * static_cast<double>(y[k]) +
+                                 static_cast<double>(c0[k]) + static_cast<double>(c1[k]) + 0.25;
+            EXPECT_NEAR(cost[k], exact, 1e-5) << kernel->name;
+        }
+    }
+}
+
+TEST(KernelsTest, DotAddsTheRemainderToo) {
+    for (const Kernels* kernel : runnable()) {
+        for (const std::size_t n : {0U, 1U, 15U, 16U, 17U, 100U}) {
+            const std::vector<float> a = random_floats(n, 9);
+            double exact = 0.0;
+            for (const float value : a) {
+                exact += static_cast<double>(value) * static_cast<double>(value);
+            }
+            EXPECT_NEAR(kernel->dot(a.data(), a.data(), n), exact, 1e-4) << kernel->name << " " << n;
+        }
+    }
+}
+
+} // namespace
+} // namespace arfc

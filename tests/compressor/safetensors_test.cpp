@@ -1,0 +1,67 @@
+#include "safetensors.h"
+
+#include <random>
+
+#include "expect_error.h"
+
+namespace arfc {
+namespace {
+
+std::map<std::string, Tensor> sample() {
+    return {{"b", {{2, 3}, {1, 2, 3, 4, 5, 6}}}, {"a", {{0}, {}}}, {"c", {{1}, {-0.5F}}}};
+}
+
+TEST(SafetensorsTest, RoundTrips) {
+    const std::string bytes = write_safetensors(sample());
+    const auto back = read_safetensors(bytes);
+    ASSERT_EQ(back.size(), 3U);
+    EXPECT_EQ(back.at("b").values, sample().at("b").values);
+    EXPECT_EQ(back.at("b").shape, (std::vector<std::size_t>{2, 3}));
+    EXPECT_TRUE(back.at("a").values.empty());
+    EXPECT_EQ(write_safetensors(back), bytes);
+}
+
+TEST(SafetensorsTest, EveryTruncationIsRefused) {
+    const std::string bytes = write_safetensors(sample());
+    for (std::size_t length = 0; length < bytes.size(); ++length) {
+        ARFC_EXPECT_ERROR((void)read_safetensors(std::string_view(bytes).substr(0, length)), ErrorKind::kCorruption,
+                          "safetensors");
+    }
+    ARFC_EXPECT_ERROR((void)read_safetensors(bytes + "x"), ErrorKind::kCorruption, "bytes that no tensor names");
+}
+
+TEST(SafetensorsTest, RandomDamageNeverCrashes) {
+    const std::string bytes = write_safetensors(sample());
+    std::mt19937 random(7);
+    int refused = 0;
+    for (int round = 0; round < 5000; ++round) {
+        std::string damaged = bytes;
+        for (std::uint32_t flips = 1 + random() % 4; flips > 0; --flips) {
+            damaged[random() % damaged.size()] = static_cast<char>(random());
+        }
+        try {
+            (void)read_safetensors(damaged);
+        } catch (const Error& error) {
+            EXPECT_TRUE(error.kind() == ErrorKind::kCorruption || error.kind() == ErrorKind::kUnsupported) << error.what();
+            ++refused;
+        }
+    }
+    EXPECT_GT(refused, 2500); // Damage to the header; damage to a value is the checksum's to find.
+}
+
+TEST(SafetensorsTest, HugeShapesAllocateNothing) {
+    const std::string header = R"({"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}})";
+    std::string bytes(8, '\0');
+    bytes[0] = static_cast<char>(header.size());
+    ARFC_EXPECT_ERROR((void)read_safetensors(bytes + header + "abcd"), ErrorKind::kCorruption, "shape exceeds");
+}
+
+TEST(SafetensorsTest, OtherTypesAreUnsupported) {
+    const std::string header = R"({"x":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})";
+    std::string bytes(8, '\0');
+    bytes[0] = static_cast<char>(header.size());
+    ARFC_EXPECT_ERROR((void)read_safetensors(bytes + header + "abcd"), ErrorKind::kUnsupported, "not float32: x");
+}
+
+} // namespace
+} // namespace arfc
