@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -18,6 +19,8 @@
 #include "coarse_quantizer.h"
 
 namespace arfc {
+
+class ByteReader;
 
 /// Fills the places of an answer that no row took.
 inline constexpr std::uint64_t kNoRow = std::numeric_limits<std::uint64_t>::max();
@@ -66,7 +69,8 @@ struct StagedAnswer {
     std::vector<StageUsage> stages;  ///< One for each stage that ran.
 };
 
-/// Resident bytes, by kind; the model is not among them.
+/// Resident bytes in use, by kind; the model is not among them, nor the spare room (at most half as much again)
+/// that arrays keep for rows to come until compact().
 struct StagedBytes {
     std::size_t heads = 0;      ///< Head tokens.
     std::size_t scan_terms = 0; ///< Row terms of the head: one byte each, four in a single-stage index.
@@ -213,9 +217,12 @@ class StagedIndex {
     };
     enum class TermKind : std::uint8_t { kNone = 0, kFloat = 1, kLevel = 2 };
     class Search;
-    class Defaults;
 
     [[nodiscard]] TermKind scan_term_kind() const noexcept;
+    void learn_scale_and_lists(MatrixView<const std::byte> codes, const StagedTrainOptions& options);
+    void learn_defaults(MatrixView<const std::byte> codes, MatrixView<const float> originals,
+                        const StagedTrainOptions& options);
+    [[nodiscard]] std::array<float, 256> level_terms() const noexcept;
     [[nodiscard]] std::size_t list_count() const noexcept { return lists_.size(); }
     [[nodiscard]] std::size_t list_rows(const List& list) const noexcept { return list.heads.size() / head_bytes(); }
     [[nodiscard]] std::uint32_t row_at(const List& list, std::size_t place) const noexcept {
@@ -225,7 +232,7 @@ class StagedIndex {
     [[nodiscard]] std::vector<std::uint32_t> list_of_row() const;
     void append(MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists, std::span<const float> terms,
                 std::span<const std::uint8_t> levels);
-    void rebuild_lists(MatrixView<const std::byte> heads);
+    void read_training_and_rows(ByteReader& in, Restored& restored);
     [[nodiscard]] std::vector<std::byte> all_heads() const;
 
     std::shared_ptr<const Compressor> compressor_;

@@ -1,0 +1,292 @@
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "arfc/base/error.h"
+#include "collection_impl.h"
+
+namespace arfc {
+namespace {
+
+/// Rows encoded and written at a time while a whole collection gets its codes: 3 MB of 384 floats.
+constexpr std::size_t kEncodeRows = 2048;
+/// Rows that stand for all when lists and defaults are learned.
+constexpr std::size_t kTrainSample = 100000;
+/// Rows a list, on average, that make lists worth having.
+constexpr std::size_t kRowsPerList = 30;
+
+void check_ids(std::size_t ids, std::size_t rows, std::size_t payloads) {
+    if (ids != rows) {
+        fail(ErrorKind::kInvalidArgument, "Ids differ in number from the embeddings: ", ids, ", expected ", rows);
+    }
+    if (payloads != 0 && payloads != rows) {
+        fail(ErrorKind::kInvalidArgument, "Payloads differ in number from the embeddings: ", payloads, ", expected ", rows);
+    }
+}
+
+void check_payloads(std::span<const std::string> payloads) {
+    for (std::size_t i = 0; i < payloads.size(); ++i) {
+        const std::string& payload = payloads[i];
+        const std::size_t start = payload.find_first_not_of(" \t\r\n");
+        if (!payload.empty() && (start == std::string::npos || payload[start] != '{' || !nlohmann::json::accept(payload))) {
+            fail(ErrorKind::kInvalidArgument, "Payload is not a JSON object in row: ", i);
+        }
+    }
+}
+
+/// Copies columns [first, first + width) of a matrix.
+std::vector<std::byte> columns(const std::vector<std::byte>& codes, std::size_t code_bytes, std::size_t first, std::size_t width) {
+    const std::size_t rows = codes.size() / code_bytes;
+    std::vector<std::byte> out(rows * width);
+    for (std::size_t i = 0; i < rows; ++i) {
+        std::copy_n(codes.data() + i * code_bytes + first, width, out.data() + i * width);
+    }
+    return out;
+}
+
+/// At most `most` of the live rows, evenly spaced.
+template <class IsLive>
+std::vector<std::uint64_t> sample_rows(std::size_t rows, std::size_t live, std::size_t most, const IsLive& is_live) {
+    const double step = std::max(1.0, static_cast<double>(live) / static_cast<double>(most));
+    std::vector<std::uint64_t> sample;
+    double next = 0.0;
+    std::size_t seen = 0;
+    for (std::uint64_t row = 0; row < rows; ++row) {
+        if (!is_live(row)) {
+            continue;
+        }
+        if (static_cast<double>(seen++) >= next) {
+            sample.push_back(row);
+            next += step;
+        }
+    }
+    return sample;
+}
+
+std::vector<float> gather(const RawRows& raw, std::span<const std::uint64_t> rows, std::size_t dim) {
+    std::vector<float> out;
+    out.reserve(rows.size() * dim);
+    for (const std::uint64_t row : rows) {
+        const std::span<const float> values = raw.row(row);
+        out.insert(out.end(), values.begin(), values.end());
+    }
+    return out;
+}
+
+} // namespace
+
+void CollectionImpl::upsert(std::span<const PointId> ids, MatrixView<const float> embeddings,
+                            std::span<const std::string> payloads, bool wait) {
+    check_ids(ids.size(), embeddings.rows(), payloads.size());
+    check_rows(embeddings, "Embedding");
+    check_payloads(payloads);
+    const std::lock_guard writing(write_mutex_);
+    require_open(true);
+    if (ids.empty()) {
+        return;
+    }
+    storage::Mutation mutation{.ids = ids, .payloads = payloads};
+    storage::Published published;
+    if (compressor_ == nullptr) {
+        mutation.raw = embeddings;
+        apply(mutation, {}, wait, published);
+        return;
+    }
+    const std::size_t bytes = spec_.code_bytes();
+    const std::size_t head_bytes = spec_.stage_bytes.front();
+    std::vector<std::byte> codes(ids.size() * bytes);
+    compressor_->encode(embeddings, bytes, {codes.data(), ids.size(), bytes});
+    const std::vector<std::byte> heads = columns(codes, bytes, 0, head_bytes);
+    const std::vector<std::byte> tails = columns(codes, bytes, head_bytes, bytes - head_bytes);
+    const std::vector<float> rank_terms = picture_.index->rank_terms({codes.data(), ids.size(), bytes});
+    mutation.heads = {heads.data(), ids.size(), head_bytes};
+    mutation.tails = {tails.data(), tails.empty() ? 0 : ids.size(), bytes - head_bytes};
+    if (manifest_.keep_raw) {
+        mutation.raw = embeddings;
+    }
+    apply(mutation, rank_terms, wait, published);
+    train_lists_when_due();
+}
+
+std::size_t CollectionImpl::remove(std::span<const PointId> ids, bool wait) {
+    const std::lock_guard writing(write_mutex_);
+    require_open(true);
+    if (ids.empty()) {
+        return 0;
+    }
+    storage::Published published;
+    apply({.removals = ids}, {}, wait, published);
+    return published.removed_points;
+}
+
+/// Writes to the store, then brings memory up to it; searches see both steps as one.
+void CollectionImpl::apply(const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
+                           storage::Published& published) {
+    published = store_->write(mutation, wait ? storage::Durability::kSynced : storage::Durability::kBuffered);
+    std::shared_ptr<const storage::Snapshot> snapshot = store_->snapshot();
+    const auto lock = state_mutex_.write();
+    try {
+        picture_.ids.insert(picture_.ids.end(), mutation.ids.begin(), mutation.ids.end());
+        if (picture_.index) {
+            const std::size_t later = spec_.stage_bytes.size() - 1;
+            picture_.index->add(mutation.heads, {rank_terms.data(), later == 0 ? 0 : mutation.ids.size(), later});
+            picture_.index->erase(published.tombstones);
+        } else {
+            picture_.raw->add(mutation.raw);
+            picture_.raw->erase(published.tombstones);
+        }
+    } catch (...) {
+        damaged_ = true;
+        throw;
+    }
+    picture_.snapshot = std::move(snapshot);
+    coarse_dirty_ = true;
+}
+
+/// Learns lists once there are rows enough: a collection that began with a model has none to learn from at first.
+void CollectionImpl::train_lists_when_due() {
+    if (!picture_.index || picture_.index->is_trained()) {
+        return;
+    }
+    StagedIndex& index = *picture_.index;
+    const std::size_t enough = std::max<std::size_t>(1000, kRowsPerList * spec_.nlist);
+    if (index.live_rows() < enough) {
+        return;
+    }
+    const std::vector<std::uint64_t> sample = sample_rows(index.rows(), index.live_rows(), kTrainSample,
+                                                          [&](std::uint64_t row) { return index.is_live(row); });
+    const std::vector<std::byte> codes = codes_of(picture_, sample);
+    const auto lock = state_mutex_.write();
+    index.train({codes.data(), sample.size(), spec_.code_bytes()}, {});
+    coarse_dirty_ = true;
+    save_coarse();
+}
+
+std::vector<std::byte> CollectionImpl::codes_of(const Picture& picture, std::span<const std::uint64_t> rows) const {
+    const std::size_t bytes = spec_.code_bytes();
+    const std::size_t head_bytes = spec_.stage_bytes.front();
+    const std::size_t tail_bytes = bytes - head_bytes;
+    std::vector<std::byte> heads(rows.size() * head_bytes);
+    std::vector<std::byte> tails(rows.size() * tail_bytes);
+    std::vector<std::size_t> lengths(rows.size());
+    picture.index->read_heads(rows, {heads.data(), rows.size(), head_bytes});
+    if (tail_bytes != 0) {
+        picture.snapshot->read_tails(rows, {tails.data(), rows.size(), tail_bytes}, lengths);
+    }
+    std::vector<std::byte> codes(rows.size() * bytes);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        std::copy_n(heads.data() + i * head_bytes, head_bytes, codes.data() + i * bytes);
+        std::copy_n(tails.data() + i * tail_bytes, tail_bytes, codes.data() + i * bytes + head_bytes);
+    }
+    return codes;
+}
+
+CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& options) {
+    const auto start = std::chrono::steady_clock::now();
+    const std::lock_guard writing(write_mutex_); // Writes wait; searches go on over the float32 rows.
+    require_open(true);
+    if (compressor_ != nullptr) {
+        fail(ErrorKind::kFailedPrecondition, "Collection has a model already: ", compressor_->id());
+    }
+    const RawRows& raw = *picture_.raw;
+    if (raw.live_rows() == 0) {
+        fail(ErrorKind::kFailedPrecondition, "Collection has no rows to learn from: ", directory_.string());
+    }
+    const std::vector<std::uint64_t> live = sample_rows(raw.rows(), raw.live_rows(), raw.live_rows(),
+                                                        [&](std::uint64_t row) { return raw.is_live(row); });
+    CollectionTrainReport report;
+    std::shared_ptr<const Compressor> model;
+    {
+        const std::vector<float> rows = gather(raw, live, manifest_.dim);
+        model = Compressor::train({rows.data(), live.size(), manifest_.dim},
+                                  {.code_bytes = spec_.code_bytes(), .metric = manifest_.metric,
+                                   .time_budget_s = options.time_budget_s, .seed = options.seed,
+                                   .device = options.device, .progress = options.progress});
+    }
+    if (!model->report().recall.empty()) {
+        report.held_out_recall = model->report().recall.back().recall_at_10;
+    }
+    const bool keep_raw = options.keep_raw || report.held_out_recall.value_or(0.0) < options.minimum_recall;
+
+    Picture picture;
+    picture.ids = picture_.ids;
+    picture.index.emplace(model, staged_shape());
+    if (raw.live_rows() >= std::max<std::size_t>(1, spec_.nlist)) {
+        const std::vector<std::uint64_t> sample = sample_rows(raw.rows(), raw.live_rows(), kTrainSample,
+                                                              [&](std::uint64_t row) { return raw.is_live(row); });
+        const std::vector<float> rows = gather(raw, sample, manifest_.dim);
+        std::vector<std::byte> codes(sample.size() * spec_.code_bytes());
+        model->encode({rows.data(), sample.size(), manifest_.dim}, spec_.code_bytes(),
+                      {codes.data(), sample.size(), spec_.code_bytes()});
+        picture.index->train({codes.data(), sample.size(), spec_.code_bytes()},
+                             {rows.data(), sample.size(), manifest_.dim},
+                             {.seed = options.seed, .progress = options.progress});
+    }
+    try {
+        write_all_codes(picture_, *model, options.progress, *picture.index);
+    } catch (...) {
+        store_->discard_unpublished_codes();
+        throw;
+    }
+    // From here on nothing can be cancelled. Each step leaves a state that open() understands: the model's files are
+    // nobody's until the store's codes are published, which happens at once; the manifest then follows.
+    manifest_.keep_raw = keep_raw;
+    storage::write_manifest(directory_, manifest_);
+    model->save(directory_ / kModelDirectory);
+    store_->publish_codes(spec_.stage_bytes.front(), spec_.code_bytes() - spec_.stage_bytes.front(), model->id());
+    manifest_.model_id = model->id();
+    storage::write_manifest(directory_, manifest_);
+    if (!keep_raw) {
+        store_->drop_raw();
+    }
+    picture.snapshot = store_->snapshot();
+    {
+        const auto lock = state_mutex_.write();
+        std::swap(picture_, picture);
+        compressor_ = model;
+        coarse_dirty_ = true;
+        save_coarse();
+    }
+    report.model_id = model->id();
+    report.rows = live.size();
+    report.raw_dropped = !keep_raw;
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return report;
+}
+
+/// Encodes every row into the store and the index, in row order; tombstones get zeros, which nothing reads.
+void CollectionImpl::write_all_codes(const Picture& before, const Compressor& model, const ProgressFunction& progress,
+                                     StagedIndex& index) {
+    const RawRows& raw = *before.raw;
+    const std::size_t bytes = spec_.code_bytes();
+    const std::size_t head_bytes = spec_.stage_bytes.front();
+    std::vector<std::uint64_t> dead;
+    for (std::size_t first = 0; first < raw.rows(); first += kEncodeRows) {
+        const std::size_t count = std::min(kEncodeRows, raw.rows() - first);
+        std::vector<std::uint64_t> live;
+        for (std::size_t row = first; row < first + count; ++row) {
+            (raw.is_live(row) ? live : dead).push_back(row);
+        }
+        const std::vector<float> rows = gather(raw, live, manifest_.dim);
+        std::vector<std::byte> encoded(live.size() * bytes);
+        model.encode({rows.data(), live.size(), manifest_.dim}, bytes, {encoded.data(), live.size(), bytes});
+        std::vector<std::byte> codes(count * bytes);
+        for (std::size_t i = 0; i < live.size(); ++i) {
+            std::copy_n(encoded.data() + i * bytes, bytes, codes.data() + (live[i] - first) * bytes);
+        }
+        const std::vector<std::byte> heads = columns(codes, bytes, 0, head_bytes);
+        const std::vector<std::byte> tails = columns(codes, bytes, head_bytes, bytes - head_bytes);
+        store_->write_codes(first, {heads.data(), count, head_bytes},
+                            {tails.data(), tails.empty() ? 0 : count, bytes - head_bytes});
+        const std::vector<float> terms = index.rank_terms({codes.data(), count, bytes});
+        const std::size_t later = spec_.stage_bytes.size() - 1;
+        index.add({heads.data(), count, head_bytes}, {terms.data(), later == 0 ? 0 : count, later});
+        if (progress && !progress({.stage = "encoding", .done = first + count, .total = raw.rows()})) {
+            fail(ErrorKind::kCancelled, "Training was cancelled after encoding rows: ", first + count);
+        }
+    }
+    index.erase(dead);
+}
+
+} // namespace arfc

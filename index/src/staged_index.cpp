@@ -1,0 +1,436 @@
+#include "staged_index.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "arfc/base/error.h"
+#include "arfc/base/sha256.h"
+#include "byte_io.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::string_view kMagic = "ARFCLIST";
+constexpr std::uint32_t kFormat = 0;
+constexpr std::string_view kWhat = "Coarse file";
+constexpr std::size_t kDigestSize = 64;
+constexpr std::size_t kDecodedRows = 4096;         // Reconstructed at a time: 6 MB at 384 floats.
+constexpr std::size_t kMostLists = std::size_t{1} << 24;
+constexpr float kUnknownTerm = std::numeric_limits<float>::quiet_NaN();
+
+/// Makes room for `more` elements, at least half as much again as there is, so that appending stays linear.
+template <class T>
+void grow(std::vector<T>& values, std::size_t more) {
+    const std::size_t needed = values.size() + more;
+    if (needed > values.capacity()) {
+        values.reserve(std::max(needed, values.capacity() + values.capacity() / 2));
+    }
+}
+
+template <class T>
+void append_all(std::vector<T>& values, std::span<const T> more) {
+    values.insert(values.end(), more.begin(), more.end());
+}
+
+/// Copies the first `width` bytes of each row.
+std::vector<std::byte> prefixes(MatrixView<const std::byte> codes, std::size_t width) {
+    std::vector<std::byte> out(codes.rows() * width);
+    for (std::size_t i = 0; i < codes.rows(); ++i) {
+        std::copy_n(codes.row(i).data(), width, out.data() + i * width);
+    }
+    return out;
+}
+
+/// Moves the elements whose flag is set to the front, in order, and drops the others and the spare room.
+template <class T, class IsKept>
+void keep_if(std::vector<T>& values, std::size_t width, const IsKept& is_kept) {
+    std::size_t kept = 0;
+    for (std::size_t i = 0; i * width < values.size(); ++i) {
+        if (is_kept(i)) {
+            std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(i * width), width,
+                        values.begin() + static_cast<std::ptrdiff_t>(kept * width));
+            ++kept;
+        }
+    }
+    values.resize(kept * width);
+    values.shrink_to_fit();
+}
+
+} // namespace
+
+std::uint8_t StagedIndex::TermScale::level(float term) const noexcept {
+    if (!(high > low) || !(term > low)) {
+        return 0;
+    }
+    return term >= high ? 255 : static_cast<std::uint8_t>(std::lround((term - low) / (high - low) * 255.0F));
+}
+
+float StagedIndex::TermScale::term(std::uint8_t level) const noexcept {
+    return low + (high - low) * (static_cast<float>(level) / 255.0F);
+}
+
+StagedIndex::StagedIndex(std::shared_ptr<const Compressor> compressor, StagedShape shape)
+    : compressor_(std::move(compressor)), shape_(std::move(shape)), lists_(1) {
+    std::size_t previous = 0;
+    for (const std::size_t bytes : shape_.stage_bytes) {
+        if (bytes <= previous || bytes > compressor_->code_bytes()) {
+            fail(ErrorKind::kInvalidArgument, "Prefix lengths do not ascend within [1, ", compressor_->code_bytes(),
+                 "]: ", bytes, " after ", previous);
+        }
+        previous = bytes;
+    }
+    if (previous == 0 || shape_.nlist > kMostLists) {
+        fail(ErrorKind::kInvalidArgument, "Index shape has no prefix length, or too many lists: ", shape_.nlist);
+    }
+    if (compressor_->metric() != Metric::kInnerProduct) {
+        rank_terms_.resize(shape_.stage_bytes.size() - 1);
+    }
+}
+
+StagedIndex::StagedIndex(StagedIndex&&) noexcept = default;
+StagedIndex& StagedIndex::operator=(StagedIndex&&) noexcept = default;
+StagedIndex::~StagedIndex() = default;
+
+StagedIndex::TermKind StagedIndex::scan_term_kind() const noexcept {
+    if (compressor_->metric() == Metric::kInnerProduct) {
+        return TermKind::kNone;
+    }
+    return trained_ && shape_.stage_bytes.size() > 1 ? TermKind::kLevel : TermKind::kFloat;
+}
+
+std::vector<std::uint32_t> StagedIndex::assign(MatrixView<const std::byte> heads) const {
+    std::vector<std::uint32_t> lists(heads.rows());
+    if (list_count() == 1) {
+        return lists;
+    }
+    std::vector<float> rows(std::min(kDecodedRows, heads.rows()) * compressor_->dim());
+    for (std::size_t first = 0; first < heads.rows(); first += kDecodedRows) {
+        const std::size_t count = std::min(kDecodedRows, heads.rows() - first);
+        const MatrixView<float> decoded(rows.data(), count, compressor_->dim());
+        compressor_->decode(heads.slice(first, count), decoded);
+        coarse_.assign(decoded, std::span(lists).subspan(first, count));
+    }
+    return lists;
+}
+
+void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float> rank_terms) {
+    const std::size_t count = heads.rows();
+    if (count == 0) {
+        return;
+    }
+    if (heads.cols() != head_bytes()) {
+        fail(ErrorKind::kInvalidArgument, "Heads have a width other than the index's: ", heads.cols(), ", expected ",
+             head_bytes());
+    }
+    const std::size_t later = shape_.stage_bytes.size() - 1;
+    if (!rank_terms.empty() && (rank_terms.rows() != count || rank_terms.cols() != later)) {
+        fail(ErrorKind::kInvalidArgument, "Row terms have a shape other than the rows ask for: [", rank_terms.rows(), ", ",
+             rank_terms.cols(), "], expected [", count, ", ", later, "]");
+    }
+    if (count > std::numeric_limits<std::uint32_t>::max() - rows()) {
+        fail(ErrorKind::kResourceExhausted, "Index holds at most 4294967295 rows; it has ", rows(), ", more asked for: ",
+             count);
+    }
+    // Rows that restore() knew come first; the others are computed.
+    const std::size_t known = covered_.rows > rows() ? std::min(count, covered_.rows - rows()) : 0;
+    const auto covered = [&](const auto& values) { return std::span(values).subspan(values.empty() ? 0 : rows(), values.empty() ? 0 : known); };
+    const MatrixView<const std::byte> rest = heads.slice(known, count - known);
+    std::vector<std::uint32_t> lists(covered(covered_.lists).begin(), covered(covered_.lists).end());
+    lists.resize(known);
+    append_all<std::uint32_t>(lists, assign(rest));
+    std::vector<float> terms(covered(covered_.terms).begin(), covered(covered_.terms).end());
+    std::vector<std::uint8_t> levels(covered(covered_.levels).begin(), covered(covered_.levels).end());
+    if (scan_term_kind() != TermKind::kNone && !rest.empty()) {
+        std::vector<float> computed(rest.rows());
+        compressor_->row_terms(rest, computed);
+        if (scan_term_kind() == TermKind::kFloat) {
+            append_all<float>(terms, computed);
+        } else {
+            std::ranges::transform(computed, std::back_inserter(levels), [&](float term) { return scale_.level(term); });
+        }
+    }
+    for (std::vector<float>& column : rank_terms_) {
+        grow(column, count);
+    }
+    append(heads, lists, terms, levels);
+    for (std::size_t stage = 0; stage < rank_terms_.size(); ++stage) {
+        for (std::size_t i = 0; i < count; ++i) {
+            rank_terms_[stage].push_back(rank_terms.empty() ? kUnknownTerm : rank_terms.row(i)[stage]);
+        }
+    }
+    if (rows() >= covered_.rows) {
+        covered_ = {};
+    }
+}
+
+/// Reserves first and appends then, so that running out of memory changes nothing.
+void StagedIndex::append(MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
+                         std::span<const float> terms, std::span<const std::uint8_t> levels) {
+    std::vector<std::size_t> counts(list_count());
+    for (const std::uint32_t list : lists) {
+        ++counts[list];
+    }
+    for (std::size_t i = 0; i < list_count(); ++i) {
+        grow(lists_[i].heads, counts[i] * head_bytes());
+        grow(lists_[i].rows, list_count() > 1 ? counts[i] : 0);
+        grow(lists_[i].terms, terms.empty() ? 0 : counts[i]);
+        grow(lists_[i].levels, levels.empty() ? 0 : counts[i]);
+    }
+    std::size_t row = rows();
+    live_.resize(row + heads.rows(), true);
+    for (std::size_t i = 0; i < heads.rows(); ++i, ++row) {
+        List& list = lists_[lists[i]];
+        append_all<std::byte>(list.heads, heads.row(i));
+        if (list_count() > 1) {
+            list.rows.push_back(static_cast<std::uint32_t>(row));
+        }
+        if (!terms.empty()) {
+            list.terms.push_back(terms[i]);
+        }
+        if (!levels.empty()) {
+            list.levels.push_back(levels[i]);
+        }
+    }
+}
+
+std::vector<float> StagedIndex::rank_terms(MatrixView<const std::byte> codes) const {
+    if (codes.cols() != code_bytes()) {
+        fail(ErrorKind::kInvalidArgument, "Codes have a width other than the index's: ", codes.cols(), ", expected ",
+             code_bytes());
+    }
+    const std::size_t later = shape_.stage_bytes.size() - 1;
+    std::vector<float> terms(codes.rows() * later);
+    std::vector<float> column(codes.rows());
+    for (std::size_t stage = 0; stage < later; ++stage) {
+        const std::size_t width = shape_.stage_bytes[stage + 1];
+        const std::vector<std::byte> prefix = prefixes(codes, width);
+        compressor_->row_terms({prefix.data(), codes.rows(), width}, column);
+        for (std::size_t i = 0; i < codes.rows(); ++i) {
+            terms[i * later + stage] = column[i];
+        }
+    }
+    return terms;
+}
+
+void StagedIndex::erase(std::span<const std::uint64_t> rows_to_erase) {
+    for (const std::uint64_t row : rows_to_erase) {
+        if (row >= rows()) {
+            fail(ErrorKind::kInvalidArgument, "Row does not exist: ", row, ", of ", rows());
+        }
+    }
+    for (const std::uint64_t row : rows_to_erase) {
+        erased_ += live_[row] ? 1 : 0;
+        live_[row] = false;
+    }
+}
+
+void StagedIndex::compact() {
+    std::vector<std::uint32_t> number(rows());
+    std::uint32_t next = 0;
+    for (std::size_t row = 0; row < rows(); ++row) {
+        number[row] = next;
+        next += live_[row] ? 1 : 0;
+    }
+    covered_ = {}; // It speaks of the old numbers.
+    for (std::vector<float>& column : rank_terms_) {
+        keep_if(column, 1, [&](std::size_t row) { return live_[row]; });
+    }
+    for (List& list : lists_) {
+        const auto is_kept = [&](std::size_t place) { return live_[row_at(list, place)]; };
+        keep_if(list.heads, head_bytes(), is_kept);
+        keep_if(list.levels, 1, is_kept);
+        keep_if(list.terms, 1, is_kept);
+        for (std::size_t place = 0; place < list.rows.size(); ++place) {
+            const std::uint32_t row = list.rows[place];
+            list.rows[place] = live_[row] ? number[row] : std::numeric_limits<std::uint32_t>::max();
+        }
+        std::erase(list.rows, std::numeric_limits<std::uint32_t>::max());
+        list.rows.shrink_to_fit();
+    }
+    live_.assign(next, true);
+    erased_ = 0;
+}
+
+void StagedIndex::clear() {
+    for (List& list : lists_) {
+        list = {};
+    }
+    for (std::vector<float>& column : rank_terms_) {
+        column.clear();
+    }
+    live_.clear();
+    erased_ = 0;
+    covered_ = {};
+}
+
+void StagedIndex::read_heads(std::span<const std::uint64_t> wanted, MatrixView<std::byte> heads) const {
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+        if (wanted[i] >= rows()) {
+            fail(ErrorKind::kInvalidArgument, "Row does not exist: ", wanted[i], ", of ", rows());
+        }
+        const auto row = static_cast<std::uint32_t>(wanted[i]);
+        // Which list holds a row is not kept: four bytes a row against a few comparisons of a rare call.
+        for (const List& list : lists_) {
+            std::size_t place = row;
+            if (list_count() > 1) {
+                const auto found = std::ranges::lower_bound(list.rows, row);
+                if (found == list.rows.end() || *found != row) {
+                    continue;
+                }
+                place = static_cast<std::size_t>(found - list.rows.begin());
+            }
+            std::copy_n(list.heads.data() + place * head_bytes(), head_bytes(), heads.row(i).data());
+            break;
+        }
+    }
+}
+
+std::vector<std::uint32_t> StagedIndex::list_of_row() const {
+    std::vector<std::uint32_t> lists(rows());
+    for (std::size_t i = 0; list_count() > 1 && i < list_count(); ++i) {
+        for (const std::uint32_t row : lists_[i].rows) {
+            lists[row] = static_cast<std::uint32_t>(i);
+        }
+    }
+    return lists;
+}
+
+std::vector<std::byte> StagedIndex::all_heads() const {
+    std::vector<std::byte> heads(rows() * head_bytes());
+    for (const List& list : lists_) {
+        for (std::size_t place = 0; place < list_rows(list); ++place) {
+            std::copy_n(list.heads.data() + place * head_bytes(), head_bytes(),
+                        heads.data() + std::size_t{row_at(list, place)} * head_bytes());
+        }
+    }
+    return heads;
+}
+
+StagedBytes StagedIndex::resident_bytes() const noexcept {
+    StagedBytes bytes;
+    for (const List& list : lists_) {
+        bytes.heads += list.heads.size();
+        bytes.scan_terms += list.levels.size() + list.terms.size() * sizeof(float);
+        bytes.lists += list.rows.size() * sizeof(std::uint32_t);
+    }
+    for (const std::vector<float>& column : rank_terms_) {
+        bytes.rank_terms += column.size() * sizeof(float);
+    }
+    bytes.lists += (rows() + 7) / 8 + coarse_.centroids().size() * sizeof(float);
+    return bytes;
+}
+
+std::string StagedIndex::save(std::uint64_t sequence) const {
+    ByteWriter out;
+    out.array(std::span<const char>(kMagic));
+    out.number(kFormat);
+    out.text(compressor_->id());
+    out.number(sequence);
+    out.number(static_cast<std::uint32_t>(shape_.stage_bytes.size()));
+    for (const std::size_t bytes : shape_.stage_bytes) {
+        out.number(static_cast<std::uint32_t>(bytes));
+    }
+    out.number(static_cast<std::uint32_t>(shape_.nlist));
+    out.number(static_cast<std::uint8_t>(trained_ ? 1 : 0));
+    out.number(scale_.low);
+    out.number(scale_.high);
+    for (const std::size_t limit : default_limits_) {
+        out.number(static_cast<std::uint64_t>(limit));
+    }
+    out.number(static_cast<std::uint32_t>(default_nprobe_));
+    out.array(std::span<const float>(coarse_.centroids().data(), coarse_.centroids().size()));
+    out.number(static_cast<std::uint64_t>(rows()));
+    if (list_count() > 1) {
+        out.array(std::span<const std::uint32_t>(list_of_row()));
+    }
+    std::vector<float> terms(rows());
+    std::vector<std::uint8_t> levels(rows());
+    for (const List& list : lists_) {
+        for (std::size_t place = 0; place < list_rows(list); ++place) {
+            const std::uint32_t row = row_at(list, place);
+            terms[row] = list.terms.empty() ? 0.0F : list.terms[place];
+            levels[row] = list.levels.empty() ? std::uint8_t{0} : list.levels[place];
+        }
+    }
+    const TermKind kind = scan_term_kind();
+    out.array(kind == TermKind::kFloat ? std::span<const float>(terms) : std::span<const float>());
+    out.array(kind == TermKind::kLevel ? std::span<const std::uint8_t>(levels) : std::span<const std::uint8_t>());
+    const std::string digest = sha256_hex(out.bytes());
+    out.array(std::span<const char>(digest));
+    return std::move(out).take();
+}
+
+StagedIndex::Restored StagedIndex::restore(std::string_view bytes) {
+    if (rows() > 0) {
+        fail(ErrorKind::kFailedPrecondition, "Coarse file is restored into an empty index only; it has rows: ", rows());
+    }
+    if (bytes.size() < kMagic.size() + sizeof(kFormat) + kDigestSize || bytes.substr(0, kMagic.size()) != kMagic) {
+        fail(ErrorKind::kCorruption, "Coarse file does not begin as one, or is too short, in bytes: ", bytes.size());
+    }
+    ByteReader in(bytes.substr(0, bytes.size() - kDigestSize), kWhat);
+    (void)in.array<char>(kMagic.size());
+    if (const auto format = in.number<std::uint32_t>(); format > kFormat) {
+        fail(ErrorKind::kUnsupported, "Coarse file is of a newer format: ", format, ", this version reads up to ", kFormat);
+    }
+    if (sha256_hex(bytes.substr(0, bytes.size() - kDigestSize)) != bytes.substr(bytes.size() - kDigestSize)) {
+        fail(ErrorKind::kCorruption, "Coarse file differs from its checksum; bytes: ", bytes.size());
+    }
+    if (const std::string_view id = in.text(); id != compressor_->id()) {
+        fail(ErrorKind::kFailedPrecondition, "Coarse file was made with another model: ", id, ", expected ",
+             compressor_->id());
+    }
+    Restored restored;
+    restored.sequence = in.number<std::uint64_t>();
+    const std::vector<std::uint32_t> stages = in.array<std::uint32_t>(in.number<std::uint32_t>());
+    const auto nlist = in.number<std::uint32_t>();
+    if (!std::ranges::equal(stages, shape_.stage_bytes) || nlist != shape_.nlist) {
+        fail(ErrorKind::kFailedPrecondition, "Coarse file was made for another factory string: ", stages.size(),
+             " prefixes and ", nlist, " lists, expected ", shape_.stage_bytes.size(), " and ", shape_.nlist);
+    }
+    read_training_and_rows(in, restored);
+    return restored;
+}
+
+void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
+    StagedIndex read(compressor_, shape_);
+    read.trained_ = in.number<std::uint8_t>() != 0;
+    read.scale_.low = in.number<float>();
+    read.scale_.high = in.number<float>();
+    in.require(std::isfinite(read.scale_.low) && std::isfinite(read.scale_.high), "the scale of row terms is not finite");
+    if (read.trained_) {
+        for (const std::uint64_t limit : in.array<std::uint64_t>(shape_.stage_bytes.size() - 1)) {
+            read.default_limits_.push_back(limit);
+        }
+    }
+    read.default_nprobe_ = in.number<std::uint32_t>();
+    const std::size_t lists = read.trained_ && shape_.nlist > 1 ? shape_.nlist : 1;
+    in.require(read.default_nprobe_ >= 1 && read.default_nprobe_ <= lists, "nprobe ", read.default_nprobe_, " of ", lists,
+               " lists");
+    if (lists > 1) {
+        std::vector<float> centroids = in.array<float>(std::uint64_t{lists} * compressor_->dim());
+        in.require(std::ranges::all_of(centroids, [](float value) { return std::isfinite(value); }),
+                   "a centroid is not finite");
+        read.coarse_ = CoarseQuantizer(compressor_->metric(), compressor_->dim(), std::move(centroids));
+        read.lists_.resize(lists);
+    }
+    const auto count = in.number<std::uint64_t>();
+    in.require(count <= std::numeric_limits<std::uint32_t>::max(), "row count ", count);
+    read.covered_.rows = count;
+    if (lists > 1) {
+        read.covered_.lists = in.array<std::uint32_t>(count);
+        in.require(std::ranges::all_of(read.covered_.lists, [&](std::uint32_t list) { return list < lists; }),
+                   "a row is in a list that does not exist");
+    }
+    if (read.scan_term_kind() == TermKind::kFloat) {
+        read.covered_.terms = in.array<float>(count);
+    } else if (read.scan_term_kind() == TermKind::kLevel) {
+        read.covered_.levels = in.array<std::uint8_t>(count);
+    }
+    in.finish();
+    restored.rows = count;
+    *this = std::move(read);
+}
+
+} // namespace arfc
