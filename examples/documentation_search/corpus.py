@@ -29,13 +29,55 @@ from collections.abc import Iterable, Iterator
 
 # Compiled modules worth asking; the child process skips those that are absent or fail.
 INTROSPECTED = (
-    "builtins", "math", "cmath", "itertools", "functools", "collections", "datetime", "decimal", "time", "os",
-    "posix", "sys", "io", "re", "struct", "array", "bisect", "heapq", "operator", "random", "select", "signal",
-    "socket", "ssl", "sqlite3", "zlib", "bz2", "lzma", "hashlib", "mmap", "pickle", "unicodedata", "gc",
-    "numpy", "numpy.linalg", "numpy.random", "numpy.fft", "torch", "torch.Tensor", "torch.nn.functional",
-    "torch.linalg", "torch.special", "torch.fft", "scipy.special", "PIL.Image",
-)  # fmt: skip
-SKIPPED_FOLDERS = frozenset({"test", "tests", "testing", "_vendor", "idlelib", "lib2to3", "site-packages", "dist-packages"})
+    "builtins",
+    "math",
+    "cmath",
+    "itertools",
+    "functools",
+    "collections",
+    "datetime",
+    "decimal",
+    "time",
+    "os",
+    "posix",
+    "sys",
+    "io",
+    "re",
+    "struct",
+    "array",
+    "bisect",
+    "heapq",
+    "operator",
+    "random",
+    "select",
+    "signal",
+    "socket",
+    "ssl",
+    "sqlite3",
+    "zlib",
+    "bz2",
+    "lzma",
+    "hashlib",
+    "mmap",
+    "pickle",
+    "unicodedata",
+    "gc",
+    "numpy",
+    "numpy.linalg",
+    "numpy.random",
+    "numpy.fft",
+    "torch",
+    "torch.Tensor",
+    "torch.nn.functional",
+    "torch.linalg",
+    "torch.special",
+    "torch.fft",
+    "scipy.special",
+    "PIL.Image",
+)
+SKIPPED_FOLDERS = frozenset(
+    {"test", "tests", "testing", "_vendor", "idlelib", "lib2to3", "site-packages", "dist-packages"}
+)
 SIGNATURE = re.compile(r"^[\w.]+\s*\(.*\)(\s*->.*)?:?$")
 INTROSPECTION_TIMEOUT_S = 180
 
@@ -117,7 +159,9 @@ def source_files() -> list[tuple[pathlib.Path, str]]:
     files: list[tuple[pathlib.Path, str]] = []
     for root in dict.fromkeys(pathlib.Path(paths[key]) for key in ("stdlib", "purelib", "platlib")):
         for folder, folders, names in os.walk(root):
-            folders[:] = sorted(name for name in folders if name not in SKIPPED_FOLDERS and not name.startswith("."))
+            folders[:] = sorted(
+                name for name in folders if name not in SKIPPED_FOLDERS and not name.startswith(".")
+            )
             for name in sorted(names):
                 if name.endswith(".py") and not name.startswith("test_"):
                     path = pathlib.Path(folder, name)
@@ -136,15 +180,19 @@ def introspect(names: Iterable[str]) -> Iterator[Entry]:
             except ImportError:
                 owner = getattr(importlib.import_module(owner_name), attribute)
             members = sorted(vars(owner))
-        except BaseException:  # noqa: BLE001: a module may fail in any way while it is imported
+        except BaseException:
             continue
         for member in members:
             try:
                 value = getattr(owner, member)
                 compiled = not isinstance(value, types.FunctionType | types.ModuleType)
-                text = inspect.getdoc(value) if compiled and (callable(value) or inspect.isdatadescriptor(value)) else None
+                text = (
+                    inspect.getdoc(value)
+                    if compiled and (callable(value) or inspect.isdatadescriptor(value))
+                    else None
+                )
                 parts = split_docstring(text or "")
-            except BaseException:  # noqa: BLE001
+            except BaseException:
                 continue
             if parts:
                 yield Entry(f"{name}.{member}", *parts)
@@ -152,15 +200,22 @@ def introspect(names: Iterable[str]) -> Iterator[Entry]:
 
 def introspect_in_child() -> list[Entry]:
     """Runs introspect() in a process of its own and returns what it found; nothing where it fails."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")
+    }
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, "entries.jsonl")
         command = [sys.executable, "-W", "ignore", __file__, str(out)]
         try:
             subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL, timeout=INTROSPECTION_TIMEOUT_S, check=True,
-            )  # fmt: skip
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=INTROSPECTION_TIMEOUT_S,
+                check=True,
+            )
         except (subprocess.SubprocessError, OSError):
             return []
         return [Entry(*json.loads(line)) for line in out.read_text(encoding="utf-8").splitlines()]

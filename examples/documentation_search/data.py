@@ -39,7 +39,9 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
 
     limit  most documents, drawn by `seed`; None: all.
     """
-    collected = corpus.collect(limit, seed, lambda done, total: report("Reading sources", done, total))
+    collected = corpus.collect(
+        limit, seed, lambda done, total: report("Reading sources", done, total)
+    )
     entries = collected.entries
     print(
         f"{collected.found:,} docstrings have a first line and a rest; {collected.deduplicated:,} are distinct"
@@ -51,23 +53,34 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
     queries = embedder.embed("Embedding questions", [entries[i].question for i in asked])
     if embedder.embedded:
         rate = embedder.embedded / embedder.seconds
-        print(f"{embedder.embedded:,} texts embedded with {embedding.MODEL}, {rate:.0f} texts/s; the rest was cached.")
+        print(
+            f"{embedder.embedded:,} texts embedded with {embedding.MODEL}, {rate:.0f} texts/s; the rest was cached."
+        )
     payloads = [
-        {"name": entry.name, "text": " ".join(entry.document.split())[:REST_CHARACTERS]} for entry in entries
+        {"name": entry.name, "text": " ".join(entry.document.split())[:REST_CHARACTERS]}
+        for entry in entries
     ]
     version = ".".join(map(str, sys.version_info[:3]))
     return Data(
         f"documentation of Python {version} and its packages, {embedding.MODEL}",
-        rows, payloads, queries, [entries[i].question for i in asked], asked,
-    )  # fmt: skip
+        rows,
+        payloads,
+        queries,
+        [entries[i].question for i in asked],
+        asked,
+    )
 
 
 def own(path: pathlib.Path, texts_path: pathlib.Path | None, seed: int) -> Data:
     """Reads a user's embeddings; up to a tenth of them, at most 1,000, leave the collection and become the queries."""
     rows = _read_rows(path)
-    texts = [f"row {i}" for i in range(len(rows))] if texts_path is None else _read_texts(texts_path)
+    texts = (
+        [f"row {i}" for i in range(len(rows))] if texts_path is None else _read_texts(texts_path)
+    )
     if len(texts) != len(rows):
-        raise InputError(f"Texts and rows differ in number: {len(texts):,} texts, {len(rows):,} rows")
+        raise InputError(
+            f"Texts and rows differ in number: {len(texts):,} texts, {len(rows):,} rows"
+        )
     if len(rows) < 40:
         raise InputError(f"Too few rows to search and to ask: {len(rows)}, expected 40 or more")
     order = np.random.default_rng(seed).permutation(len(rows))
@@ -84,11 +97,15 @@ def _read_rows(path: pathlib.Path) -> NDArray[np.float32]:
         raise InputError(f"Embeddings cannot be read ({error}): {path}") from error
     if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f":
         shape = getattr(rows, "shape", None)
-        raise InputError(f"Embeddings must be a matrix [rows, dim] of floats: shape {shape}, file {path}")
+        raise InputError(
+            f"Embeddings must be a matrix [rows, dim] of floats: shape {shape}, file {path}"
+        )
     rows = rows.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) | ~rows.any(axis=1))
     if len(bad):
-        raise InputError(f"Embeddings must be finite and not zero: row {bad[0]} of {path}, {len(bad):,} such rows")
+        raise InputError(
+            f"Embeddings must be finite and not zero: row {bad[0]} of {path}, {len(bad):,} such rows"
+        )
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -100,7 +117,9 @@ def _read_texts(path: pathlib.Path) -> list[str]:
                 value = json.loads(line)
                 text = value.get("text") if isinstance(value, dict) else value
                 if not isinstance(text, str):
-                    raise InputError(f'A line is a JSON string or an object with "text": {path}, line {number}')
+                    raise InputError(
+                        f'A line is a JSON string or an object with "text": {path}, line {number}'
+                    )
                 texts.append(" ".join(text.split()))
     except (OSError, ValueError) as error:
         raise InputError(f"Texts cannot be read ({error}): {path}") from error

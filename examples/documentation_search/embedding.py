@@ -53,7 +53,9 @@ class EmbeddingCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, timeout=60)
-            self._connection.execute("CREATE TABLE IF NOT EXISTS rows (digest BLOB PRIMARY KEY, floats BLOB)")
+            self._connection.execute(
+                "CREATE TABLE IF NOT EXISTS rows (digest BLOB PRIMARY KEY, floats BLOB)"
+            )
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
 
@@ -76,7 +78,9 @@ class EmbeddingCache:
         """Stores rows; a cache that cannot be written is only slower."""
         if self._connection is None:
             return
-        pairs = [(digest, row.astype("<f4").tobytes()) for digest, row in zip(digests, rows, strict=True)]
+        pairs = [
+            (digest, row.astype("<f4").tobytes()) for digest, row in zip(digests, rows, strict=True)
+        ]
         try:
             with self._connection:
                 self._connection.executemany("INSERT OR REPLACE INTO rows VALUES (?, ?)", pairs)
@@ -84,7 +88,10 @@ class EmbeddingCache:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        print(f"Embeddings cannot be cached, the next run computes them again: {error}", file=sys.stderr)
+        print(
+            f"Embeddings cannot be cached, the next run computes them again: {error}",
+            file=sys.stderr,
+        )
         self._connection = None
 
 
@@ -103,11 +110,16 @@ class Embedder:
     def embed(self, name: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Returns [len(texts), 384] float32 unit rows."""
         texts = [text[:MAX_CHARACTERS].encode("utf-8", "replace").decode() for text in texts]
-        digests = [hashlib.sha256(f"{MODEL} {MAX_TOKENS} {self._precision}\0{text}".encode()).digest()[:16] for text in texts]
+        digests = [
+            hashlib.sha256(f"{MODEL} {MAX_TOKENS} {self._precision}\0{text}".encode()).digest()[:16]
+            for text in texts
+        ]
         known = self._cache.read(digests)
         # Texts of like length share a batch, so that little is spent on padding. The longest come first: the
         # time left is over- rather than underestimated.
-        missing = sorted((i for i in range(len(texts)) if digests[i] not in known), key=lambda i: -len(texts[i]))
+        missing = sorted(
+            (i for i in range(len(texts)) if digests[i] not in known), key=lambda i: -len(texts[i])
+        )
         cached = len(texts) - len(missing)
         started = time.perf_counter()
         for first in range(0, len(missing), BLOCK):

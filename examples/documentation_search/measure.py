@@ -51,7 +51,9 @@ class CurvePoint:
     quality: Quality
 
 
-def judge(found: NDArray[np.int64], truth: NDArray[np.int64], answers: Sequence[int] | None) -> Quality:
+def judge(
+    found: NDArray[np.int64], truth: NDArray[np.int64], answers: Sequence[int] | None
+) -> Quality:
     """Returns the quality of answers.
 
     found, truth  [m, 10] row numbers, best first; -1: no answer.
@@ -61,11 +63,15 @@ def judge(found: NDArray[np.int64], truth: NDArray[np.int64], answers: Sequence[
     if answers is None:
         return Quality(recall, None, None)
     return Quality(
-        recall, evaluate.ndcg(found, list(answers), K), float(np.mean(found[:, 0] == np.asarray(answers)))
+        recall,
+        evaluate.ndcg(found, list(answers), K),
+        float(np.mean(found[:, 0] == np.asarray(answers))),
     )
 
 
-def ask_all(ask: Callable[[NDArray[np.float32]], list[int]], queries: NDArray[np.float32], report) -> tuple:
+def ask_all(
+    ask: Callable[[NDArray[np.float32]], list[int]], queries: NDArray[np.float32], report
+) -> tuple:
     """Asks every query by itself; returns ([m, 10] ids, -1 where fewer came, and the median milliseconds of one)."""
     found = np.full((len(queries), K), -1, np.int64)
     milliseconds = np.empty(len(queries))
@@ -91,7 +97,10 @@ def curve(model: arfc.Compressor, data: Data, truth: NDArray[np.int64], report) 
         report(done, len(lengths))
         prefix = np.ascontiguousarray(codes[:, :length])
         found = np.concatenate(
-            [_top(model.score(data.queries[i : min(i + 100, count)], prefix)) for i in range(0, count, 100)]
+            [
+                _top(model.score(data.queries[i : min(i + 100, count)], prefix))
+                for i in range(0, count, 100)
+            ]
         )
         points.append(CurvePoint(length, judge(found, truth[:count], answers)))
     report(len(lengths), len(lengths))

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from measure import CurvePoint, Way
 
 
-def draw(path: pathlib.Path, title: str, rows: int, dim: int, curve: Sequence[CurvePoint], ways: Sequence[Way]) -> None:
+def draw(
+    path: pathlib.Path,
+    title: str,
+    rows: int,
+    dim: int,
+    curve: Sequence[CurvePoint],
+    ways: Sequence[Way],
+) -> None:
     """Writes a PNG: exhaustive search by prefix length as a line, the served collections as points.
 
     ways  Those of the table; the first is the uncompressed one.
@@ -23,21 +30,43 @@ def draw(path: pathlib.Path, title: str, rows: int, dim: int, curve: Sequence[Cu
     figure, axes = plt.subplots(figsize=(8.5, 5.2), dpi=150, layout="constrained")
     lengths = [point.bytes for point in curve]
     axes.plot(
-        lengths, [point.quality.recall_at_10 for point in curve], "-o", color="#1f5fa8", markersize=4,
+        lengths,
+        [point.quality.recall_at_10 for point in curve],
+        "-o",
+        color="#1f5fa8",
+        markersize=4,
         label="recall@10 of exact float32 search, exhaustive",
-    )  # fmt: skip
+    )
     if curve[0].quality.ndcg_at_10 is not None:
         relative = [point.quality.ndcg_at_10 / ways[0].quality.ndcg_at_10 for point in curve]
-        axes.plot(lengths, relative, "--s", color="#c26a1b", markersize=4, label="nDCG@10, share of float32's")
+        axes.plot(
+            lengths,
+            relative,
+            "--s",
+            color="#c26a1b",
+            markersize=4,
+            label="nDCG@10, share of float32's",
+        )
     axes.scatter(
-        [way.code_bytes for way in ways], [way.quality.recall_at_10 for way in ways], marker="D", s=60,
-        facecolor="none", edgecolor="#111111", linewidth=1.4, zorder=3, label="recall@10 of the served collections, by IVF",
-    )  # fmt: skip
+        [way.code_bytes for way in ways],
+        [way.quality.recall_at_10 for way in ways],
+        marker="D",
+        s=60,
+        facecolor="none",
+        edgecolor="#111111",
+        linewidth=1.4,
+        zorder=3,
+        label="recall@10 of the served collections, by IVF",
+    )
     for way in ways:
         axes.annotate(
-            way.name, (way.code_bytes, way.quality.recall_at_10), xytext=(0, -15), textcoords="offset points",
-            ha="center", fontsize=8.5,
-        )  # fmt: skip
+            way.name,
+            (way.code_bytes, way.quality.recall_at_10),
+            xytext=(0, -15),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8.5,
+        )
     axes.axhline(1.0, color="#999999", linewidth=0.8)
     axes.set_xscale("log", base=2)
     ticks = sorted({*lengths[::2], lengths[-1], 4 * dim})
@@ -49,7 +78,9 @@ def draw(path: pathlib.Path, title: str, rows: int, dim: int, curve: Sequence[Cu
     axes.set_xlabel("code bytes a row (log scale); below: ratio to float32")
     axes.set_ylabel("quality")
     today = datetime.date.today().isoformat()
-    axes.set_title(f"arfc: quality against size\n{title}; {rows:,} rows x {dim} floats, {today}", fontsize=10)
+    axes.set_title(
+        f"arfc: quality against size\n{title}; {rows:,} rows x {dim} floats, {today}", fontsize=10
+    )
     axes.grid(True, color="#e4e4e4")
     axes.legend(loc="lower right", frameon=True, fontsize=8.5)
     figure.savefig(path)

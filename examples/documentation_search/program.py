@@ -57,7 +57,11 @@ class Server:
     def __enter__(self) -> Server:
         print("$ arfc " + " ".join(self._command[1:]), flush=True)
         self._process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
+            self._command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
         threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -104,11 +108,19 @@ class Client:
         return content["result"]
 
     def query(
-        self, collection: str, vector: NDArray[np.float32], limit: int = 10, with_payload: bool = False,
+        self,
+        collection: str,
+        vector: NDArray[np.float32],
+        limit: int = 10,
+        with_payload: bool = False,
         parameters: dict[str, Any] | None = None,
-    ) -> list[dict[str, Any]]:  # fmt: skip
+    ) -> list[dict[str, Any]]:
         """Returns the best points of one query, best first: {"id", "score", "payload"}."""
-        body: dict[str, Any] = {"query": vector.tolist(), "limit": limit, "with_payload": with_payload}
+        body: dict[str, Any] = {
+            "query": vector.tolist(),
+            "limit": limit,
+            "with_payload": with_payload,
+        }
         if parameters:
             body["params"] = parameters
         return self.request("POST", f"/collections/{collection}/points/query", body)["points"]

@@ -57,7 +57,9 @@ def as_codes(value: Any) -> NDArray[np.uint8]:
     return np.require(array, np.uint8, ["C_CONTIGUOUS", "ALIGNED"])
 
 
-def as_ids(value: Any, dtype: type[np.int64] | type[np.uint64], rows: int | None = None) -> NDArray[Any]:
+def as_ids(
+    value: Any, dtype: type[np.int64] | type[np.uint64], rows: int | None = None
+) -> NDArray[Any]:
     """Returns ids as a C-contiguous vector of `dtype`; values outside its range are refused, never wrapped.
 
     rows  How many there must be; None: any number.
@@ -66,9 +68,13 @@ def as_ids(value: Any, dtype: type[np.int64] | type[np.uint64], rows: int | None
     if array.ndim == 1 and array.size == 0:
         array = array.astype(dtype)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InvalidArgumentError(f"Ids must be a vector of integers: {array.dtype}, shape {array.shape}")
+        raise InvalidArgumentError(
+            f"Ids must be a vector of integers: {array.dtype}, shape {array.shape}"
+        )
     if rows is not None and array.shape[0] != rows:
-        raise InvalidArgumentError(f"Ids and rows differ in number: {array.shape[0]} ids, {rows} rows")
+        raise InvalidArgumentError(
+            f"Ids and rows differ in number: {array.shape[0]} ids, {rows} rows"
+        )
     limits = np.iinfo(dtype)
     if array.size:
         low, high = int(array.min()), int(array.max())
@@ -95,7 +101,9 @@ def as_count(value: Any, what: str, low: int = 1, high: int = 2**31 - 1) -> int:
 
 def as_stages(stages: Any) -> list[tuple[int, int]]:
     """Returns stages as (bytes, limit) pairs; a plain number is a length, with the index's own limit (0)."""
-    if stages is not None and (isinstance(stages, str | bytes | Mapping) or not isinstance(stages, Iterable)):
+    if stages is not None and (
+        isinstance(stages, str | bytes | Mapping) or not isinstance(stages, Iterable)
+    ):
         raise InvalidArgumentError(f"Stages must be a sequence: {stages!r}")
     pairs = []
     for stage in () if stages is None else stages:
@@ -105,5 +113,10 @@ def as_stages(stages: Any) -> list[tuple[int, int]]:
         unknown = sorted(set(stage) - {"bytes", "limit"})
         if unknown or "bytes" not in stage:
             raise InvalidArgumentError(f'A stage is {{"bytes": b, "limit": rows}}: {dict(stage)!r}')
-        pairs.append((as_count(stage["bytes"], "Stage's bytes"), as_count(stage.get("limit", 0), "Stage's limit", 0)))
+        pairs.append(
+            (
+                as_count(stage["bytes"], "Stage's bytes"),
+                as_count(stage.get("limit", 0), "Stage's limit", 0),
+            )
+        )
     return pairs

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from arfc import _arfc
 from arfc._arrays import as_count, as_ids, as_matrix, as_stages
-from arfc.compressor import Compressor, Metric, ProgressFunction, native_path, native_progress, native_seconds
+from arfc.compressor import (
+    Compressor,
+    Metric,
+    ProgressFunction,
+    native_path,
+    native_progress,
+    native_seconds,
+)
 from arfc.errors import FailedPreconditionError, InvalidArgumentError, UnsupportedError
 
 Payload = dict[str, Any]
@@ -71,7 +78,9 @@ class SearchAnswer(Sequence[list[Hit]]):
         texts = [""] * len(self.ids[query]) if self.payloads is None else self.payloads[query]
         return [
             Hit(int(identity), float(score), json.loads(text) if text else None)
-            for identity, score, text in zip(self.ids[query], self.scores[query], texts, strict=True)
+            for identity, score, text in zip(
+                self.ids[query], self.scores[query], texts, strict=True
+            )
         ]
 
     def __iter__(self) -> Iterator[list[Hit]]:
@@ -145,7 +154,9 @@ class Collection:
     __slots__ = ("_directory", "_open")
 
     def __init__(self) -> None:
-        raise UnsupportedError("Collection has no constructor: use Collection.create or Collection.open")
+        raise UnsupportedError(
+            "Collection has no constructor: use Collection.create or Collection.open"
+        )
 
     @classmethod
     def _wrap(cls, native: _arfc.Collection, directory: str) -> Collection:
@@ -184,7 +195,9 @@ class Collection:
         return cls._wrap(_arfc.create_collection(path, width, metric, factory, origin), path)
 
     @classmethod
-    def open(cls, directory: str | os.PathLike[str], read_only: bool = False, device: str = "auto") -> Collection:
+    def open(
+        cls, directory: str | os.PathLike[str], read_only: bool = False, device: str = "auto"
+    ) -> Collection:
         """Opens an existing collection.
 
         read_only  Beside another process that writes; sees its state as of opening.
@@ -232,7 +245,11 @@ class Collection:
         return CollectionTrainReport(*values)
 
     def upsert(
-        self, ids: Any, x: Any, payloads: Sequence[Mapping[str, Any] | str | None] | None = None, wait: bool = True
+        self,
+        ids: Any,
+        x: Any,
+        payloads: Sequence[Mapping[str, Any] | str | None] | None = None,
+        wait: bool = True,
     ) -> None:
         """Inserts or replaces points; one bad row refuses the whole call.
 
@@ -299,7 +316,9 @@ class Collection:
         """
         return [
             Point(identity, json.loads(text) if text else None, vector)
-            for identity, text, vector in self._native.get(as_ids(ids, np.uint64), bool(with_vector))
+            for identity, text, vector in self._native.get(
+                as_ids(ids, np.uint64), bool(with_vector)
+            )
         ]
 
     def info(self) -> CollectionInfo:
@@ -311,14 +330,18 @@ class Collection:
 
         Raises UnsupportedError: not offered by this version.
         """
-        raise UnsupportedError("Truncation is not offered by this version: search with shorter stages instead")
+        raise UnsupportedError(
+            "Truncation is not offered by this version: search with shorter stages instead"
+        )
 
     def snapshot(self, directory: str | os.PathLike[str]) -> None:
         """Copies the collection as it is now.
 
         Raises UnsupportedError: not offered by this version.
         """
-        raise UnsupportedError("Snapshots are not offered by this version: close the collection, copy its directory")
+        raise UnsupportedError(
+            "Snapshots are not offered by this version: close the collection, copy its directory"
+        )
 
     def close(self) -> None:
         """Makes everything durable and releases the directory."""
@@ -330,7 +353,10 @@ class Collection:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -343,10 +369,14 @@ def _payload_texts(payloads: Any, rows: int) -> list[str]:
     if payloads is None:
         return []
     if isinstance(payloads, str | bytes | Mapping):
-        raise InvalidArgumentError(f"Payloads must be a sequence, one a row: {type(payloads).__name__}")
+        raise InvalidArgumentError(
+            f"Payloads must be a sequence, one a row: {type(payloads).__name__}"
+        )
     texts = [_payload_text(payload, row) for row, payload in enumerate(payloads)]
     if len(texts) != rows:
-        raise InvalidArgumentError(f"Payloads and rows differ in number: {len(texts)} payloads, {rows} rows")
+        raise InvalidArgumentError(
+            f"Payloads and rows differ in number: {len(texts)} payloads, {rows} rows"
+        )
     return texts
 
 
@@ -362,7 +392,9 @@ def _payload_text(payload: Any, row: int) -> str:
         text.encode("utf-8")
         return text
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"Payload cannot be written as JSON ({error}): row {row}") from error
+        raise InvalidArgumentError(
+            f"Payload cannot be written as JSON ({error}): row {row}"
+        ) from error
 
 
 def _json_text(payload: Mapping[str, Any]) -> str:

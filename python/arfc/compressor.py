@@ -95,7 +95,9 @@ class Compressor:
     __slots__ = ("_native",)
 
     def __init__(self) -> None:
-        raise UnsupportedError("Compressor has no constructor: use Compressor.train or Compressor.load")
+        raise UnsupportedError(
+            "Compressor has no constructor: use Compressor.train or Compressor.load"
+        )
 
     @classmethod
     def _wrap(cls, native: _arfc.Compressor) -> Compressor:
@@ -133,7 +135,9 @@ class Compressor:
         KeyboardInterrupt.
         """
         if pairs is not None:
-            raise UnsupportedError("Training from pairs is not offered by this version: pass pairs=None")
+            raise UnsupportedError(
+                "Training from pairs is not offered by this version: pass pairs=None"
+            )
         matrix = as_matrix(x)
         native = _arfc.train_compressor(
             matrix,
@@ -202,7 +206,11 @@ class Compressor:
         or a row is zero under "cosine"), ResourceExhaustedError.
         """
         matrix = as_matrix(x, dim=self.dim)
-        count = self.code_bytes if num_bytes is None else as_count(num_bytes, "num_bytes", 1, self.code_bytes)
+        count = (
+            self.code_bytes
+            if num_bytes is None
+            else as_count(num_bytes, "num_bytes", 1, self.code_bytes)
+        )
         codes = np.empty((matrix.shape[0], count), np.uint8)
         self._native.encode(matrix, codes)
         return codes

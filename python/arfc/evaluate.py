@@ -33,7 +33,10 @@ def exact(
     count = as_count(k, "k", 1, right.shape[0])
     scorer = _scorer(right, metric)
     block = max(1, _BLOCK_FLOATS // right.shape[0])
-    found = [_best(scorer(left[first : first + block]), count) for first in range(0, left.shape[0], block)]
+    found = [
+        _best(scorer(left[first : first + block]), count)
+        for first in range(0, left.shape[0], block)
+    ]
     return np.concatenate(found) if found else np.empty((0, count), np.int64)
 
 
@@ -50,9 +53,13 @@ def recalls_at_k(found: Any, truth: Any, k: int = 10) -> NDArray[np.float64]:
     """Returns recall_at_k's share for each query, [m]."""
     left, right = np.asarray(found), np.asarray(truth)
     if left.ndim != 2 or right.ndim != 2 or left.shape[0] != right.shape[0] or left.shape[0] == 0:
-        raise InvalidArgumentError(f"Answers and truth must be matrices of as many rows: {left.shape}, {right.shape}")
+        raise InvalidArgumentError(
+            f"Answers and truth must be matrices of as many rows: {left.shape}, {right.shape}"
+        )
     if not 1 <= k <= min(left.shape[1], right.shape[1]):
-        raise InvalidArgumentError(f"k is out of range: {k}, answers {left.shape}, truth {right.shape}")
+        raise InvalidArgumentError(
+            f"k is out of range: {k}, answers {left.shape}, truth {right.shape}"
+        )
     left, right = left[:, :k], right[:, :k]
     hit = (right[:, :, None] == left[:, None, :]) & (left != -1)[:, None, :]
     return hit.any(axis=2).mean(axis=1)
@@ -68,7 +75,9 @@ def ndcg(found: Any, relevant: Sequence[Mapping[int, float] | int], k: int = 10)
     """
     answers = np.asarray(found)
     if answers.ndim != 2 or len(relevant) != answers.shape[0] or answers.shape[0] == 0:
-        raise InvalidArgumentError(f"Answers and relevance differ in number: {answers.shape}, {len(relevant)}")
+        raise InvalidArgumentError(
+            f"Answers and relevance differ in number: {answers.shape}, {len(relevant)}"
+        )
     if not 1 <= k <= answers.shape[1]:
         raise InvalidArgumentError(f"k is out of range: {k}, answers {answers.shape}")
     discount = 1 / np.log2(np.arange(2, k + 2))
@@ -82,7 +91,9 @@ def ndcg(found: Any, relevant: Sequence[Mapping[int, float] | int], k: int = 10)
     return total / len(answers)
 
 
-def _scorer(rows: NDArray[np.float32], metric: str) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
+def _scorer(
+    rows: NDArray[np.float32], metric: str
+) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
     if metric == "cosine":
         unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-30))
         return lambda queries: queries @ unit.T

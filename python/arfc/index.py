@@ -48,7 +48,9 @@ class Index:
     __slots__ = ("_native",)
 
     def __init__(self) -> None:
-        raise UnsupportedError("Index has no constructor: use arfc.index_factory or arfc.read_index")
+        raise UnsupportedError(
+            "Index has no constructor: use arfc.index_factory or arfc.read_index"
+        )
 
     @classmethod
     def _wrap(cls, native: _arfc.Index) -> Index:
@@ -218,6 +220,12 @@ def _parameters(params: Any) -> tuple[list[tuple[int, int]], int | None, NDArray
     if params is None:
         return [], None, None
     if not isinstance(params, SearchParametersARFC):
-        raise InvalidArgumentError(f"Search parameters must be SearchParametersARFC: {type(params).__name__}")
+        raise InvalidArgumentError(
+            f"Search parameters must be SearchParametersARFC: {type(params).__name__}"
+        )
     lists = None if params.nprobe is None else as_count(params.nprobe, "nprobe")
-    return as_stages(params.stages), lists, None if params.sel is None else as_ids(params.sel, np.int64)
+    return (
+        as_stages(params.stages),
+        lists,
+        None if params.sel is None else as_ids(params.sel, np.int64),
+    )

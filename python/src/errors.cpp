@@ -1,8 +1,20 @@
+#include <nanobind/stl/string.h>
+
+#include <array>
+
 #include "bindings.h"
 
 namespace arfc::python {
 
 namespace {
+
+constexpr std::array kKinds{
+    ErrorKind::kInvalidArgument,  ErrorKind::kNotFound,          ErrorKind::kAlreadyExists, ErrorKind::kFailedPrecondition,
+    ErrorKind::kUnsupported,      ErrorKind::kResourceExhausted, ErrorKind::kCorruption,    ErrorKind::kIo,
+    ErrorKind::kInternal,         ErrorKind::kUnauthenticated,   ErrorKind::kPermissionDenied,
+    ErrorKind::kDeadlineExceeded, ErrorKind::kCancelled,
+};
+static_assert(kKinds.size() == static_cast<std::size_t>(ErrorKind::kCancelled) + 1);
 
 /// Returns the name of the kind's class in `arfc.errors`.
 const char* class_name(ErrorKind kind) noexcept {
@@ -35,8 +47,18 @@ void translate(const std::exception_ptr& pointer, void* /*payload*/) {
 
 } // namespace
 
-void register_errors(nb::module_& /*module*/) {
+void register_errors(nb::module_& module) {
     nb::register_exception_translator(translate);
+    module.def(
+        "error_kinds",
+        [] {
+            nb::list kinds;
+            for (const ErrorKind kind : kKinds) {
+                kinds.append(nb::make_tuple(class_name(kind), std::string(to_string(kind))));
+            }
+            return kinds;
+        },
+        "Returns (name of the class in arfc.errors, stable name of the kind) of every kind.");
 }
 
 ProgressFunction progress_function(const nb::object& callback) {

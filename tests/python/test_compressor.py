@@ -1,0 +1,170 @@
+"""Compressor: the promises of its docstrings, through the package."""
+
+from __future__ import annotations
+
+import arfc
+import numpy as np
+import pytest
+from conftest import CODE_BYTES, DIM
+
+
+def test_it_tells_what_it_is(model):
+    assert (model.dim, model.code_bytes, model.metric) == (DIM, CODE_BYTES, "cosine")
+    assert len(model.id) == 64 and set(model.id) <= set("0123456789abcdef")
+    assert model.model_bytes > 0
+    assert model.report.trained_rows > 1000
+    assert model.report.recall[CODE_BYTES] > model.report.recall[4]
+    assert repr(model).startswith("arfc.Compressor(dim=32, code_bytes=16, metric='cosine', id='")
+
+
+def test_every_prefix_is_the_shorter_code(model, rows):
+    codes = model.encode(rows)
+    assert codes.dtype == np.uint8 and codes.shape == (len(rows), CODE_BYTES)
+    for length in range(1, CODE_BYTES + 1):
+        np.testing.assert_array_equal(model.encode(rows[:200], length), codes[:200, :length])
+
+
+def test_longer_codes_reconstruct_better(model, rows):
+    codes = model.encode(rows)
+    errors = []
+    for length in (1, 4, CODE_BYTES):
+        decoded = model.decode(codes[:, :length])
+        assert decoded.dtype == np.float32 and decoded.shape == rows.shape
+        errors.append(float(((decoded - rows) ** 2).sum(axis=1).mean()))
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.1
+
+
+def test_scores_are_cosines_of_the_decoded_rows(model, rows, queries):
+    codes = model.encode(rows)
+    scores = model.score(queries, codes)
+    assert scores.dtype == np.float32 and scores.shape == (len(queries), len(rows))
+    decoded = model.decode(codes)
+    decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
+    np.testing.assert_allclose(scores, queries @ decoded.T, atol=2e-5)
+
+
+def test_scores_find_the_neighbours(model, rows, queries):
+    found = np.argsort(-model.score(queries, model.encode(rows)), axis=1)[:, :10]
+    truth = arfc.evaluate.exact(queries, rows, 10)
+    assert arfc.evaluate.recall_at_k(found, truth) > 0.7
+
+
+def test_no_rows_give_no_codes(model, rows):
+    none = np.empty((0, DIM), np.float32)
+    assert model.encode(none).shape == (0, CODE_BYTES)
+    assert model.decode(np.empty((0, 3), np.uint8)).shape == (0, DIM)
+    assert model.score(none, model.encode(rows)).shape == (0, len(rows))
+
+
+def test_a_saved_model_is_the_same_model(model, model_folder, rows, queries):
+    loaded = arfc.Compressor.load(model_folder, device="cpu")
+    assert loaded.id == model.id
+    assert loaded.report == model.report
+    codes = model.encode(rows)
+    np.testing.assert_array_equal(loaded.encode(rows), codes)
+    np.testing.assert_array_equal(loaded.score(queries, codes), model.score(queries, codes))
+
+
+def test_the_same_seed_gives_the_same_model(rows):
+    few = rows[:400]
+    first, second, other = (
+        arfc.Compressor.train(few, 4, "ip", seed=seed, device="cpu") for seed in (5, 5, 6)
+    )
+    assert first.id == second.id != other.id
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip", "l2"])
+def test_every_metric_ranks_a_row_first_for_itself(rows, metric):
+    few = rows[:300] * (1 if metric == "cosine" else 3)
+    model = arfc.Compressor.train(few, 16, metric, device="cpu")
+    scores = model.score(few, model.encode(few))
+    assert np.mean(scores.argmax(axis=1) == np.arange(300)) > 0.8
+    if metric == "l2":
+        assert scores.max() < 1.0
+
+
+def test_progress_is_told_and_may_cancel(rows):
+    seen: list[arfc.Progress] = []
+    arfc.Compressor.train(rows[:300], 4, device="cpu", progress=seen.append)
+    assert seen and all(isinstance(step.stage, str) and step.done <= step.total for step in seen)
+    assert seen[-1].done == seen[-1].total
+    with pytest.raises(arfc.CancelledError, match="cancelled"):
+        arfc.Compressor.train(rows[:300], 4, device="cpu", progress=lambda step: False)
+
+
+def test_an_exception_of_the_callback_passes_through(rows):
+    def fail(step: arfc.Progress) -> None:
+        raise KeyError(step.stage)
+
+    with pytest.raises(KeyError):
+        arfc.Compressor.train(rows[:300], 4, device="cpu", progress=fail)
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"code_bytes": 0}, arfc.InvalidArgumentError, r"code_bytes is out of range: 0"),
+        ({"code_bytes": 5000}, arfc.InvalidArgumentError, r"5000"),
+        ({"code_bytes": 2.5}, arfc.InvalidArgumentError, r"code_bytes must be an integer: 2.5"),
+        ({"code_bytes": True}, arfc.InvalidArgumentError, r"must be an integer: True"),
+        ({"metric": "hamming"}, arfc.InvalidArgumentError, r"hamming"),
+        ({"pairs": []}, arfc.UnsupportedError, r"pairs=None"),
+        ({"time_budget_s": 0}, arfc.InvalidArgumentError, r"positive number of seconds: 0"),
+        ({"time_budget_s": float("nan")}, arfc.InvalidArgumentError, r"positive number .*: nan"),
+        ({"seed": -1}, arfc.InvalidArgumentError, r"seed is out of range: -1"),
+        ({"device": "cuda:99"}, arfc.UnsupportedError, r"cuda:99"),
+        ({"device": "abacus"}, arfc.ArfcError, r"abacus"),
+    ],
+)
+def test_wrong_options_are_refused(rows, options, kind, message):
+    with pytest.raises(kind, match=message):
+        arfc.Compressor.train(rows[:300], **options)
+
+
+def test_wrong_values_are_refused(model, rows):
+    bad = rows[:5].copy()
+    bad[3, 2] = np.nan
+    with pytest.raises(arfc.InvalidArgumentError, match=r"not finite.*3"):
+        model.encode(bad)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"zero"):
+        model.encode(np.zeros((1, DIM), np.float32))
+    with pytest.raises(arfc.InvalidArgumentError, match=r"num_bytes is out of range: 17"):
+        model.encode(rows, 17)
+    with pytest.raises(arfc.InvalidArgumentError):
+        arfc.Compressor.train(rows[:0])
+    with pytest.raises(arfc.UnsupportedError, match=r"decoder"):
+        model.score(rows[:1], model.encode(rows), neural=True)
+
+
+def test_files_that_are_no_model_are_refused(model_folder, tmp_path):
+    with pytest.raises(arfc.NotFoundError, match=r"nowhere"):
+        arfc.Compressor.load(tmp_path / "nowhere")
+    with pytest.raises(arfc.InvalidArgumentError, match=r"Path must be text or a path object: 3"):
+        arfc.Compressor.load(3)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in model_folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    weights = copy / "model.safetensors"
+    altered = bytearray(weights.read_bytes())
+    altered[-1] ^= 1
+    weights.write_bytes(altered)
+    with pytest.raises(arfc.CorruptionError):
+        arfc.Compressor.load(copy)
+
+
+def test_there_is_no_empty_compressor():
+    with pytest.raises(arfc.UnsupportedError, match=r"Compressor\.train"):
+        arfc.Compressor()
+
+
+def test_thread_counts_are_set_and_checked():
+    before = arfc.num_threads()
+    try:
+        arfc.set_num_threads(1)
+        assert arfc.num_threads() == 1
+    finally:
+        arfc.set_num_threads(before)
+    with pytest.raises(arfc.InvalidArgumentError, match="0"):
+        arfc.set_num_threads(0)
