@@ -1,0 +1,222 @@
+"""Index: FAISS's habits, answers against a brute-force reference."""
+
+from __future__ import annotations
+
+import arfc
+import numpy as np
+import pytest
+from arfc import evaluate
+from conftest import DIM, clustered_rows
+
+FACTORIES = ["ARFC16", "ARFC16/8", "ARFC16/8,IVF16", "IDMap2,ARFC16/8,IVF16"]
+
+
+@pytest.fixture(scope="module")
+def trained(rows):
+    """Returns a function that makes a trained, filled index; each factory is trained once and copied by its file."""
+    made = {}
+
+    def make(factory: str, folder) -> arfc.Index:
+        if factory not in made:
+            index = arfc.index_factory(DIM, factory, arfc.METRIC_INNER_PRODUCT)
+            assert not index.is_trained and index.ntotal == 0
+            index.train(rows, device="cpu")
+            assert index.is_trained and index.ntotal == 0
+            if factory.startswith("IDMap"):
+                index.add_with_ids(rows, np.arange(len(rows)) + 1000)
+            else:
+                index.add(rows)
+            made[factory] = index
+        path = folder / "copy.index"
+        arfc.write_index(made[factory], path)
+        return arfc.read_index(path)
+
+    return make
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_answers_have_the_shape_of_faiss(trained, tmp_path, queries, factory):
+    index = trained(factory, tmp_path)
+    distances, labels = index.search(queries, 10)
+    assert distances.dtype == np.float32 and labels.dtype == np.int64
+    assert distances.shape == labels.shape == (len(queries), 10)
+    assert (np.diff(distances, axis=1) <= 0).all()
+    assert (index.d, index.metric_type) == (DIM, arfc.METRIC_INNER_PRODUCT)
+    assert index.factory == factory
+    assert "ntotal=1500" in repr(index)
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_answers_are_near_the_exact_ones(trained, tmp_path, rows, queries, factory):
+    index = trained(factory, tmp_path)
+    _, labels = index.search(queries, 10)
+    shift = 1000 if factory.startswith("IDMap") else 0
+    truth = evaluate.exact(queries, rows, 10) + shift
+    assert evaluate.recall_at_k(labels, truth) > 0.6
+
+
+def test_an_exhaustive_search_equals_a_sort_of_the_compressors_scores(trained, tmp_path, queries):
+    index = trained("ARFC16", tmp_path)
+    distances, labels = index.search(queries, 10)
+    decoded = np.stack([index.reconstruct(i) for i in range(index.ntotal)])
+    decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
+    scores = queries @ decoded.T
+    np.testing.assert_allclose(distances, -np.sort(-scores, axis=1)[:, :10], atol=2e-5)
+    np.testing.assert_allclose(np.take_along_axis(scores, labels, 1), distances, atol=2e-5)
+
+
+def test_parameters_reach_the_index(trained, tmp_path, queries):
+    index = trained("ARFC16/8,IVF16", tmp_path)
+    one, _ = index.search(queries, 5, arfc.SearchParametersARFC(nprobe=1))
+    every, _ = index.search(queries, 5, arfc.SearchParametersARFC(nprobe=16))
+    assert every[:, 0].sum() >= one[:, 0].sum()
+    allowed = np.array([3, 5, 8, 13])
+    _, labels = index.search(queries, 5, arfc.SearchParametersARFC(nprobe=16, sel=allowed))
+    assert set(labels.ravel()) <= {3, 5, 8, 13, -1}
+    _, short = index.search(queries, 5, arfc.SearchParametersARFC(nprobe=16, stages=[8]))
+    staged = [8, {"bytes": 16, "limit": 5}]
+    _, full = index.search(queries, 5, arfc.SearchParametersARFC(nprobe=16, stages=staged))
+    assert (short != full).any()
+    with pytest.raises(arfc.InvalidArgumentError, match=r"SearchParametersARFC: dict"):
+        index.search(queries, 5, {"nprobe": 3})
+    with pytest.raises(arfc.InvalidArgumentError, match=r"nprobe is out of range: 0"):
+        index.search(queries, 5, arfc.SearchParametersARFC(nprobe=0))
+
+
+def test_fewer_rows_than_k_leave_minus_one(trained, tmp_path, rows):
+    index = trained("ARFC16", tmp_path)
+    index.reset()
+    assert index.ntotal == 0 and index.is_trained
+    index.add(rows[:3])
+    _, labels = index.search(rows[:2], 5)
+    assert (labels[:, 3:] == -1).all() and (labels[:, :3] != -1).all()
+
+
+def test_ids_are_removed(trained, tmp_path, rows, queries):
+    index = trained("IDMap2,ARFC16/8,IVF16", tmp_path)
+    assert index.remove_ids([1000, 1001, 5]) == 2
+    assert index.ntotal == len(rows) - 2
+    _, labels = index.search(rows[:2], 20)
+    assert not {1000, 1001} & set(labels.ravel())
+    assert index.reconstruct(1002).shape == (DIM,)
+    with pytest.raises(arfc.NotFoundError, match=r"1000"):
+        index.reconstruct(1000)
+
+
+def test_a_read_index_answers_bit_for_bit(trained, tmp_path, queries):
+    index = trained("ARFC16/8,IVF16", tmp_path)
+    arfc.write_index(index, tmp_path / "again.index")
+    again = arfc.read_index(tmp_path / "again.index")
+    for left, right in zip(index.search(queries, 10), again.search(queries, 10), strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+def test_l2_gives_squared_distances_ascending(rows, queries):
+    index = arfc.index_factory(DIM, "ARFC16")
+    assert index.metric_type == arfc.METRIC_L2
+    index.train(rows * 3, device="cpu")
+    index.add(rows * 3)
+    distances, labels = index.search(queries * 3, 5)
+    assert (np.diff(distances, axis=1) >= 0).all() and (labels >= 0).all()
+    # Of the codes: within their error of the true distances.
+    exact = ((queries[:, None] * 3 - rows[labels] * 3) ** 2).sum(axis=2)
+    assert np.abs(distances - exact).mean() < 0.2 * exact.mean()
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF16,Flat", "PQ8", "IDMap2,Flat", "HNSW16"])
+def test_strings_of_faiss_go_through(rows, queries, factory):
+    index = arfc.index_factory(DIM, factory, arfc.METRIC_L2)
+    index.train(rows)
+    if factory.startswith("IDMap"):
+        index.add_with_ids(rows, np.arange(len(rows)))
+    else:
+        index.add(rows)
+    distances, labels = index.search(queries, 5)
+    assert labels.min() >= -1 and labels.max() < len(rows)
+    if factory == "Flat":
+        np.testing.assert_array_equal(labels, evaluate.exact(queries, rows, 5, "l2"))
+        np.testing.assert_array_equal(index.reconstruct(7), rows[7])
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: arfc.index_factory(DIM, "Nonsense7"), arfc.InvalidArgumentError, r"Nonsense7"),
+        (lambda: arfc.index_factory(DIM, "ARFC0"), arfc.InvalidArgumentError, r"ARFC0|0"),
+        (lambda: arfc.index_factory(DIM, "ARFC8/16"), arfc.InvalidArgumentError, r"16"),
+        (lambda: arfc.index_factory(0, "ARFC8"), arfc.InvalidArgumentError, r"d is out of range: 0"),
+        (lambda: arfc.index_factory(DIM, "ARFC8", 7), arfc.InvalidArgumentError, r"Metric.*7"),
+        (lambda: arfc.index_factory(DIM, 96), arfc.InvalidArgumentError, r"Factory must be text: 96"),
+        (lambda: arfc.read_index("/nowhere/x.index"), arfc.NotFoundError, r"/nowhere/x.index"),
+        (lambda: arfc.Index(), arfc.UnsupportedError, r"index_factory"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(make, kind, message):
+    with pytest.raises(kind, match=message):
+        make()
+
+
+def test_an_untrained_index_refuses_rows_and_queries(rows):
+    index = arfc.index_factory(DIM, "ARFC16/8", arfc.METRIC_INNER_PRODUCT)
+    with pytest.raises(arfc.FailedPreconditionError, match=r"train"):
+        index.add(rows)
+    with pytest.raises(arfc.FailedPreconditionError, match=r"train"):
+        index.search(rows[:1], 3)
+    with pytest.raises(arfc.InvalidArgumentError, match=rf"5, expected {DIM}"):
+        index.train(rows[:, :5])
+
+
+def test_wrong_calls_change_nothing(trained, tmp_path, rows):
+    index = trained("ARFC16", tmp_path)
+    with pytest.raises(arfc.UnsupportedError, match=r"IDMap2"):
+        index.add_with_ids(rows[:2], [7, 8])
+    bad = rows[:2].copy()
+    bad[1, 0] = np.inf
+    with pytest.raises(arfc.InvalidArgumentError, match=r"1"):
+        index.add(bad)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"k is out of range: 0"):
+        index.search(rows[:2], 0)
+    with pytest.raises(arfc.UnsupportedError):
+        index.range_search(rows[:2], 0.5)
+    assert index.ntotal == len(rows)
+
+
+def test_a_truncated_or_altered_file_is_corrupt(trained, tmp_path):
+    index = trained("ARFC16/8,IVF16", tmp_path)
+    path = tmp_path / "copy.index"
+    arfc.write_index(index, path)
+    whole = path.read_bytes()
+    for length in (0, 3, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(arfc.CorruptionError):
+            arfc.read_index(path)
+    path.write_bytes(b"Not an index at all, but long enough to look at")
+    with pytest.raises(arfc.CorruptionError):
+        arfc.read_index(path)
+
+
+def test_a_callback_that_uses_its_own_index_is_refused_and_does_not_hang(rows):
+    index = arfc.index_factory(DIM, "ARFC8", arfc.METRIC_INNER_PRODUCT)
+    with pytest.raises(arfc.FailedPreconditionError, match=r"busy"):
+        index.train(rows, device="cpu", progress=lambda step: index.ntotal >= 0)
+    assert not index.is_trained
+
+
+def test_range_search_of_faiss_indexes_gives_limits(rows):
+    index = arfc.index_factory(DIM, "Flat")
+    index.add(rows)
+    limits, distances, labels = index.range_search(rows[:3], 0.3)
+    assert limits.shape == (4,) and limits[0] == 0 and limits[-1] == len(labels) == len(distances)
+    exact = ((rows[:3, None] - rows[None]) ** 2).sum(axis=2)
+    for i in range(3):
+        found = set(labels[limits[i] : limits[i + 1]].tolist())
+        assert found == set(np.flatnonzero(exact[i] < 0.3).tolist())
+
+
+def test_many_rows_by_id_in_one_call():
+    many = clustered_rows(5000, seed=3)
+    index = arfc.index_factory(DIM, "IDMap2,Flat", arfc.METRIC_INNER_PRODUCT)
+    index.add_with_ids(many[:0], [])
+    index.add_with_ids(many, np.arange(5000) * 2**40)
+    _, labels = index.search(many[:20], 1)
+    assert labels[:, 0].tolist() == [i * 2**40 for i in range(20)]
