@@ -9,7 +9,15 @@ set(CMAKE_CXX_VISIBILITY_PRESET hidden)
 set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
-set(ARFC_VENV "${PROJECT_SOURCE_DIR}/.venv" CACHE PATH "Virtual environment whose torch wheel serves as LibTorch")
+set(ARFC_VENV "${PROJECT_SOURCE_DIR}/.venv" CACHE PATH
+    "Virtual environment whose torch wheel serves as LibTorch, and which links FAISS")
+
+# Compiled once, kept for every build folder; a launcher that was chosen by hand stays.
+find_program(ARFC_CCACHE ccache DOC "Compiler cache, used where it is installed")
+mark_as_advanced(ARFC_CCACHE)
+if(ARFC_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${ARFC_CCACHE}")
+endif()
 
 macro(arfc_find_openssl)
     find_package(OpenSSL REQUIRED COMPONENTS Crypto)
@@ -55,11 +63,11 @@ macro(arfc_find_rocksdb)
 endmacro()
 
 macro(arfc_find_faiss)
-    file(GLOB _faiss_dirs "$ENV{HOME}/.cache/arfc/faiss-avx2*")
     arfc_find_openmp()
     find_package(BLAS REQUIRED)
     find_package(LAPACK REQUIRED)
-    find_package(faiss REQUIRED CONFIG HINTS ${faiss_ROOT} ${_faiss_dirs})
+    # An installed one that -Dfaiss_ROOT names, or the one that scripts/setup.sh found or built.
+    find_package(faiss 1.7.3 REQUIRED CONFIG HINTS "${ARFC_VENV}/faiss")
     if(NOT TARGET arfc_faiss)
         add_library(arfc_faiss INTERFACE)
         get_target_property(_faiss_include faiss INTERFACE_INCLUDE_DIRECTORIES)
@@ -78,6 +86,10 @@ macro(arfc_find_boost)
     find_package(Boost 1.81 REQUIRED)
     find_package(simdjson REQUIRED)
     find_package(spdlog REQUIRED)
+endmacro()
+
+macro(arfc_find_simdjson)
+    find_package(simdjson REQUIRED)
 endmacro()
 
 macro(arfc_find_cli11)

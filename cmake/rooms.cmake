@@ -13,7 +13,7 @@ set(ARFC_ARROWS_python index)
 # Flags of our own targets, PRIVATE: nothing that links arfc inherits them.
 function(arfc_own_target target)
     # No contraction: a code or a score is the same bits with and without fused multiply-add in the target.
-    target_compile_options(${target} PRIVATE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Werror
+    target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wno-sign-conversion -Werror
         -ffp-contract=off)
     if(ARFC_SANITIZE)
         target_compile_options(${target} PRIVATE -fsanitize=${ARFC_SANITIZE} -fno-omit-frame-pointer)
@@ -33,6 +33,9 @@ function(arfc_room room)
     target_include_directories(${target} PRIVATE src)
     target_link_libraries(${target} PRIVATE ${ARG_LINK})
     foreach(below IN LISTS ARFC_ARROWS_${room})
+        if(NOT TARGET arfc_${below})
+            message(FATAL_ERROR "An arrow of the room ${room} does not point down: to ${below}")
+        endif()
         target_link_libraries(${target} PUBLIC arfc_${below})
     endforeach()
     arfc_own_target(${target})
@@ -53,6 +56,17 @@ function(arfc_test room)
     # sleep, because tests run beside each other.
     add_test(NAME ${target} COMMAND ${target})
     set_tests_properties(${target} PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
+endfunction()
+
+# arfc_benchmark(<name> SOURCES ... [LINK ...]): a Google Benchmark program; built by the target `benchmarks`, not by
+# default, and run by scripts/bench.sh.
+function(arfc_benchmark name)
+    cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+    add_executable(${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
+    target_link_libraries(${name} PRIVATE ${ARG_LINK} benchmark::benchmark benchmark::benchmark_main)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/benchmarks/bin")
+    arfc_own_target(${name})
+    add_dependencies(benchmarks ${name})
 endfunction()
 
 function(_arfc_close_over room out)
@@ -91,8 +105,9 @@ macro(arfc_add_rooms)
             endif()
         endforeach()
     endif()
-    if(ARFC_BUILD_BENCHMARKS)
+    if(ARFC_BUILD_BENCHMARKS AND EXISTS "${PROJECT_SOURCE_DIR}/benchmarks/CMakeLists.txt")
         arfc_find_benchmark()
+        add_custom_target(benchmarks)
         add_subdirectory(benchmarks)
     endif()
 endmacro()
