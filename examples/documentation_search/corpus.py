@@ -1,9 +1,10 @@
-"""Collects the documentation of the Python that is installed: docstrings, each split into a query and a document.
+"""Collects the documentation of the Python that is installed: docstrings, each split into a query
+and a document.
 
-A docstring's first line is what somebody would ask ("Return the cumulative sum of the elements along a given
-axis."); the rest is the document that answers it. Sources are read with `ast` and never imported. Compiled
-modules have no sources, so they are imported by a child process that has no display and whose output and
-crashes stay with it.
+A docstring's first line is what somebody would ask ("Return the cumulative sum of the elements
+along a given axis."); the rest is the document that answers it. Sources are read with `ast` and
+never imported. Compiled modules have no sources, so they are imported by a child process that has
+no display and whose output and crashes stay with it.
 """
 
 from __future__ import annotations
@@ -109,9 +110,11 @@ class Corpus:
 
 
 def split_docstring(text: str) -> tuple[str, str] | None:
-    """Returns (first line, rest) of a cleaned docstring, or None where either says too little to be used.
+    """Returns (first line, rest) of a cleaned docstring, or None where either says too little to be
+    used.
 
-    A leading signature, which compiled functions have ("dot(a, b, out=None)"), is not the first line.
+    A leading signature, which compiled functions have ("dot(a, b, out=None)"), is not the first
+    line.
     """
     lines = [line.rstrip() for line in text.strip().splitlines()]
     while lines and (SIGNATURE.match(lines[0]) or not lines[0].strip()):
@@ -154,7 +157,7 @@ def docstrings_of_file(path: pathlib.Path, module: str) -> list[Entry]:
 
 
 def source_files() -> list[tuple[pathlib.Path, str]]:
-    """Returns (file, dotted module name) of the standard library, then of the installed packages, tests left out."""
+    """Returns (file, dotted module name) of the standard library, then of the packages."""
     paths = sysconfig.get_paths()
     files: list[tuple[pathlib.Path, str]] = []
     for root in dict.fromkeys(pathlib.Path(paths[key]) for key in ("stdlib", "purelib", "platlib")):
@@ -171,7 +174,7 @@ def source_files() -> list[tuple[pathlib.Path, str]]:
 
 
 def introspect(names: Iterable[str]) -> Iterator[Entry]:
-    """Yields the docstrings of compiled functions, methods and types that the named modules hold."""
+    """Yields the docstrings of the compiled functions and types that the named modules hold."""
     for name in names:
         try:
             owner_name, _, attribute = name.rpartition(".")
@@ -199,7 +202,7 @@ def introspect(names: Iterable[str]) -> Iterator[Entry]:
 
 
 def introspect_in_child() -> list[Entry]:
-    """Runs introspect() in a process of its own and returns what it found; nothing where it fails."""
+    """Runs introspect() in a process of its own; what fails there yields nothing."""
     environment = {
         key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")
     }
@@ -230,7 +233,8 @@ def _folded(text: str) -> str:
 
 
 def deduplicate(entries: Iterable[Entry]) -> list[Entry]:
-    """Keeps the first entry of each question and of each document, whatever their case and white space.
+    """Keeps the first entry of each question and of each document, whatever their case and white
+    space.
 
     So every question has one right answer.
     """

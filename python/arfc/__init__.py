@@ -1,13 +1,13 @@
 """One code, every length: compressed embeddings of which every prefix is itself a coarser code.
 
     import arfc
-    model = arfc.Compressor.train(x)                          # x [n, dim] float32 -> a model of 96-byte codes
-    codes = model.encode(x)                                   # uint8 [n, 96]; codes[:, :16] is a coarser code
-    index = arfc.index_factory(x.shape[1], "ARFC96/16,IVF256", arfc.METRIC_INNER_PRODUCT)
-    docs = arfc.Collection.create("docs", x.shape[1], model=model)
+    model = arfc.Compressor.train(x)                          # x [n, dim] float32 -> a model of
+    96-byte codes codes = model.encode(x)                                   # uint8 [n, 96];
+    codes[:, :16] is a coarser code index = arfc.index_factory(x.shape[1], "ARFC96/16,IVF256",
+    arfc.METRIC_INNER_PRODUCT) docs = arfc.Collection.create("docs", x.shape[1], model=model)
 
-Arrays go in without a copy where they are float32 and C-contiguous, from NumPy or anything that speaks DLPack;
-NumPy arrays come out. Errors are `ArfcError`s of one class a kind.
+Arrays go in without a copy where they are float32 and C-contiguous, from NumPy or anything that
+speaks DLPack; NumPy arrays come out. Errors are `ArfcError`s of one class a kind.
 """
 
 from arfc import evaluate

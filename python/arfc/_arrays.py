@@ -1,4 +1,4 @@
-"""Turns what users pass into arrays that the native module takes: the same memory where the layout allows."""
+"""Turns what users pass into arrays that the native module takes, without a copy where possible."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FLOATS = (np.float16, np.float32, np.float64)
 
 
 def _as_array(value: Any, what: str) -> NDArray[Any]:
-    """Returns `value` as an array without copying it: NumPy's own, DLPack's on the CPU, or a nested sequence."""
+    """Returns `value` as an array: NumPy's or DLPack's memory on the CPU, or a copied sequence."""
     if isinstance(value, np.ndarray):
         return value
     try:
@@ -23,12 +23,14 @@ def _as_array(value: Any, what: str) -> NDArray[Any]:
         return np.asarray(value)
     except Exception as error:
         raise InvalidArgumentError(
-            f"{what} cannot be read as an array in this machine's memory ({error}): {type(value).__name__}"
+            f"{what} cannot be read as an array in this machine's memory ({error}):"
+            f" {type(value).__name__}"
         ) from error
 
 
 def as_matrix(value: Any, what: str = "Embeddings", dim: int | None = None) -> NDArray[np.float32]:
-    """Returns a float32, C-contiguous matrix: `value` itself where it is one, else a converted copy.
+    """Returns a float32, C-contiguous matrix: `value` itself where it is one, else a converted
+    copy.
 
     value  [n, dim] float16, float32 or float64; anything NumPy or DLPack understands.
     dim    Width that the rows must have; None: any.
@@ -42,7 +44,8 @@ def as_matrix(value: Any, what: str = "Embeddings", dim: int | None = None) -> N
         )
     if dim is not None and array.shape[1] != dim:
         raise InvalidArgumentError(
-            f"Embedding width differs from the model's: {array.shape[1]}, expected {dim}, shape {array.shape}"
+            f"Embedding width differs from the model's: {array.shape[1]}, expected {dim},"
+            f" shape {array.shape}"
         )
     return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
 
@@ -60,7 +63,8 @@ def as_codes(value: Any) -> NDArray[np.uint8]:
 def as_ids(
     value: Any, dtype: type[np.int64] | type[np.uint64], rows: int | None = None
 ) -> NDArray[Any]:
-    """Returns ids as a C-contiguous vector of `dtype`; values outside its range are refused, never wrapped.
+    """Returns ids as a C-contiguous vector of `dtype`; values outside its range are refused, never
+    wrapped.
 
     rows  How many there must be; None: any number.
     """
@@ -100,7 +104,7 @@ def as_count(value: Any, what: str, low: int = 1, high: int = 2**31 - 1) -> int:
 
 
 def as_stages(stages: Any) -> list[tuple[int, int]]:
-    """Returns stages as (bytes, limit) pairs; a plain number is a length, with the index's own limit (0)."""
+    """Returns stages as (bytes, limit) pairs; a plain number is a length with the limit 0, "default"."""
     if stages is not None and (
         isinstance(stages, str | bytes | Mapping) or not isinstance(stages, Iterable)
     ):

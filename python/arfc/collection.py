@@ -59,14 +59,14 @@ class StageUsage:
 @final
 @dataclass(frozen=True)
 class SearchAnswer(Sequence[list[Hit]]):
-    """The answers to a batch of queries, best first; `answer[i]` lists the hits of query i, at most k."""
+    """The answers to a batch of queries; `answer[i]` lists query i's hits, best first, at most k."""
 
     ids: list[NDArray[np.uint64]]
     """Per query, [hits] ids."""
     scores: list[NDArray[np.float32]]
     """Per query, [hits] scores."""
     payloads: list[list[str]] | None
-    """Per query, each hit's payload as JSON text, "" where it has none; None where not asked for."""
+    """Per query, each hit's payload as JSON text, "" where it has none; None: not asked for."""
     stages: list[StageUsage]
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Point:
     id: int
     payload: Payload | None
     vector: NDArray[np.float32] | None
-    """[dim] reconstruction from the code, or the raw row where the collection keeps it; None where not asked for."""
+    """[dim] reconstruction, or the raw row where the collection keeps it; None: not asked for."""
 
 
 @final
@@ -146,9 +146,9 @@ class CollectionInfo:
 class Collection:
     """A directory of points, searchable at every prefix length of their codes.
 
-    One process writes a directory at a time; others may open it read-only. All methods are thread-safe, release
-    the interpreter's lock while they work, and leave the collection as it was where they raise.
-    Closing twice is allowed; `with` closes.
+    One process writes a directory at a time; others may open it read-only. All methods are
+    thread-safe, release the interpreter's lock while they work, and leave the collection as it was
+    where they raise. Closing twice is allowed; `with` closes.
     """
 
     __slots__ = ("_directory", "_open")
@@ -179,10 +179,12 @@ class Collection:
         dim      Embedding width, in [1, 65536].
         metric   "cosine", "ip" or "l2".
         factory  docs/factory_strings.md, such as "ARFC96/16,IVF256".
-        model    A compressor or a model directory, copied in; None: rows stay float32 until `train`.
+        model    A compressor or a model directory, copied in; None: rows stay float32 until
+                 `train`.
 
-        Raises AlreadyExistsError (the directory holds something), InvalidArgumentError (an option; the model's
-        width or metric differs), NotFoundError (no such model), UnsupportedError (a factory part), StorageIoError.
+        Raises AlreadyExistsError (the directory holds something), InvalidArgumentError (an option;
+        the model's width or metric differs), NotFoundError (no such model), UnsupportedError (a
+        factory part), StorageIoError.
         """
         width = as_count(dim, "dim", 1, 65536)
         path = native_path(directory)
@@ -203,8 +205,9 @@ class Collection:
         read_only  Beside another process that writes; sees its state as of opening.
         device     "cpu", "cuda:<n>" or "auto".
 
-        Raises NotFoundError (no collection there), FailedPreconditionError (another process writes it; its model
-        is not the one that wrote the codes), UnsupportedError (a newer format), CorruptionError, StorageIoError.
+        Raises NotFoundError (no collection there), FailedPreconditionError (another process writes
+        it; its model is not the one that wrote the codes), UnsupportedError (a newer format),
+        CorruptionError, StorageIoError.
         """
         path = native_path(directory)
         return cls._wrap(_arfc.open_collection(path, bool(read_only), device), path)
@@ -228,11 +231,12 @@ class Collection:
         """Learns a model from the stored rows, encodes them, and drops the float32 rows.
 
         keep_raw        Keep float32 rows beside the codes.
-        minimum_recall  Held-out recall@10 at full length, in [0, 1], below which raw rows are kept all the same.
+        minimum_recall  Held-out recall@10 at full length, in [0, 1], below which raw rows are kept
+                        all the same.
         The other options are those of `Compressor.train`.
 
-        Raises FailedPreconditionError (there is a model already, or there are no rows), CancelledError,
-        KeyboardInterrupt; the collection is then untrained and complete, as before.
+        Raises FailedPreconditionError (there is a model already, or there are no rows),
+        CancelledError, KeyboardInterrupt; the collection is then untrained and complete, as before.
         """
         values = self._native.train(
             native_seconds(time_budget_s),
@@ -258,8 +262,8 @@ class Collection:
         payloads  [n] dictionaries, JSON objects as text, or None for none; None: no point has one.
         wait      Return when the points are durable; False: when they are visible.
 
-        Raises InvalidArgumentError, ResourceExhaustedError, StorageIoError, FailedPreconditionError (read-only or
-        closed).
+        Raises InvalidArgumentError, ResourceExhaustedError, StorageIoError, FailedPreconditionError
+        (read-only or closed).
         """
         matrix = as_matrix(x)
         names = as_ids(ids, np.uint64, matrix.shape[0])
@@ -289,8 +293,8 @@ class Collection:
         q             [m, dim] float32, finite; not zero under "cosine".
         k             Answers per query, >= 1.
         filter        Reserved; must be None.
-        stages        Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; the first must be the
-                      collection's shortest. None: those of the factory string.
+        stages        Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; the
+                      first must be the collection's shortest. None: those of the factory string.
         nprobe        IVF lists to scan, in [1, nlist]; None: the collection's default.
         exact         Scan every list and rank every row by the longest prefix (or by its raw row).
         with_payload  Return payloads too.

@@ -37,8 +37,8 @@ class Progress:
 
 
 ProgressFunction = Callable[[Progress], bool | None]
-"""Is called between steps on the calling thread. Returning False cancels (`CancelledError`); an exception ends
-the training and reaches the caller unchanged."""
+"""Is called between steps on the calling thread. Returning False cancels (`CancelledError`); an
+exception ends the training and reaches the caller unchanged."""
 
 
 @final
@@ -54,7 +54,7 @@ class TrainReport:
     """Wall time."""
     stopped_by_budget: bool
     recall: dict[int, float]
-    """Prefix length in bytes -> recall@10 against exact neighbours, for rows that were not trained on."""
+    """Prefix length in bytes -> recall@10 against exact neighbours, for rows not trained on."""
 
 
 def native_progress(progress: ProgressFunction | None) -> Callable[..., bool] | None:
@@ -85,9 +85,9 @@ def native_seconds(value: float | None) -> float | None:
 class Compressor:
     """Turns embeddings into token sequences of which every prefix is itself a coarser code.
 
-    A row of `dim` floats becomes `code_bytes` one-byte tokens: `encode(x, b)` equals `encode(x)[:, :b]`, byte
-    for byte, in every batch and thread count. A compressor is complete and immutable and may be used from
-    many threads; long calls release the interpreter's lock.
+    A row of `dim` floats becomes `code_bytes` one-byte tokens: `encode(x, b)` equals `encode(x)[:,
+    :b]`, byte for byte, in every batch and thread count. A compressor is complete and immutable and
+    may be used from many threads; long calls release the interpreter's lock.
 
     Get one from `Compressor.train` or `Compressor.load`.
     """
@@ -120,19 +120,21 @@ class Compressor:
     ) -> Compressor:
         """Learns a model from rows.
 
-        x              [n, dim] float32 (float64 and float16 are converted), finite, n >= 1, dim in [1, 65536].
-                       Under "cosine" rows are L2-normalised first and must not be zero.
+        x              [n, dim] float32 (float64 and float16 are converted), finite, n >= 1, dim in
+                       [1, 65536]. Under "cosine" rows are L2-normalised first and must not be zero.
         code_bytes     Longest code, in bytes, in [1, 1024]. The default is 16x on 384 floats.
         metric         What scores approximate: "cosine", "ip" (inner product) or "l2".
         pairs          Reserved for (query, relevant row) pairs; must be None.
         time_budget_s  Wall seconds; best effort within it. None: until converged.
         seed           Same rows, options and seed: same model, unless the budget cut it short.
-        device         "cpu", "cuda:<n>", or "auto": the first visible GPU that the model uses, else the CPU.
-        progress       Called between steps with a `Progress`; see `ProgressFunction`. Ctrl-C works with or without.
+        device         "cpu", "cuda:<n>", or "auto": the first visible GPU that the model uses, else
+                       the CPU.
+        progress       Called between steps with a `Progress`; see `ProgressFunction`. Ctrl-C works
+                       with or without.
 
-        Raises InvalidArgumentError (a shape, an option or a value is out of range), UnsupportedError (`pairs`;
-        the device is not visible), CancelledError (`progress` returned False), ResourceExhaustedError,
-        KeyboardInterrupt.
+        Raises InvalidArgumentError (a shape, an option or a value is out of range),
+        UnsupportedError (`pairs`; the device is not visible), CancelledError (`progress` returned
+        False), ResourceExhaustedError, KeyboardInterrupt.
         """
         if pairs is not None:
             raise UnsupportedError(
@@ -154,8 +156,8 @@ class Compressor:
     def load(cls, directory: str | os.PathLike[str], device: str = "auto") -> Compressor:
         """Opens a model directory written by `save` or `arfc train`.
 
-        Raises NotFoundError (no such directory), CorruptionError (a checksum or shape differs), UnsupportedError
-        (a newer format, an unknown kind, or the device is not visible).
+        Raises NotFoundError (no such directory), CorruptionError (a checksum or shape differs),
+        UnsupportedError (a newer format, an unknown kind, or the device is not visible).
         """
         return cls._wrap(_arfc.open_compressor(native_path(directory), device))
 
@@ -188,7 +190,7 @@ class Compressor:
 
     @property
     def model_bytes(self) -> int:
-        """Size of the weights, in bytes: what one resident model costs, whatever the number of rows."""
+        """Size of the weights, in bytes: what one resident model costs, whatever the row count."""
         return self._native.model_bytes
 
     @property
@@ -202,8 +204,8 @@ class Compressor:
         x          [n, dim] float32, finite, any scale; n may be 0.
         num_bytes  In [1, code_bytes]; None: code_bytes.
 
-        Returns [n, num_bytes] uint8. Raises InvalidArgumentError (a shape, `num_bytes` or a value is out of range,
-        or a row is zero under "cosine"), ResourceExhaustedError.
+        Returns [n, num_bytes] uint8. Raises InvalidArgumentError (a shape, `num_bytes` or a value
+        is out of range, or a row is zero under "cosine"), ResourceExhaustedError.
         """
         matrix = as_matrix(x, dim=self.dim)
         count = (
@@ -235,7 +237,8 @@ class Compressor:
         codes    [n, b] uint8, b in [1, code_bytes].
         neural   Score by the decoder instead of the additive tables.
 
-        Returns [m, n] float32, larger = closer: cosine, inner product, or minus the squared distance.
+        Returns [m, n] float32, larger = closer: cosine, inner product, or minus the squared
+        distance.
         Raises InvalidArgumentError, UnsupportedError (`neural` and this model has no decoder).
         """
         left = as_matrix(queries, "Queries", dim=self.dim)
@@ -248,13 +251,13 @@ class Compressor:
         matrix = as_codes(codes)
         if not 1 <= matrix.shape[1] <= self.code_bytes:
             raise InvalidArgumentError(
-                f"Code length is out of range: {matrix.shape[1]} bytes, expected [1, {self.code_bytes}], "
-                f"shape {matrix.shape}"
+                f"Code length is out of range: {matrix.shape[1]} bytes,"
+                f" expected [1, {self.code_bytes}], shape {matrix.shape}"
             )
         return matrix
 
     def __repr__(self) -> str:
         return (
-            f"arfc.Compressor(dim={self.dim}, code_bytes={self.code_bytes}, metric={self.metric!r}, "
-            f"id={self.id[:12]!r})"
+            f"arfc.Compressor(dim={self.dim}, code_bytes={self.code_bytes},"
+            f" metric={self.metric!r}, id={self.id[:12]!r})"
         )

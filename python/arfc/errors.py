@@ -1,7 +1,8 @@
-"""What arfc raises: one class per kind of error, each also the built-in exception that it is nearest to.
+"""What arfc raises: one class per kind of error, each also the built-in exception that it is
+nearest to.
 
-Messages are sentences with the values at their end. Catch `ArfcError` for all of them, or the built-in
-(`ValueError`, `OSError`, ...) where arfc is one library of several.
+Messages are sentences with the values at their end. Catch `ArfcError` for all of them, or the
+built-in (`ValueError`, `OSError`, ...) where arfc is one library of several.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Measures of a search: recall against exact answers, nDCG against relevance, both as means over queries.
+"""Measures of a search: recall against exact answers, nDCG against relevance, both as means over
+queries.
 
-All take answers as a matrix of row numbers or ids, best first, -1 where there are fewer; all are NumPy only.
+All take answers as a matrix of row numbers or ids, best first, -1 where there are fewer; all are
+NumPy only.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ def exact(
     queries  [m, dim] float32.
     rows     [n, dim] float32, n >= k.
 
-    Returns [m, k] int64, best first. Raises InvalidArgumentError (a shape, k, or an unknown metric).
+    Returns [m, k] int64, best first. Raises InvalidArgumentError (a shape, k, or an unknown
+    metric).
     """
     left, right = as_matrix(queries, "Queries"), as_matrix(rows, "Rows")
     if left.shape[1] != right.shape[1]:
@@ -50,7 +53,13 @@ def recall_at_k(found: Any, truth: Any, k: int = 10) -> float:
 
 
 def recalls_at_k(found: Any, truth: Any, k: int = 10) -> NDArray[np.float64]:
-    """Returns recall_at_k's share for each query, [m]."""
+    """Returns each query's share of the k true answers that are among the first k found.
+
+    found  [m, >= k] ids, best first; -1: no answer.
+    truth  [m, >= k] ids of the exact answers.
+
+    Returns [m] float64. Raises InvalidArgumentError (shapes that do not fit, or k).
+    """
     left, right = np.asarray(found), np.asarray(truth)
     if left.ndim != 2 or right.ndim != 2 or left.shape[0] != right.shape[0] or left.shape[0] == 0:
         raise InvalidArgumentError(
@@ -69,7 +78,8 @@ def ndcg(found: Any, relevant: Sequence[Mapping[int, float] | int], k: int = 10)
     """Returns the mean normalised discounted cumulative gain of the first k answers, in [0, 1].
 
     found     [m, >= k] ids, best first; -1: no answer.
-    relevant  [m]; per query the gain of each relevant id, or the one relevant id. A query without any counts 0.
+    relevant  [m]; per query the gain of each relevant id, or the one relevant id. A query without
+              any counts 0.
 
     Gain is linear and discounted by log2(rank + 1), rank from 1 (Järvelin and Kekäläinen, 2002).
     """

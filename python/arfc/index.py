@@ -1,4 +1,4 @@
-"""An index in memory with the habits of FAISS: the same strings, the same method names, the same answers' shape."""
+"""An index in memory with the habits of FAISS: its strings, its method names, its answers' shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SearchParametersARFC:
     """How one search runs; what is None is what was measured best at train time."""
 
     stages: Sequence[int | Mapping[str, int]] | None = None
-    """Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; ARFC indexes only."""
+    """Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; ARFC only."""
     nprobe: int | None = None
     """Inverted lists to scan."""
     sel: Any = None
@@ -38,9 +38,9 @@ class SearchParametersARFC:
 class Index:
     """Rows kept as codes in memory, searchable by k nearest neighbours.
 
-    It is no `faiss.Index` of the faiss wheel, which is another library; both may live in one process. All methods
-    may be called from many threads and release the interpreter's lock: searches run beside each other, changes
-    alone. After an exception the index is as it was.
+    It is no `faiss.Index` of the faiss wheel, which is another library; both may live in one
+    process. All methods may be called from many threads and release the interpreter's lock:
+    searches run beside each other, changes alone. After an exception the index is as it was.
 
     Get one from `index_factory` or `read_index`.
     """
@@ -94,12 +94,12 @@ class Index:
     ) -> None:
         """Learns from rows; the index must hold none.
 
-        x  [n, d] float32, finite. Under METRIC_INNER_PRODUCT, rows that all have unit length (within 1e-3) make an
-           ARFC index a cosine one: `add` then takes unit rows only.
+        x  [n, d] float32, finite. Under METRIC_INNER_PRODUCT, rows that all have unit length
+           (within 1e-3) make an ARFC index a cosine one: `add` then takes unit rows only.
         The options are those of `Compressor.train`; FAISS's own indexes ignore them.
 
-        Raises InvalidArgumentError (a shape or value), FailedPreconditionError (there are rows), CancelledError,
-        KeyboardInterrupt.
+        Raises InvalidArgumentError (a shape or value), FailedPreconditionError (there are rows),
+        CancelledError, KeyboardInterrupt.
         """
         self._native.train(
             as_matrix(x, dim=self.d),
@@ -124,7 +124,8 @@ class Index:
         x    [n, d] float32, finite.
         ids  [n] int64.
 
-        Raises what `add` raises, and UnsupportedError: this kind keeps no ids; put "IDMap2," before the string.
+        Raises what `add` raises, and UnsupportedError: this kind keeps no ids; put "IDMap2," before
+        the string.
         """
         matrix = as_matrix(x, dim=self.d)
         self._native.add_with_ids(matrix, as_ids(ids, np.int64, matrix.shape[0]))
@@ -138,9 +139,10 @@ class Index:
         k       Answers per query, >= 1.
         params  None: what was measured best at train time.
 
-        Returns (D, I): D [m, k] float32 inner products, descending, or squared distances, ascending; I [m, k] int64
-        ids, -1 where there were fewer. Raises InvalidArgumentError, FailedPreconditionError (not trained),
-        UnsupportedError (a parameter that this kind does not have).
+        Returns (D, I): D [m, k] float32 inner products, descending, or squared distances,
+        ascending; I [m, k] int64 ids, -1 where there were fewer. Raises InvalidArgumentError,
+        FailedPreconditionError (not trained), UnsupportedError (a parameter that this kind does not
+        have).
         """
         queries = as_matrix(q, "Queries", dim=self.d)
         count = as_count(k, "k")
@@ -157,7 +159,8 @@ class Index:
         q       [m, d] float32, finite.
         radius  Inner product or squared distance.
 
-        Returns (lims, D, I) as FAISS: query i's answers are [lims[i], lims[i + 1]) of D and I, in no order.
+        Returns (lims, D, I) as FAISS: query i's answers are [lims[i], lims[i + 1]) of D and I, in
+        no order.
         Raises UnsupportedError: ARFC indexes do not offer it yet. Otherwise what `search` raises.
         """
         queries = as_matrix(q, "Queries", dim=self.d)
@@ -173,7 +176,8 @@ class Index:
     def remove_ids(self, ids: Any) -> int:
         """Removes ids [n] and returns how many rows went; absent ones are ignored.
 
-        Without ids of the caller's, later rows move up to fill the gaps. Raises UnsupportedError: this kind cannot.
+        Without ids of the caller's, later rows move up to fill the gaps. Raises UnsupportedError:
+        this kind cannot.
         """
         return self._native.remove_ids(as_ids(ids, np.int64))
 
@@ -182,17 +186,23 @@ class Index:
         self._native.reset()
 
     def __repr__(self) -> str:
-        return f"arfc.Index({self.factory!r}, d={self.d}, ntotal={self.ntotal}, is_trained={self.is_trained})"
+        return (
+            f"arfc.Index({self.factory!r}, d={self.d}, ntotal={self.ntotal},"
+            f" is_trained={self.is_trained})"
+        )
 
 
 def index_factory(d: int, factory: str, metric: int = METRIC_L2) -> Index:
     """Makes an empty index.
 
     d        Embedding width, in [1, 65536].
-    factory  docs/factory_strings.md, such as "ARFC96/16,IVF256" or "IDMap2,ARFC96/16"; every string of FAISS's goes.
-    metric   METRIC_INNER_PRODUCT or METRIC_L2. Cosine is METRIC_INNER_PRODUCT over rows of unit length.
+    factory  docs/factory_strings.md, such as "ARFC96/16,IVF256" or "IDMap2,ARFC96/16"; every string
+             of FAISS's goes.
+    metric   METRIC_INNER_PRODUCT or METRIC_L2. Cosine is METRIC_INNER_PRODUCT over rows of unit
+             length.
 
-    Raises InvalidArgumentError (the string, the width or the metric), UnsupportedError (a part of the string).
+    Raises InvalidArgumentError (the string, the width or the metric), UnsupportedError (a part of
+    the string).
     """
     if not isinstance(factory, str):
         raise InvalidArgumentError(f"Factory must be text: {factory!r}")
@@ -203,13 +213,15 @@ def index_factory(d: int, factory: str, metric: int = METRIC_L2) -> Index:
 def read_index(path: str | os.PathLike[str]) -> Index:
     """Opens a file that `write_index` or FAISS wrote.
 
-    Raises NotFoundError, CorruptionError (truncated or altered), UnsupportedError (a newer format), StorageIoError.
+    Raises NotFoundError, CorruptionError (truncated or altered), UnsupportedError (a newer format),
+    StorageIoError.
     """
     return Index._wrap(_arfc.read_index(native_path(path)))
 
 
 def write_index(index: Index, path: str | os.PathLike[str]) -> None:
-    """Writes a self-contained file, model included; after a crash the old file or the new one is there.
+    """Writes a self-contained file, model included; after a crash the old file or the new one is
+    there.
 
     Raises StorageIoError, ResourceExhaustedError (the disk is full).
     """

@@ -99,7 +99,9 @@ def test_ids_are_never_wrapped():
         as_ids([0, -1], np.uint64)
     with pytest.raises(arfc.InvalidArgumentError, match=r"out of range: 9223372036854775808"):
         as_ids(np.array([2**63], np.uint64), np.int64)
-    with pytest.raises(arfc.InvalidArgumentError, match=r"vector of integers: float64, shape \(1,\)"):
+    with pytest.raises(
+        arfc.InvalidArgumentError, match=r"vector of integers: float64, shape \(1,\)"
+    ):
         as_ids([1.0], np.int64)
     with pytest.raises(arfc.InvalidArgumentError, match=r"3 ids, 2 rows"):
         as_ids([1, 2, 3], np.int64, rows=2)

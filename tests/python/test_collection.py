@@ -63,7 +63,10 @@ def test_stages_and_lists_trade_quality(coded, rows, queries):
 
     def recall(**options) -> float:
         found = coded.search(queries, 10, **options)
-        padded = [np.pad(ids.astype(np.int64), (0, 10 - len(ids)), constant_values=-1) for ids in found.ids]
+        padded = [
+            np.pad(ids.astype(np.int64), (0, 10 - len(ids)), constant_values=-1)
+            for ids in found.ids
+        ]
         return evaluate.recall_at_k(np.stack(padded), truth)
 
     full = recall(exact=True)
@@ -176,15 +179,29 @@ def test_a_new_process_gives_bit_identical_answers(tmp_path, model, rows, querie
     np.testing.assert_array_equal(after["scores"], np.stack(before.scores))
 
 
+SECOND_WRITER = """
+import sys, arfc
+try:
+    arfc.Collection.open(sys.argv[1])
+except arfc.FailedPreconditionError as error:
+    print(error)
+"""
+
+
 def test_one_writer_and_readers_beside_it(tmp_path, coded, rows, queries):
-    script = "import sys, arfc\ntry: arfc.Collection.open(sys.argv[1])\nexcept arfc.FailedPreconditionError as e: print(e)"
     folder = str(tmp_path / "coded")
     second = subprocess.run(
-        [sys.executable, "-c", script, folder], capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", SECOND_WRITER, folder],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     assert folder in second.stdout
     with arfc.Collection.open(folder, read_only=True) as reader:
-        np.testing.assert_array_equal(reader.search(queries, 5, exact=True).ids, coded.search(queries, 5, exact=True).ids)
+        np.testing.assert_array_equal(
+            reader.search(queries, 5, exact=True).ids, coded.search(queries, 5, exact=True).ids
+        )
         with pytest.raises(arfc.FailedPreconditionError, match=r"read"):
             reader.upsert([1], rows[:1])
 

@@ -30,7 +30,9 @@ def test_ndcg_of_one_right_answer_is_its_discount():
 def test_ndcg_of_graded_answers_is_normalised_by_the_best_order():
     found = np.array([[5, 6]])
     ideal = 3 + 1 / np.log2(3)
-    assert evaluate.ndcg(found, [{6: 3.0, 5: 1.0}], 2) == pytest.approx((1 + 3 / np.log2(3)) / ideal)
+    assert evaluate.ndcg(found, [{6: 3.0, 5: 1.0}], 2) == pytest.approx(
+        (1 + 3 / np.log2(3)) / ideal
+    )
     assert evaluate.ndcg(found, [{}], 2) == 0.0
 
 

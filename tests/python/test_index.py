@@ -13,7 +13,7 @@ FACTORIES = ["ARFC16", "ARFC16/8", "ARFC16/8,IVF16", "IDMap2,ARFC16/8,IVF16"]
 
 @pytest.fixture(scope="module")
 def trained(rows):
-    """Returns a function that makes a trained, filled index; each factory is trained once and copied by its file."""
+    """Returns a maker of filled indexes; each factory is trained once and copied by its file."""
     made = {}
 
     def make(factory: str, folder) -> arfc.Index:
@@ -131,7 +131,7 @@ def test_strings_of_faiss_go_through(rows, queries, factory):
         index.add_with_ids(rows, np.arange(len(rows)))
     else:
         index.add(rows)
-    distances, labels = index.search(queries, 5)
+    _, labels = index.search(queries, 5)
     assert labels.min() >= -1 and labels.max() < len(rows)
     if factory == "Flat":
         np.testing.assert_array_equal(labels, evaluate.exact(queries, rows, 5, "l2"))
@@ -144,9 +144,17 @@ def test_strings_of_faiss_go_through(rows, queries, factory):
         (lambda: arfc.index_factory(DIM, "Nonsense7"), arfc.InvalidArgumentError, r"Nonsense7"),
         (lambda: arfc.index_factory(DIM, "ARFC0"), arfc.InvalidArgumentError, r"ARFC0|0"),
         (lambda: arfc.index_factory(DIM, "ARFC8/16"), arfc.InvalidArgumentError, r"16"),
-        (lambda: arfc.index_factory(0, "ARFC8"), arfc.InvalidArgumentError, r"d is out of range: 0"),
+        (
+            lambda: arfc.index_factory(0, "ARFC8"),
+            arfc.InvalidArgumentError,
+            r"d is out of range: 0",
+        ),
         (lambda: arfc.index_factory(DIM, "ARFC8", 7), arfc.InvalidArgumentError, r"Metric.*7"),
-        (lambda: arfc.index_factory(DIM, 96), arfc.InvalidArgumentError, r"Factory must be text: 96"),
+        (
+            lambda: arfc.index_factory(DIM, 96),
+            arfc.InvalidArgumentError,
+            r"Factory must be text: 96",
+        ),
         (lambda: arfc.read_index("/nowhere/x.index"), arfc.NotFoundError, r"/nowhere/x.index"),
         (lambda: arfc.Index(), arfc.UnsupportedError, r"index_factory"),
     ],

@@ -60,7 +60,9 @@ print("together")
 """
 
 
-@pytest.mark.parametrize("order", itertools.permutations(("arfc", "faiss", "torch")), ids=",".join)
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(("arfc", "faiss", "torch"))), ids=",".join
+)
 def test_arfc_faiss_and_torch_share_a_process(order):
     done = subprocess.run(
         [sys.executable, "-c", TOGETHER, ",".join(order)],
@@ -74,7 +76,10 @@ def test_arfc_faiss_and_torch_share_a_process(order):
 
 def test_the_module_exports_one_name():
     shown = subprocess.run(
-        ["nm", "-D", "--defined-only", arfc._arfc.__file__], capture_output=True, text=True, check=True
+        ["nm", "-D", "--defined-only", arfc._arfc.__file__],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert [line.split()[-1] for line in shown.stdout.splitlines()] == ["PyInit__arfc"]
 
@@ -117,8 +122,12 @@ def test_threads_may_share_an_index(rows, queries):
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=guarded, args=(lambda: index.add(rows[:100]),)) for _ in range(2)]
-    threads += [threading.Thread(target=guarded, args=(lambda: index.search(queries, 3),)) for _ in range(4)]
+    threads = [
+        threading.Thread(target=guarded, args=(lambda: index.add(rows[:100]),)) for _ in range(2)
+    ]
+    threads += [
+        threading.Thread(target=guarded, args=(lambda: index.search(queries, 3),)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

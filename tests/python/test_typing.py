@@ -12,7 +12,14 @@ import arfc
 import pytest
 
 PACKAGE = pathlib.Path(arfc.__file__).parent
-MODULES = ("arfc", "arfc.collection", "arfc.compressor", "arfc.errors", "arfc.evaluate", "arfc.index")
+MODULES = (
+    "arfc",
+    "arfc.collection",
+    "arfc.compressor",
+    "arfc.errors",
+    "arfc.evaluate",
+    "arfc.index",
+)
 ARRAYS = {"x", "q", "queries", "codes", "rows", "ids", "found", "truth", "relevant"}
 
 
@@ -23,12 +30,18 @@ def public_functions() -> list[tuple[str, object]]:
         value = getattr(arfc, name)
         if inspect.isclass(value) and value.__module__.startswith("arfc"):
             for member, inner in vars(value).items():
-                if not member.startswith("_") and (callable(inner) or isinstance(inner, property | classmethod)):
+                if not member.startswith("_") and (
+                    callable(inner) or isinstance(inner, property | classmethod)
+                ):
                     found[f"{name}.{member}"] = inner
         elif inspect.isfunction(value):
             found[name] = value
     for name, value in vars(arfc.evaluate).items():
-        if inspect.isfunction(value) and value.__module__ == "arfc.evaluate" and not name.startswith("_"):
+        if (
+            inspect.isfunction(value)
+            and value.__module__ == "arfc.evaluate"
+            and not name.startswith("_")
+        ):
             found[f"evaluate.{name}"] = value
     return sorted(found.items())
 
@@ -88,7 +101,9 @@ def test_everything_in_all_is_there():
         assert getattr(arfc, name) is not None
 
 
-@pytest.mark.parametrize(("name", "value"), public_functions(), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("name", "value"), public_functions(), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_public_function_is_documented_and_annotated(name, value):
     function = unwrapped(value)
     if not inspect.isfunction(function):
@@ -96,7 +111,9 @@ def test_a_public_function_is_documented_and_annotated(name, value):
     text = inspect.getdoc(function)
     assert text and text[0].isupper(), f"{name} has no docstring"
     signature = inspect.signature(function)
-    assert signature.return_annotation is not inspect.Signature.empty, f"{name} does not say what it returns"
+    assert signature.return_annotation is not inspect.Signature.empty, (
+        f"{name} does not say what it returns"
+    )
     for parameter in signature.parameters.values():
         if parameter.name in ("self", "cls"):
             continue
@@ -109,7 +126,9 @@ def test_a_public_function_is_documented_and_annotated(name, value):
 @pytest.mark.parametrize("name", MODULES)
 def test_a_module_begins_with_a_sentence(name):
     text = importlib.import_module(name).__doc__
-    assert text and text.strip().splitlines()[0].endswith((".", ":")) or text.strip().splitlines()[0][-1].isalpha()
+    assert (
+        text and text.strip().splitlines()[0].endswith((".", ":"))
+    ) or text.strip().splitlines()[0][-1].isalpha()
 
 
 def test_every_error_class_says_when_it_is_raised():
