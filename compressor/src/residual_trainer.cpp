@@ -277,9 +277,10 @@ class Trainer {
     }
     [[nodiscard]] KMeansOptions early_options(std::size_t token) {
         KMeansOptions options;
-        options.iterations = kEarlyIterations;
-        options.widenings = kWidenings;
         options.principal_axes = dim() > 1 && dim() <= kMaxAxesPerTokenDim;
+        // Widening pays where the first coordinates are the strongest.
+        options.widenings = options.principal_axes ? kWidenings : 1;
+        options.iterations = options.principal_axes ? kEarlyIterations : 2 * kEarlyIterations;
         options.seed = options_.seed * kMaxCodeBytes + token;
         options.go_on = [this] { return supervisor_.go_on(); };
         return options;

@@ -1,0 +1,448 @@
+#include "arfc/index/collection.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include "arfc/base/files.h"
+#include "arfc/compressor/compressor.h"
+#include "expect_error.h"
+#include "random_rows.h"
+#include "temporary_directory.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kDim = 32;
+constexpr std::size_t kRows = 2500;
+
+std::vector<PointId> ids_from(PointId first, std::size_t count) {
+    std::vector<PointId> ids(count);
+    std::iota(ids.begin(), ids.end(), first);
+    return ids;
+}
+
+class CollectionTest : public ::testing::Test {
+  protected:
+    CollectionTest() : rows_(test::random_rows(kRows, kDim)), queries_(test::random_rows(20, kDim, 2)) {}
+
+    std::unique_ptr<Collection> create(const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine,
+                                       const std::filesystem::path& model = {}) {
+        return Collection::create(path(), {.dim = kDim, .metric = metric, .factory = factory, .model = model});
+    }
+    std::unique_ptr<Collection> filled(const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine) {
+        auto collection = create(factory, metric);
+        collection->upsert(ids_from(1000, kRows), test::view(rows_, kDim));
+        return collection;
+    }
+    std::unique_ptr<Collection> trained(const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine) {
+        auto collection = filled(factory, metric);
+        collection->train({.minimum_recall = 0.0});
+        return collection;
+    }
+    std::filesystem::path path() const { return directory_ / "collection"; }
+    MatrixView<const float> queries() const { return test::view(queries_, kDim); }
+
+    /// Saves a model of the rows and returns its directory.
+    std::filesystem::path model(std::size_t bytes = 24, Metric metric = Metric::kCosine) const {
+        const auto directory = directory_ / ("model-" + std::to_string(bytes));
+        Compressor::train(test::view(rows_, kDim), {.code_bytes = bytes, .metric = metric})->save(directory);
+        return directory;
+    }
+
+    test::TemporaryDirectory directory_;
+    std::vector<float> rows_;
+    std::vector<float> queries_;
+};
+
+bool same(const SearchAnswer& a, const SearchAnswer& b) {
+    return std::equal(a.hits.begin(), a.hits.end(), b.hits.begin(), b.hits.end(), [](const auto& x, const auto& y) {
+        return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const Hit& left, const Hit& right) {
+            return left.id == right.id && left.score == right.score && left.payload == right.payload;
+        });
+    });
+}
+
+double recall(const SearchAnswer& found, const SearchAnswer& truth) {
+    std::size_t hits = 0;
+    std::size_t all = 0;
+    for (std::size_t q = 0; q < truth.hits.size(); ++q) {
+        std::set<PointId> wanted;
+        for (const Hit& hit : truth.hits[q]) {
+            wanted.insert(hit.id);
+        }
+        for (const Hit& hit : found.hits[q]) {
+            hits += wanted.contains(hit.id) ? 1 : 0;
+        }
+        all += wanted.size();
+    }
+    return static_cast<double>(hits) / static_cast<double>(all);
+}
+
+TEST_F(CollectionTest, WithoutAModelItSearchesExactly) {
+    for (const Metric metric : {Metric::kCosine, Metric::kInnerProduct, Metric::kL2}) {
+        const auto collection = filled("ARFC24/8", metric);
+        const SearchAnswer answer = collection->search(queries(), {.k = 5});
+        for (std::size_t q = 0; q < 20; ++q) {
+            std::vector<std::pair<double, PointId>> scores;
+            for (std::size_t i = 0; i < kRows; ++i) {
+                double product = 0.0;
+                double left = 0.0;
+                double right = 0.0;
+                double distance = 0.0;
+                for (std::size_t j = 0; j < kDim; ++j) {
+                    const auto a = static_cast<double>(queries_[q * kDim + j]);
+                    const auto b = static_cast<double>(rows_[i * kDim + j]);
+                    product += a * b;
+                    left += a * a;
+                    right += b * b;
+                    distance += (a - b) * (a - b);
+                }
+                scores.emplace_back(metric == Metric::kL2               ? -distance
+                                    : metric == Metric::kInnerProduct ? product
+                                                                        : product / std::sqrt(left * right),
+                                    1000 + i);
+            }
+            std::sort(scores.begin(), scores.end(), std::greater<>());
+            ASSERT_EQ(answer.hits[q].size(), 5U);
+            for (std::size_t place = 0; place < 5; ++place) {
+                EXPECT_NEAR(answer.hits[q][place].score, scores[place].first, 1e-3);
+            }
+            EXPECT_EQ(answer.hits[q][0].id, scores[0].second);
+        }
+        collection->close();
+        std::filesystem::remove_all(path());
+    }
+}
+
+TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
+    const auto collection = filled();
+    const SearchAnswer exact = collection->search(queries());
+    std::vector<std::string> stages;
+    const CollectionTrainReport report = collection->train(
+        {.minimum_recall = 0.0, .progress = [&](const Progress& progress) {
+             stages.emplace_back(progress.stage);
+             return true;
+         }});
+    EXPECT_EQ(report.rows, kRows);
+    EXPECT_TRUE(report.raw_dropped);
+    ASSERT_TRUE(report.held_out_recall.has_value());
+    EXPECT_GT(*report.held_out_recall, 0.6);
+    EXPECT_TRUE(std::find(stages.begin(), stages.end(), "encoding") != stages.end());
+    const CollectionInfo info = collection->info();
+    EXPECT_EQ(info.model_id, report.model_id);
+    EXPECT_EQ(info.points, kRows);
+    EXPECT_EQ(info.code_bytes, 24U);
+    EXPECT_EQ(info.stage_bytes, (std::vector<std::size_t>{8, 24}));
+    EXPECT_EQ(info.nlist, 16U);
+    EXPECT_FALSE(info.has_raw);
+    EXPECT_EQ(info.resident_head_bytes, 8 * kRows);
+    EXPECT_EQ(info.resident_id_bytes, 8 * kRows);
+    EXPECT_EQ(info.resident_norm_bytes, 5 * kRows); // One byte to scan, a float to rank.
+    EXPECT_GT(recall(collection->search(queries(), {.exact = true}), exact), 0.6);
+    EXPECT_GT(recall(collection->search(queries()), collection->search(queries(), {.exact = true})), 0.9);
+    ARFC_EXPECT_ERROR(collection->train(), ErrorKind::kFailedPrecondition, "has a model already");
+}
+
+TEST_F(CollectionTest, LowRecallKeepsTheRows) {
+    const auto collection = filled("ARFC2");
+    const CollectionTrainReport report = collection->train({.minimum_recall = 0.99});
+    EXPECT_FALSE(report.raw_dropped);
+    EXPECT_TRUE(collection->info().has_raw);
+    collection->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1)); // Rows to come keep theirs too.
+    collection->close();
+    EXPECT_TRUE(Collection::open(path())->info().has_raw);
+}
+
+TEST_F(CollectionTest, AnswersAreTheSameAfterReopening) {
+    for (const std::string factory : {"ARFC24/8,IVF16", "ARFC24/8", "ARFC24", "ARFC24/16/4,IVF8"}) {
+        auto collection = trained(factory);
+        collection->upsert(ids_from(0, 300), test::view(rows_, kDim).slice(500, 300));
+        const std::vector<PointId> gone = ids_from(1100, 50);
+        EXPECT_EQ(collection->remove(gone), 50U);
+        const SearchAnswer before = collection->search(queries(), {.k = 30});
+        const CollectionInfo info = collection->info();
+        collection.reset();
+        const auto reopened = Collection::open(path());
+        EXPECT_TRUE(same(reopened->search(queries(), {.k = 30}), before)) << factory;
+        EXPECT_EQ(reopened->info().points, info.points);
+        EXPECT_EQ(reopened->info().default_nprobe, info.default_nprobe);
+        reopened->close();
+        std::filesystem::remove_all(path());
+    }
+}
+
+TEST_F(CollectionTest, RowsBeyondTheCoarseFileAreReplayed) {
+    auto collection = trained();
+    const std::string old_coarse = read_file(path() / "coarse.arfc");
+    collection->upsert(ids_from(1, 200), test::view(rows_, kDim).slice(100, 200));
+    collection->remove(ids_from(1005, 5));
+    const SearchAnswer before = collection->search(queries());
+    collection->close();
+    write_file_atomically(path() / "coarse.arfc", old_coarse); // As a crash before the file was written leaves it.
+    EXPECT_TRUE(same(Collection::open(path())->search(queries()), before));
+    write_file_atomically(path() / "coarse.arfc", old_coarse.substr(0, old_coarse.size() / 2));
+    const auto rebuilt = Collection::open(path()); // Other lists perhaps, the same scores.
+    EXPECT_TRUE(same(rebuilt->search(queries(), {.exact = true}), rebuilt->search(queries(), {.exact = true})));
+    EXPECT_GT(recall(rebuilt->search(queries()), before), 0.9);
+}
+
+TEST_F(CollectionTest, UpsertsReplaceAndRemovalsRemove) {
+    for (const bool with_model : {false, true}) {
+        const auto collection = with_model ? trained() : filled();
+        std::vector<float> mark(kDim, 0.0F);
+        mark[3] = -50.0F;
+        const std::vector<PointId> id = {1234};
+        const std::vector<std::string> payload = {R"({"colour": "red"})"};
+        collection->upsert(id, {mark.data(), 1, kDim}, payload);
+        const SearchAnswer found = collection->search({mark.data(), 1, kDim}, {.k = 1, .with_payload = true});
+        EXPECT_EQ(found.hits[0][0].id, 1234U);
+        EXPECT_EQ(found.hits[0][0].payload, payload[0]);
+        EXPECT_EQ(collection->info().points, kRows);
+        EXPECT_EQ(collection->info().tombstones, 1U);
+        const std::vector<PointId> several = {1234, 1235, 77};
+        const auto points = collection->get(several, true);
+        ASSERT_EQ(points.size(), 2U);
+        EXPECT_EQ(points[0].payload, payload[0]);
+        EXPECT_EQ(points[1].payload, "");
+        EXPECT_EQ(points[0].vector.size(), kDim);
+        EXPECT_EQ(collection->remove(several), 2U);
+        EXPECT_EQ(collection->remove(several), 0U);
+        EXPECT_TRUE(collection->get(several).empty());
+        for (const auto& hit : collection->search({mark.data(), 1, kDim}, {.k = kRows}).hits[0]) {
+            EXPECT_NE(hit.id, 1234U);
+        }
+        collection->close();
+        std::filesystem::remove_all(path());
+    }
+}
+
+TEST_F(CollectionTest, TheLastOfEqualIdsWins) {
+    const auto collection = create("ARFC24/8");
+    const std::vector<PointId> ids = {5, 6, 5};
+    const std::vector<std::string> payloads = {R"({"n":1})", R"({"n":2})", R"({"n":3})"};
+    collection->upsert(ids, test::view(rows_, kDim).slice(0, 3), payloads);
+    EXPECT_EQ(collection->info().points, 2U);
+    const std::vector<PointId> five = {5};
+    EXPECT_EQ(collection->get(five)[0].payload, R"({"n":3})");
+    EXPECT_EQ(collection->search(queries()).hits[0].size(), 2U);
+}
+
+TEST_F(CollectionTest, StagesAndFiltersAreObeyed) {
+    const auto collection = trained("ARFC24/16/8,IVF16");
+    const SearchAnswer answer = collection->search(queries(), {.k = 3, .stages = {{8, 50}, {16, 20}, {24, 0}}, .nprobe = 16});
+    ASSERT_EQ(answer.stages.size(), 3U);
+    EXPECT_EQ(answer.stages[0].candidates, 20 * kRows);
+    EXPECT_EQ(answer.stages[1].candidates, 20U * 50U);
+    EXPECT_EQ(answer.stages[2].candidates, 20U * 20U);
+    const SearchAnswer odd = collection->search(queries(), {.k = 5, .filter = [](PointId id) { return id % 2 == 1; }});
+    for (const auto& hits : odd.hits) {
+        EXPECT_FALSE(hits.empty());
+        for (const Hit& hit : hits) {
+            EXPECT_EQ(hit.id % 2, 1U);
+        }
+    }
+    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.stages = {{16, 5}, {8, 5}}}), ErrorKind::kInvalidArgument, "8");
+    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.stages = {{8, 50}, {25, 0}}}), ErrorKind::kInvalidArgument, "25");
+    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.nprobe = 17}), ErrorKind::kInvalidArgument, "17");
+    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.k = 0}), ErrorKind::kInvalidArgument, "0");
+}
+
+TEST_F(CollectionTest, BeginsWithAModelOfOnesOwn) {
+    const auto collection = create("ARFC24/8,IVF16", Metric::kCosine, model(40)); // Longer codes than are stored.
+    EXPECT_FALSE(collection->info().model_id.empty());
+    EXPECT_TRUE(collection->search(queries()).hits[0].empty());
+    for (std::size_t first = 0; first < kRows; first += 250) {
+        collection->upsert(ids_from(first, 250), test::view(rows_, kDim).slice(first, 250));
+    }
+    const SearchAnswer before = collection->search(queries());
+    EXPECT_EQ(before.hits[0].size(), 10U);
+    EXPECT_GE(collection->info().default_nprobe, 1U);
+    collection->close();
+    EXPECT_TRUE(same(Collection::open(path())->search(queries()), before));
+}
+
+TEST_F(CollectionTest, ModelsThatDoNotFitAreRefused) {
+    ARFC_EXPECT_ERROR(create("ARFC48", Metric::kCosine, model(24)), ErrorKind::kInvalidArgument, "24 bytes, expected at least 48");
+    ARFC_EXPECT_ERROR(create("ARFC24", Metric::kL2, model(24)), ErrorKind::kInvalidArgument, "cosine, expected l2");
+    ARFC_EXPECT_ERROR(create("ARFC24", Metric::kCosine, directory_ / "absent"), ErrorKind::kNotFound, "absent");
+    EXPECT_FALSE(std::filesystem::exists(path())); // Nothing half-made stays.
+    trained()->close();
+    std::filesystem::remove_all(path() / "model");
+    Compressor::train(test::view(rows_, kDim), {.code_bytes = 24, .seed = 9})->save(path() / "model");
+    ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kFailedPrecondition, "not the one that wrote the codes");
+}
+
+TEST_F(CollectionTest, WrongUseIsRefusedAndChangesNothing) {
+    const auto collection = filled();
+    const CollectionInfo before = collection->info();
+    const std::vector<PointId> one = {1};
+    std::vector<float> row(kDim, 1.0F);
+    ARFC_EXPECT_ERROR(collection->upsert(one, {row.data(), 1, kDim - 1}), ErrorKind::kInvalidArgument, "31, expected 32");
+    ARFC_EXPECT_ERROR(collection->upsert(one, test::view(rows_, kDim).slice(0, 2)), ErrorKind::kInvalidArgument, "1, expected 2");
+    const std::vector<std::string> payloads = {"[1]"};
+    ARFC_EXPECT_ERROR(collection->upsert(one, {row.data(), 1, kDim}, payloads), ErrorKind::kInvalidArgument, "not a JSON object");
+    row[7] = std::nanf("");
+    ARFC_EXPECT_ERROR(collection->upsert(one, {row.data(), 1, kDim}), ErrorKind::kInvalidArgument, "not finite");
+    ARFC_EXPECT_ERROR((void)collection->search({row.data(), 1, kDim}), ErrorKind::kInvalidArgument, "not finite");
+    const std::vector<float> zero(kDim, 0.0F);
+    ARFC_EXPECT_ERROR(collection->upsert(one, {zero.data(), 1, kDim}), ErrorKind::kInvalidArgument, "zero row");
+    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.nprobe = 4}), ErrorKind::kFailedPrecondition, "no model yet");
+    EXPECT_EQ(collection->info().points, before.points);
+    ARFC_EXPECT_ERROR(create(), ErrorKind::kAlreadyExists, path().string());
+    ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kFailedPrecondition, path().string()); // A second writer.
+    ARFC_EXPECT_ERROR(Collection::open(directory_ / "absent"), ErrorKind::kNotFound, "absent");
+    std::filesystem::create_directory(directory_ / "empty");
+    ARFC_EXPECT_ERROR(Collection::open(directory_ / "empty"), ErrorKind::kNotFound, "empty");
+    collection->close();
+    ARFC_EXPECT_ERROR(collection->upsert(one, test::view(rows_, kDim).slice(0, 1)), ErrorKind::kFailedPrecondition, "closed");
+    ARFC_EXPECT_ERROR((void)collection->search(queries()), ErrorKind::kFailedPrecondition, "closed");
+    collection->close(); // Twice is fine.
+}
+
+TEST_F(CollectionTest, OptionsAreChecked) {
+    const auto refuses = [&](std::size_t dim, const std::string& factory, const std::string& text) {
+        ARFC_EXPECT_ERROR(Collection::create(path(), {.dim = dim, .factory = factory}), ErrorKind::kInvalidArgument, text);
+        EXPECT_FALSE(std::filesystem::exists(path()));
+    };
+    refuses(0, "ARFC24", ": 0");
+    refuses(70000, "ARFC24", "70000");
+    refuses(32, "Flat", "must be an ARFC one");
+    refuses(32, "IDMap2,ARFC24", "leave IDMap out");
+    refuses(32, "ARFC8/16", "ARFC8/16");
+    std::filesystem::create_directory(path());
+    write_file_atomically(path() / "notes.txt", "mine");
+    ARFC_EXPECT_ERROR(create(), ErrorKind::kAlreadyExists, "not empty");
+    EXPECT_EQ(read_file(path() / "notes.txt"), "mine");
+    ARFC_EXPECT_ERROR(Collection::create("/proc/collection", {.dim = 4}), ErrorKind::kIo, "/proc/collection");
+}
+
+TEST_F(CollectionTest, OthersReadWhileOneWrites) {
+    const auto writer = trained();
+    const auto reader = Collection::open(path(), {.read_only = true});
+    EXPECT_TRUE(same(reader->search(queries()), writer->search(queries())));
+    ARFC_EXPECT_ERROR(reader->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1)), ErrorKind::kFailedPrecondition,
+                      "read-only");
+    writer->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1));
+    EXPECT_EQ(Collection::open(path(), {.read_only = true})->info().points, kRows + 1);
+}
+
+TEST_F(CollectionTest, SearchesRunBesideWrites) {
+    const auto collection = trained();
+    std::atomic<bool> stop = false;
+    std::atomic<std::size_t> answered = 0;
+    std::vector<std::thread> searchers;
+    for (int i = 0; i < 2; ++i) {
+        searchers.emplace_back([&] {
+            while (!stop) {
+                const SearchAnswer answer = collection->search(queries(), {.k = 20});
+                for (const auto& hits : answer.hits) {
+                    // The two halves of each mutation are seen together: 1000.. and their replacements never at once.
+                    std::set<PointId> seen;
+                    for (const Hit& hit : hits) {
+                        EXPECT_TRUE(seen.insert(hit.id).second);
+                    }
+                }
+                ++answered;
+            }
+        });
+    }
+    for (int round = 0; round < 25; ++round) {
+        collection->upsert(ids_from(1000, 100), test::view(rows_, kDim).slice(static_cast<std::size_t>(round) * 50, 100), {}, false);
+    }
+    while (answered < 4) {
+        std::this_thread::yield();
+    }
+    stop = true;
+    for (std::thread& searcher : searchers) {
+        searcher.join();
+    }
+    EXPECT_EQ(collection->info().points, kRows);
+    EXPECT_EQ(collection->info().tombstones, 25U * 100U);
+}
+
+TEST_F(CollectionTest, ACancelledTrainingLeavesEverything) {
+    auto collection = filled();
+    const SearchAnswer before = collection->search(queries());
+    for (const std::string at : {"whole-space codebook", "encoding"}) {
+        ARFC_EXPECT_ERROR(collection->train({.progress = [&](const Progress& progress) { return progress.stage != at; }}),
+                          ErrorKind::kCancelled, "cancelled");
+        EXPECT_TRUE(same(collection->search(queries()), before));
+    }
+    collection.reset();
+    const auto reopened = Collection::open(path());
+    EXPECT_TRUE(reopened->info().model_id.empty());
+    EXPECT_TRUE(same(reopened->search(queries()), before));
+    EXPECT_EQ(reopened->train({.minimum_recall = 0.0}).rows, kRows);
+}
+
+TEST_F(CollectionTest, KilledTrainingLeavesAWholeCollection) {
+    filled()->close();
+    std::size_t trained_count = 0;
+    for (int round = 0; round < 4; ++round) {
+        const pid_t child = ::fork();
+        ASSERT_GE(child, 0);
+        if (child == 0) {
+            // A new program in the child, so that no thread of this one is missing there.
+            const std::string steps = std::to_string(round);
+            ::setenv("ARFC_TEST_DIRECTORY", path().c_str(), 1);
+            ::setenv("ARFC_TEST_STEPS", steps.c_str(), 1);
+            ::execl("/proc/self/exe", "collection-child", "--gtest_filter=CollectionChild.*", "--gtest_brief=1", nullptr);
+            ::_exit(127);
+        }
+        int status = 0;
+        ASSERT_EQ(::waitpid(child, &status, 0), child);
+        ASSERT_TRUE(WIFSIGNALED(status)) << "the child ended by itself: " << status;
+        const auto collection = Collection::open(path());
+        EXPECT_EQ(collection->info().points, kRows);
+        EXPECT_EQ(collection->search(queries()).hits[0].size(), 10U);
+        trained_count += collection->info().model_id.empty() ? 0 : 1;
+    }
+    EXPECT_EQ(trained_count, 0U); // Every kill was before the codes were published.
+}
+
+/// Runs only as the child of the test above: trains, and dies while encoding.
+TEST(CollectionChild, DiesWhileTraining) {
+    const char* const directory = std::getenv("ARFC_TEST_DIRECTORY");
+    if (directory == nullptr) {
+        GTEST_SKIP() << "runs as the child of KilledTrainingLeavesAWholeCollection only";
+    }
+    const int wanted = std::atoi(std::getenv("ARFC_TEST_STEPS"));
+    int encoded = 0;
+    const auto collection = Collection::open(directory);
+    (void)collection->train({.time_budget_s = 1.0, .minimum_recall = 0.0, .progress = [&](const Progress& progress) {
+                                 const bool die = progress.stage == "encoding" ? encoded++ == wanted - 1
+                                                                                : wanted == 0 && progress.done == 3;
+                                 if (die || encoded > 1) {
+                                     ::kill(::getpid(), SIGKILL);
+                                 }
+                                 return true;
+                             }});
+    ::kill(::getpid(), SIGKILL);
+}
+
+TEST_F(CollectionTest, DamageIsReported) {
+    trained()->close();
+    const std::string manifest = read_file(path() / "manifest.json");
+    for (std::size_t length = 0; length < manifest.size(); length += 7) {
+        write_file_atomically(path() / "manifest.json", manifest.substr(0, length));
+        ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kCorruption, "");
+    }
+    write_file_atomically(path() / "manifest.json", manifest);
+    const std::string weights = read_file(path() / "model/model.safetensors");
+    write_file_atomically(path() / "model/model.safetensors", weights.substr(1));
+    ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kCorruption, "SHA-256 differs");
+    write_file_atomically(path() / "model/model.safetensors", weights);
+    EXPECT_NO_THROW(Collection::open(path()));
+}
+
+} // namespace
+} // namespace arfc
