@@ -1,0 +1,80 @@
+#pragma once
+
+#include <rocksdb/db.h>
+
+#include <array>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "byte_order.h"
+#include "state_record.h"
+
+namespace arfc::storage {
+
+/// The column families of a store; docs/storage_format.md gives their keys and values.
+enum class Family : std::uint8_t { kHead, kTail, kRaw, kPayload, kIds, kMeta };
+inline constexpr std::size_t kFamilies = 6;
+
+/// Keys of the `meta` family.
+inline constexpr std::string_view kFormatKey = "format";
+inline constexpr std::string_view kStateKey = "state";
+
+/// An open RocksDB directory with the families of a store; closed when destroyed.
+///
+/// Thread-safe as rocksdb::DB is. Who reads holds a shared_ptr to it, so that it outlives its readers.
+class RocksDatabase {
+  public:
+    /// Creates the directory (its parent must exist), the database in it, and its first records.
+    /// @throws Error  kAlreadyExists, kNotFound: no parent. kIo, kResourceExhausted.
+    static std::shared_ptr<RocksDatabase> create(const std::filesystem::path& directory, const State& state);
+
+    /// Opens for writing. @throws Error  kNotFound, kFailedPrecondition, kUnsupported, kCorruption, kIo.
+    static std::shared_ptr<RocksDatabase> open(const std::filesystem::path& directory);
+
+    /// Opens a secondary instance beside a writer, in the state of now, which stays.
+    static std::shared_ptr<RocksDatabase> open_read_only(const std::filesystem::path& directory);
+
+    RocksDatabase(const RocksDatabase&) = delete;
+    RocksDatabase& operator=(const RocksDatabase&) = delete;
+    ~RocksDatabase();
+
+    [[nodiscard]] rocksdb::DB& db() const noexcept { return *db_; }
+    [[nodiscard]] rocksdb::ColumnFamilyHandle* handle(Family family) const noexcept {
+        return handles_[static_cast<std::size_t>(family)];
+    }
+    [[nodiscard]] std::vector<rocksdb::ColumnFamilyHandle*> handles() const { return {handles_.begin(), handles_.end()}; }
+    [[nodiscard]] bool is_secondary() const noexcept { return !secondary_directory_.empty(); }
+    [[nodiscard]] const std::string& directory() const noexcept { return directory_; }
+
+    /// Returns a value, or nothing where the key is absent. @throws Error  kCorruption, kIo.
+    [[nodiscard]] std::optional<std::string> get(const rocksdb::ReadOptions& options, Family family,
+                                                 std::string_view key) const;
+
+    /// Reads the state record. @throws Error  kCorruption: absent or damaged. kIo.
+    [[nodiscard]] State state(const rocksdb::ReadOptions& options = {}) const;
+
+    /// Reads the heads of the last block, where it is partly filled, and checks that it ends with the last row.
+    /// @returns [rows in it, head_bytes]; empty where the last block is full or there are no codes.
+    /// @throws Error  kCorruption: the families disagree.
+    [[nodiscard]] std::string partial_head_block(const State& state) const;
+
+  private:
+    explicit RocksDatabase(const std::filesystem::path& directory) : directory_(directory.string()) {}
+
+    void open_new(const State& state);
+    void open_families(const rocksdb::Options& options);
+    void take_handles(std::vector<rocksdb::ColumnFamilyHandle*> handles);
+    void check_format() const;
+    void catch_up();
+
+    std::string directory_;
+    std::filesystem::path secondary_directory_; ///< Private info log of a secondary; empty for a primary.
+    std::unique_ptr<rocksdb::DB> db_;
+    std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};
+    std::vector<rocksdb::ColumnFamilyHandle*> other_handles_; ///< "default", and families that a newer build added.
+};
+
+} // namespace arfc::storage
