@@ -1,0 +1,61 @@
+#include "subcommands/model_report.h"
+
+#include "terminal/key_values.h"
+#include "terminal/numbers.h"
+
+namespace arfc::tools {
+namespace {
+
+std::string compression_ratio(const Compressor& model) {
+    const double ratio =
+        static_cast<double>(model.dim() * sizeof(float)) / static_cast<double>(model.code_bytes());
+    return with_digits(ratio, 1) + "x";
+}
+
+} // namespace
+
+Json model_json(const Compressor& model) {
+    const TrainReport& report = model.report();
+    Json recall = Json::array();
+    for (const HeldOutRecall& point : report.recall) {
+        recall.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
+    }
+    return {
+        {"id", model.id()},
+        {"dim", model.dim()},
+        {"code_bytes", model.code_bytes()},
+        {"metric", to_string(model.metric())},
+        {"model_bytes", model.model_bytes()},
+        {"trained_rows", report.trained_rows},
+        {"held_out_rows", report.held_out_rows},
+        {"training_seconds", report.seconds},
+        {"stopped_by_budget", report.stopped_by_budget},
+        {"held_out_recall", recall}};
+}
+
+std::string model_text(const Compressor& model) {
+    const TrainReport& report = model.report();
+    std::string text = key_values(
+        {{"model", model.id()},
+         {"width", std::to_string(model.dim()) + " floats, " +
+                       std::to_string(model.dim() * sizeof(float)) + " bytes a row"},
+         {"code", std::to_string(model.code_bytes()) + " bytes a row, " + compression_ratio(model) +
+                      " smaller, every prefix a coarser code"},
+         {"metric", std::string(to_string(model.metric()))},
+         {"model size", readable_bytes(model.model_bytes())},
+         {"trained", "on " + grouped(report.trained_rows) + " rows in " +
+                         readable_seconds(report.seconds) +
+                         (report.stopped_by_budget ? ", ended by the time budget" : "")}});
+    if (report.recall.empty()) {
+        return text + "held-out recall@10  not measured, too few rows to hold any out\n";
+    }
+    text += "\nrecall@10 on " + grouped(report.held_out_rows) + " rows that were held out\n";
+    for (const HeldOutRecall& point : report.recall) {
+        const std::string bytes = std::to_string(point.bytes);
+        text += std::string(6 - std::min<std::size_t>(6, bytes.size()), ' ') + bytes + " bytes  " +
+                with_digits(point.recall_at_10, 3) + "\n";
+    }
+    return text;
+}
+
+} // namespace arfc::tools

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace arfc::tools {
+
+/// Writes facts as aligned lines, "name  value".
+[[nodiscard]] inline std::string key_values(
+    const std::vector<std::pair<std::string, std::string>>& facts) {
+    std::size_t width = 0;
+    for (const auto& [name, value] : facts) {
+        width = std::max(width, name.size());
+    }
+    std::string text;
+    for (const auto& [name, value] : facts) {
+        text += name + std::string(width - name.size() + 2, ' ') + value + "\n";
+    }
+    return text;
+}
+
+} // namespace arfc::tools
