@@ -44,8 +44,8 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
     )
     entries = collected.entries
     print(
-        f"{collected.found:,} docstrings have a first line and a rest; {collected.deduplicated:,} are"
-        f" distinct by both; {len(entries):,} are used. Corpus {collected.digest()[:12]}."
+        f"{collected.found:,} docstrings have a first line and a rest; {collected.deduplicated:,}"
+        f" are distinct by both; {len(entries):,} are used. Corpus {collected.digest()[:12]}."
     )
     embedder = embedding.Embedder(report)
     rows = embedder.embed("Embedding documents", [entry.document for entry in entries])
@@ -54,8 +54,9 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
     if embedder.embedded:
         rate = embedder.embedded / embedder.seconds
         print(
-            f"{embedder.embedded:,} texts embedded with {embedding.MODEL} in {embedder.seconds:.0f} s,"
-            f" {rate:.0f} texts/s; what was known from earlier runs was not embedded again."
+            f"{embedder.embedded:,} texts embedded with {embedding.MODEL} in"
+            f" {embedder.seconds:.0f} s, {rate:.0f} texts/s; those known from"
+            " earlier runs were not embedded again."
         )
     payloads = [
         {"name": entry.name, "text": " ".join(entry.document.split())[:REST_CHARACTERS]}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Searches the documentation of the installed Python by meaning, and measures what short codes cost.
+"""Searches the installed Python's documentation by meaning, and measures what short codes cost.
 
     make demo                                           24,000 docstrings
     make demo ARGS=--quick                              3,000
@@ -122,8 +122,8 @@ class Workshop:
         """Makes a collection of the rows, by the program."""
         coded = [] if kept.factory is None else ["--model", self.model, "--factory", kept.factory]
         run(
-            self._program, "ingest", self._rows, "--collection", self.collections / kept.name,
-            "--metric", "cosine", "--payloads", self._payloads, *coded,
+            self._program, "ingest", self._rows, "--payloads", self._payloads, "--create",
+            "--collection", self.collections / kept.name, "--metric", "cosine", *coded,
         )  # fmt: skip
 
     def serve(self) -> Server:
@@ -220,15 +220,11 @@ def legend(data: Data, ways: list[Way], points: list[CurvePoint]) -> str:
     payload = sum(len(json.dumps(payload)) for payload in data.payloads) / MEBIBYTE
     loss = points[-1].quality.recall_at_10 - ways[1].quality.recall_at_10
     return (
-        "codes .. bytes/row: bytes per row; codes beyond the prefix lie on disk, the rest in memory."
-        f"\ndisk: the whole directory, its {payload:.1f} MiB of texts included."
-        "\nrecall@10: of the ten exact nearest by float32. p50: one query over REST on the loopback,"
-        " one client."
-        + (
-            ""
-            if data.answers is None
-            else "\nnDCG@10, R@1: a first line finds the rest of its text."
-        )
+        "codes .. bytes/row: bytes per row; codes beyond the prefix lie on disk, the rest in"
+        f" memory.\ndisk: the whole directory, its {payload:.1f} MiB of texts included."
+        "\nrecall@10: of the ten exact nearest by float32. p50: one query over REST on the"
+        " loopback, one client."
+        + ("" if data.answers is None else "\nnDCG@10, R@1: a first line finds its text's rest.")
         + f"\nBy index and shortlist, {ways[1].name} loses {loss:.3f} recall@10 against exhaustive"
         f" search by {points[-1].bytes} bytes ({points[-1].quality.recall_at_10:.3f})."
     )

@@ -46,7 +46,7 @@ def cache_folder() -> pathlib.Path:
 
 
 class EmbeddingCache:
-    """Rows by the digest of their text, in one SQLite file; an interrupted run goes on from there."""
+    """Rows by the digest of their text, in one SQLite file; an interrupted run goes on from it."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._connection: sqlite3.Connection | None = None

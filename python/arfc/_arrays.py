@@ -104,7 +104,7 @@ def as_count(value: Any, what: str, low: int = 1, high: int = 2**31 - 1) -> int:
 
 
 def as_stages(stages: Any) -> list[tuple[int, int]]:
-    """Returns stages as (bytes, limit) pairs; a plain number is a length with the limit 0, "default"."""
+    """Returns stages as (bytes, limit) pairs; a plain number is a length, its limit 0: default."""
     if stages is not None and (
         isinstance(stages, str | bytes | Mapping) or not isinstance(stages, Iterable)
     ):

@@ -59,7 +59,7 @@ class StageUsage:
 @final
 @dataclass(frozen=True)
 class SearchAnswer(Sequence[list[Hit]]):
-    """The answers to a batch of queries; `answer[i]` lists query i's hits, best first, at most k."""
+    """The answers to a batch of queries; `answer[i]` lists query i's hits, best first."""
 
     ids: list[NDArray[np.uint64]]
     """Per query, [hits] ids."""

@@ -1,4 +1,4 @@
-"""An index in memory with the habits of FAISS: its strings, its method names, its answers' shape."""
+"""An index in memory with the habits of FAISS: its strings, method names and shapes."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/progress.h"
 
-// The native module is thin: it takes C-contiguous arrays of the right type in the caller's memory, lets the
-// interpreter go while a room works, and fills arrays that the package allocated. What users pass is checked
-// and converted by the package, in python/arfc/_arrays.py.
+// The native module is thin: it takes C-contiguous arrays of the right type in the caller's memory,
+// lets the interpreter go while a room works, and fills arrays that the package allocated. What
+// users pass is checked and converted by the package, in python/arfc/_arrays.py.
 namespace arfc::python {
 
 namespace nb = nanobind;
@@ -29,7 +29,8 @@ template <class T>
     return {array.data(), array.shape(0), array.shape(1)};
 }
 
-[[nodiscard]] inline MatrixView<const std::byte> bytes(const Matrix<const std::uint8_t>& array) noexcept {
+[[nodiscard]] inline MatrixView<const std::byte> bytes(
+    const Matrix<const std::uint8_t>& array) noexcept {
     return {reinterpret_cast<const std::byte*>(array.data()), array.shape(0), array.shape(1)};
 }
 
@@ -40,15 +41,17 @@ template <class T>
 /// Moves elements into a NumPy array that owns them. Needs the interpreter's lock.
 /// @param shape  Its product is `elements.size()`.
 template <class T>
-[[nodiscard]] nb::object owned_array(std::vector<T> elements, std::initializer_list<std::size_t> shape) {
+[[nodiscard]] nb::object owned_array(
+    std::vector<T> elements, std::initializer_list<std::size_t> shape) {
     auto* kept = new std::vector<T>(std::move(elements));
-    const nb::capsule owner(kept, [](void* held) noexcept { delete static_cast<std::vector<T>*>(held); });
+    const nb::capsule owner(
+        kept, [](void* held) noexcept { delete static_cast<std::vector<T>*>(held); });
     return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape, owner));
 }
 
-/// Returns a progress function that lets Ctrl-C through and then calls `callback(stage, done, total, error,
-/// held_out_recall, seconds_left) -> bool`, or None. Raised exceptions pass through the room unchanged.
-/// Keep `callback` alive while the function is used.
+/// Returns a progress function that lets Ctrl-C through and then calls `callback(stage, done,
+/// total, error, held_out_recall, seconds_left) -> bool`, or None. Raised exceptions pass through
+/// the room unchanged. Keep `callback` alive while the function is used.
 [[nodiscard]] ProgressFunction progress_function(const nb::object& callback);
 
 /// Makes arfc::Error leave the module as the class of `arfc.errors` for its kind.

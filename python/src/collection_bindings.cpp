@@ -22,27 +22,31 @@ namespace {
 using nb::literals::operator""_a;
 using TrainedValues = std::tuple<std::string, std::size_t, double, std::optional<double>, bool>;
 
-std::unique_ptr<Collection> create(const std::string& directory, std::size_t dim, const std::string& metric,
-                                   const std::string& factory, const std::string& model) {
+std::unique_ptr<Collection> create(
+    const std::string& directory, std::size_t dim, const std::string& metric,
+    const std::string& factory, const std::string& model) {
     const CollectionOptions options{
         .dim = dim, .metric = metric_from_string(metric), .factory = factory, .model = model};
     const nb::gil_scoped_release unlocked;
     return Collection::create(directory, options);
 }
 
-std::unique_ptr<Collection> open(const std::string& directory, bool read_only, const std::string& device) {
+std::unique_ptr<Collection> open(
+    const std::string& directory, bool read_only, const std::string& device) {
     const nb::gil_scoped_release unlocked;
     return Collection::open(directory, {.read_only = read_only, .device = device});
 }
 
-TrainedValues train(Collection& collection, std::optional<double> time_budget_s, std::uint64_t seed, bool keep_raw,
-                    double minimum_recall, const std::string& device, const nb::object& progress) {
-    const CollectionTrainOptions options{.time_budget_s = time_budget_s,
-                                         .seed = seed,
-                                         .keep_raw = keep_raw,
-                                         .minimum_recall = minimum_recall,
-                                         .device = device,
-                                         .progress = progress_function(progress)};
+TrainedValues train(
+    Collection& collection, std::optional<double> time_budget_s, std::uint64_t seed, bool keep_raw,
+    double minimum_recall, const std::string& device, const nb::object& progress) {
+    const CollectionTrainOptions options{
+        .time_budget_s = time_budget_s,
+        .seed = seed,
+        .keep_raw = keep_raw,
+        .minimum_recall = minimum_recall,
+        .device = device,
+        .progress = progress_function(progress)};
     const nb::gil_scoped_release unlocked;
     const CollectionTrainReport made = collection.train(options);
     return {made.model_id, made.rows, made.seconds, made.held_out_recall, made.raw_dropped};
@@ -52,8 +56,9 @@ std::span<const PointId> view(const Vector<const std::uint64_t>& ids) noexcept {
     return {ids.data(), ids.shape(0)};
 }
 
-void upsert(Collection& collection, const Vector<const std::uint64_t>& ids, const Matrix<const float>& embeddings,
-            const std::vector<std::string>& payloads, bool wait) {
+void upsert(
+    Collection& collection, const Vector<const std::uint64_t>& ids,
+    const Matrix<const float>& embeddings, const std::vector<std::string>& payloads, bool wait) {
     const nb::gil_scoped_release unlocked;
     collection.upsert(view(ids), python::view(embeddings), payloads, wait);
 }
@@ -85,14 +90,16 @@ nb::tuple to_tuple(SearchAnswer answer, bool with_payload) {
     }
     nb::list stages;
     for (const StageUsage& stage : answer.stages) {
-        stages.append(nb::make_tuple(stage.bytes, stage.candidates, stage.bytes_read, stage.milliseconds));
+        stages.append(
+            nb::make_tuple(stage.bytes, stage.candidates, stage.bytes_read, stage.milliseconds));
     }
     return nb::make_tuple(ids, scores, with_payload ? nb::object(payloads) : nb::none(), stages);
 }
 
-nb::tuple search(const Collection& collection, const Matrix<const float>& queries, std::size_t k,
-                 const std::vector<std::pair<std::size_t, std::size_t>>& stages, std::optional<std::size_t> nprobe,
-                 bool exact, bool with_payload) {
+nb::tuple search(
+    const Collection& collection, const Matrix<const float>& queries, std::size_t k,
+    const std::vector<std::pair<std::size_t, std::size_t>>& stages,
+    std::optional<std::size_t> nprobe, bool exact, bool with_payload) {
     SearchOptions options;
     options.k = k;
     options.nprobe = nprobe;
@@ -110,7 +117,8 @@ nb::tuple search(const Collection& collection, const Matrix<const float>& querie
 }
 
 /// Returns a list of (id, payload text, vector or None).
-nb::list get(const Collection& collection, const Vector<const std::uint64_t>& ids, bool with_vector) {
+nb::list get(
+    const Collection& collection, const Vector<const std::uint64_t>& ids, bool with_vector) {
     std::vector<Collection::Point> points;
     {
         const nb::gil_scoped_release unlocked;
@@ -119,8 +127,10 @@ nb::list get(const Collection& collection, const Vector<const std::uint64_t>& id
     nb::list read;
     for (Collection::Point& point : points) {
         const std::size_t width = point.vector.size();
-        nb::object vector = with_vector ? owned_array(std::move(point.vector), {width}) : nb::none();
-        read.append(nb::make_tuple(point.id, nb::str(point.payload.data(), point.payload.size()), vector));
+        nb::object vector =
+            with_vector ? owned_array(std::move(point.vector), {width}) : nb::none();
+        read.append(
+            nb::make_tuple(point.id, nb::str(point.payload.data(), point.payload.size()), vector));
     }
     return read;
 }
@@ -161,16 +171,21 @@ void close(Collection& collection) {
 
 void bind_collection(nb::module_& module) {
     nb::class_<Collection>(module, "Collection")
-        .def("train", &train, "time_budget_s"_a.none(), "seed"_a, "keep_raw"_a, "minimum_recall"_a, "device"_a,
-             "progress"_a.none())
-        .def("upsert", &upsert, "ids"_a.noconvert(), "embeddings"_a.noconvert(), "payloads"_a, "wait"_a)
+        .def(
+            "train", &train, "time_budget_s"_a.none(), "seed"_a, "keep_raw"_a, "minimum_recall"_a,
+            "device"_a, "progress"_a.none())
+        .def(
+            "upsert", &upsert, "ids"_a.noconvert(), "embeddings"_a.noconvert(), "payloads"_a,
+            "wait"_a)
         .def("remove", &remove, "ids"_a.noconvert(), "wait"_a)
-        .def("search", &search, "queries"_a.noconvert(), "k"_a, "stages"_a, "nprobe"_a.none(), "exact"_a,
-             "with_payload"_a)
+        .def(
+            "search", &search, "queries"_a.noconvert(), "k"_a, "stages"_a, "nprobe"_a.none(),
+            "exact"_a, "with_payload"_a)
         .def("get", &get, "ids"_a.noconvert(), "with_vector"_a)
         .def("info", &info)
         .def("close", &close);
-    module.def("create_collection", &create, "directory"_a, "dim"_a, "metric"_a, "factory"_a, "model"_a);
+    module.def(
+        "create_collection", &create, "directory"_a, "dim"_a, "metric"_a, "factory"_a, "model"_a);
     module.def("open_collection", &open, "directory"_a, "read_only"_a, "device"_a);
 }
 

@@ -17,15 +17,17 @@ namespace {
 using nb::literals::operator""_a;
 using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict>;
 
-std::unique_ptr<Compressor> train(const Matrix<const float>& embeddings, std::size_t code_bytes,
-                                  const std::string& metric, std::optional<double> time_budget_s,
-                                  std::uint64_t seed, const std::string& device, const nb::object& progress) {
-    TrainOptions options{.code_bytes = code_bytes,
-                         .metric = metric_from_string(metric),
-                         .time_budget_s = time_budget_s,
-                         .seed = seed,
-                         .device = device,
-                         .progress = progress_function(progress)};
+std::unique_ptr<Compressor> train(
+    const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
+    std::optional<double> time_budget_s, std::uint64_t seed, const std::string& device,
+    const nb::object& progress) {
+    TrainOptions options{
+        .code_bytes = code_bytes,
+        .metric = metric_from_string(metric),
+        .time_budget_s = time_budget_s,
+        .seed = seed,
+        .device = device,
+        .progress = progress_function(progress)};
     const nb::gil_scoped_release unlocked;
     return Compressor::train(view(embeddings), options);
 }
@@ -44,18 +46,23 @@ Report report(const Compressor& compressor) {
     return {made.trained_rows, made.held_out_rows, made.seconds, made.stopped_by_budget, recall};
 }
 
-void encode(const Compressor& compressor, const Matrix<const float>& embeddings, const Matrix<std::uint8_t>& codes) {
+void encode(
+    const Compressor& compressor, const Matrix<const float>& embeddings,
+    const Matrix<std::uint8_t>& codes) {
     const nb::gil_scoped_release unlocked;
     compressor.encode(view(embeddings), codes.shape(1), bytes(codes));
 }
 
-void decode(const Compressor& compressor, const Matrix<const std::uint8_t>& codes, const Matrix<float>& embeddings) {
+void decode(
+    const Compressor& compressor, const Matrix<const std::uint8_t>& codes,
+    const Matrix<float>& embeddings) {
     const nb::gil_scoped_release unlocked;
     compressor.decode(bytes(codes), view(embeddings));
 }
 
-void score(const Compressor& compressor, const Matrix<const float>& queries, const Matrix<const std::uint8_t>& codes,
-           bool neural, const Matrix<float>& scores) {
+void score(
+    const Compressor& compressor, const Matrix<const float>& queries,
+    const Matrix<const std::uint8_t>& codes, bool neural, const Matrix<float>& scores) {
     const nb::gil_scoped_release unlocked;
     compressor.score(view(queries), bytes(codes), neural, view(scores));
 }
@@ -71,16 +78,20 @@ void bind_compressor(nb::module_& module) {
     nb::class_<Compressor>(module, "Compressor")
         .def_prop_ro("dim", &Compressor::dim)
         .def_prop_ro("code_bytes", &Compressor::code_bytes)
-        .def_prop_ro("metric", [](const Compressor& self) { return std::string(to_string(self.metric())); })
+        .def_prop_ro(
+            "metric", [](const Compressor& self) { return std::string(to_string(self.metric())); })
         .def_prop_ro("id", [](const Compressor& self) { return self.id(); })
         .def_prop_ro("model_bytes", &Compressor::model_bytes)
         .def_prop_ro("report", &report)
         .def("encode", &encode, "embeddings"_a.noconvert(), "codes"_a.noconvert())
         .def("decode", &decode, "codes"_a.noconvert(), "embeddings"_a.noconvert())
-        .def("score", &score, "queries"_a.noconvert(), "codes"_a.noconvert(), "neural"_a, "scores"_a.noconvert())
+        .def(
+            "score", &score, "queries"_a.noconvert(), "codes"_a.noconvert(), "neural"_a,
+            "scores"_a.noconvert())
         .def("save", &save, "directory"_a);
-    module.def("train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
-               "time_budget_s"_a.none(), "seed"_a, "device"_a, "progress"_a.none());
+    module.def(
+        "train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
+        "time_budget_s"_a.none(), "seed"_a, "device"_a, "progress"_a.none());
     module.def("open_compressor", &open, "directory"_a, "device"_a);
     module.def("set_num_threads", &set_num_threads, "threads"_a);
     module.def("num_threads", &num_threads);

@@ -9,10 +9,13 @@ namespace arfc::python {
 namespace {
 
 constexpr std::array kKinds{
-    ErrorKind::kInvalidArgument,  ErrorKind::kNotFound,          ErrorKind::kAlreadyExists, ErrorKind::kFailedPrecondition,
-    ErrorKind::kUnsupported,      ErrorKind::kResourceExhausted, ErrorKind::kCorruption,    ErrorKind::kIo,
-    ErrorKind::kInternal,         ErrorKind::kUnauthenticated,   ErrorKind::kPermissionDenied,
-    ErrorKind::kDeadlineExceeded, ErrorKind::kCancelled,
+    ErrorKind::kInvalidArgument,  ErrorKind::kNotFound,
+    ErrorKind::kAlreadyExists,    ErrorKind::kFailedPrecondition,
+    ErrorKind::kUnsupported,      ErrorKind::kResourceExhausted,
+    ErrorKind::kCorruption,       ErrorKind::kIo,
+    ErrorKind::kInternal,         ErrorKind::kUnauthenticated,
+    ErrorKind::kPermissionDenied, ErrorKind::kDeadlineExceeded,
+    ErrorKind::kCancelled,
 };
 static_assert(kKinds.size() == static_cast<std::size_t>(ErrorKind::kCancelled) + 1);
 
@@ -62,7 +65,8 @@ void register_errors(nb::module_& module) {
 }
 
 ProgressFunction progress_function(const nb::object& callback) {
-    // The borrowed handle, not the object: copies of the function are made and dropped without the lock.
+    // The borrowed handle, not the object: copies of the function are made and dropped without the
+    // lock.
     return [handle = nb::handle(callback)](const Progress& progress) {
         const nb::gil_scoped_acquire lock;
         if (PyErr_CheckSignals() != 0) {
@@ -74,9 +78,10 @@ ProgressFunction progress_function(const nb::object& callback) {
         const auto number = [](const std::optional<double>& value) {
             return value ? nb::object(nb::float_(*value)) : nb::none();
         };
-        return nb::cast<bool>(handle(nb::str(progress.stage.data(), progress.stage.size()), progress.done, progress.total,
-                                     number(progress.error), number(progress.held_out_recall),
-                                     number(progress.seconds_left)));
+        return nb::cast<bool>(handle(
+            nb::str(progress.stage.data(), progress.stage.size()), progress.done, progress.total,
+            number(progress.error), number(progress.held_out_recall),
+            number(progress.seconds_left)));
     };
 }
 

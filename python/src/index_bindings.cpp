@@ -25,8 +25,9 @@ using nb::literals::operator""_a;
 using Ids = Vector<const std::int64_t>;
 using StagePairs = std::vector<std::pair<std::size_t, std::size_t>>;
 
-/// A VectorIndex that Python threads may share: readers beside each other, a writer alone. Locks are taken without
-/// the interpreter's, because whoever holds one may need the interpreter for a progress callback.
+/// A VectorIndex that Python threads may share: readers beside each other, a writer alone. Locks
+/// are taken without the interpreter's, because whoever holds one may need the interpreter for a
+/// progress callback.
 class SharedIndex {
   public:
     explicit SharedIndex(std::unique_ptr<VectorIndex> index) : index_(std::move(index)) {}
@@ -63,7 +64,9 @@ class SharedIndex {
     /// A progress callback that uses the index that calls it would wait for itself.
     void refuse_reentry() const {
         if (writer_.load() == std::this_thread::get_id()) {
-            fail(ErrorKind::kFailedPrecondition, "Index is busy with the call that this callback belongs to");
+            fail(
+                ErrorKind::kFailedPrecondition,
+                "Index is busy with the call that this callback belongs to");
         }
     }
 
@@ -76,8 +79,9 @@ std::span<const std::int64_t> view(const Ids& ids) noexcept {
     return {ids.data(), ids.shape(0)};
 }
 
-VectorSearchParameters search_parameters(const StagePairs& stages, std::optional<std::size_t> nprobe,
-                                         const std::optional<Ids>& allowed) {
+VectorSearchParameters search_parameters(
+    const StagePairs& stages, std::optional<std::size_t> nprobe,
+    const std::optional<Ids>& allowed) {
     VectorSearchParameters parameters;
     for (const auto& [length, limit] : stages) {
         parameters.stages.push_back({.bytes = length, .limit = limit});
@@ -91,11 +95,15 @@ VectorSearchParameters search_parameters(const StagePairs& stages, std::optional
 }
 
 std::unique_ptr<SharedIndex> create(std::size_t dim, const std::string& factory, int metric) {
-    if (metric != static_cast<int>(Metric::kInnerProduct) && metric != static_cast<int>(Metric::kL2)) {
-        fail(ErrorKind::kInvalidArgument, "Metric is neither METRIC_INNER_PRODUCT (0) nor METRIC_L2 (1): ", metric);
+    if (metric != static_cast<int>(Metric::kInnerProduct) &&
+        metric != static_cast<int>(Metric::kL2)) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Metric is neither METRIC_INNER_PRODUCT (0) nor METRIC_L2 (1): ", metric);
     }
     const nb::gil_scoped_release unlocked;
-    return std::make_unique<SharedIndex>(VectorIndex::create(dim, factory, static_cast<Metric>(metric)));
+    return std::make_unique<SharedIndex>(
+        VectorIndex::create(dim, factory, static_cast<Metric>(metric)));
 }
 
 std::unique_ptr<SharedIndex> open(const std::string& path) {
@@ -103,10 +111,14 @@ std::unique_ptr<SharedIndex> open(const std::string& path) {
     return std::make_unique<SharedIndex>(VectorIndex::read(path));
 }
 
-void train(SharedIndex& index, const Matrix<const float>& rows, std::optional<double> time_budget_s,
-           std::uint64_t seed, const std::string& device, const nb::object& progress) {
+void train(
+    SharedIndex& index, const Matrix<const float>& rows, std::optional<double> time_budget_s,
+    std::uint64_t seed, const std::string& device, const nb::object& progress) {
     const VectorTrainOptions options{
-        .time_budget_s = time_budget_s, .seed = seed, .device = device, .progress = progress_function(progress)};
+        .time_budget_s = time_budget_s,
+        .seed = seed,
+        .device = device,
+        .progress = progress_function(progress)};
     index.write([&](VectorIndex& self) { self.train(python::view(rows), options); });
 }
 
@@ -118,31 +130,38 @@ void add_with_ids(SharedIndex& index, const Matrix<const float>& rows, const Ids
     index.write([&](VectorIndex& self) { self.add_with_ids(python::view(rows), view(ids)); });
 }
 
-void search(const SharedIndex& index, const Matrix<const float>& queries, const StagePairs& stages,
-            std::optional<std::size_t> nprobe, const std::optional<Ids>& allowed, const Matrix<float>& distances,
-            const Matrix<std::int64_t>& labels) {
+void search(
+    const SharedIndex& index, const Matrix<const float>& queries, const StagePairs& stages,
+    std::optional<std::size_t> nprobe, const std::optional<Ids>& allowed,
+    const Matrix<float>& distances, const Matrix<std::int64_t>& labels) {
     const VectorSearchParameters parameters = search_parameters(stages, nprobe, allowed);
     index.read([&](const VectorIndex& self) {
-        self.search(python::view(queries), labels.shape(1), parameters, python::view(distances), python::view(labels));
+        self.search(
+            python::view(queries), labels.shape(1), parameters, python::view(distances),
+            python::view(labels));
     });
 }
 
 /// Returns (offsets, distances, labels).
-nb::tuple range_search(const SharedIndex& index, const Matrix<const float>& queries, float radius,
-                       const StagePairs& stages, std::optional<std::size_t> nprobe,
-                       const std::optional<Ids>& allowed) {
+nb::tuple range_search(
+    const SharedIndex& index, const Matrix<const float>& queries, float radius,
+    const StagePairs& stages, std::optional<std::size_t> nprobe,
+    const std::optional<Ids>& allowed) {
     const VectorSearchParameters parameters = search_parameters(stages, nprobe, allowed);
-    VectorIndex::RangeAnswer answer = index.read(
-        [&](const VectorIndex& self) { return self.range_search(python::view(queries), radius, parameters); });
+    VectorIndex::RangeAnswer answer = index.read([&](const VectorIndex& self) {
+        return self.range_search(python::view(queries), radius, parameters);
+    });
     const std::size_t found = answer.labels.size();
     std::vector<std::uint64_t> offsets(answer.offsets.begin(), answer.offsets.end());
     const std::size_t count = offsets.size();
-    return nb::make_tuple(owned_array(std::move(offsets), {count}), owned_array(std::move(answer.distances), {found}),
-                          owned_array(std::move(answer.labels), {found}));
+    return nb::make_tuple(
+        owned_array(std::move(offsets), {count}), owned_array(std::move(answer.distances), {found}),
+        owned_array(std::move(answer.labels), {found}));
 }
 
 nb::object reconstruct(const SharedIndex& index, std::int64_t id) {
-    std::vector<float> row = index.read([&](const VectorIndex& self) { return self.reconstruct(id); });
+    std::vector<float> row =
+        index.read([&](const VectorIndex& self) { return self.reconstruct(id); });
     const std::size_t width = row.size();
     return owned_array(std::move(row), {width});
 }
@@ -163,25 +182,35 @@ void write(const SharedIndex& index, const std::string& path) {
 
 void bind_index(nb::module_& module) {
     nb::class_<SharedIndex>(module, "Index")
-        .def("train", &train, "rows"_a.noconvert(), "time_budget_s"_a.none(), "seed"_a, "device"_a,
-             "progress"_a.none())
+        .def(
+            "train", &train, "rows"_a.noconvert(), "time_budget_s"_a.none(), "seed"_a, "device"_a,
+            "progress"_a.none())
         .def("add", &add, "rows"_a.noconvert())
         .def("add_with_ids", &add_with_ids, "rows"_a.noconvert(), "ids"_a.noconvert())
-        .def("search", &search, "queries"_a.noconvert(), "stages"_a, "nprobe"_a.none(), "allowed"_a.noconvert().none(),
-             "distances"_a.noconvert(), "labels"_a.noconvert())
-        .def("range_search", &range_search, "queries"_a.noconvert(), "radius"_a, "stages"_a, "nprobe"_a.none(),
-             "allowed"_a.noconvert().none())
+        .def(
+            "search", &search, "queries"_a.noconvert(), "stages"_a, "nprobe"_a.none(),
+            "allowed"_a.noconvert().none(), "distances"_a.noconvert(), "labels"_a.noconvert())
+        .def(
+            "range_search", &range_search, "queries"_a.noconvert(), "radius"_a, "stages"_a,
+            "nprobe"_a.none(), "allowed"_a.noconvert().none())
         .def("reconstruct", &reconstruct, "id"_a)
         .def("remove_ids", &remove_ids, "ids"_a.noconvert())
         .def("reset", &reset)
         .def("write", &write, "path"_a)
-        .def_prop_ro("ntotal",
-                     [](const SharedIndex& self) { return self.read([](const VectorIndex& i) { return i.ntotal(); }); })
+        .def_prop_ro(
+            "ntotal",
+            [](const SharedIndex& self) {
+                return self.read([](const VectorIndex& i) { return i.ntotal(); });
+            })
         .def_prop_ro(
             "is_trained",
-            [](const SharedIndex& self) { return self.read([](const VectorIndex& i) { return i.is_trained(); }); })
+            [](const SharedIndex& self) {
+                return self.read([](const VectorIndex& i) { return i.is_trained(); });
+            })
         .def_prop_ro("dim", [](const SharedIndex& self) { return self.constant().dim(); })
-        .def_prop_ro("metric", [](const SharedIndex& self) { return static_cast<int>(self.constant().metric()); })
+        .def_prop_ro(
+            "metric",
+            [](const SharedIndex& self) { return static_cast<int>(self.constant().metric()); })
         .def_prop_ro("factory", [](const SharedIndex& self) { return self.constant().factory(); });
     module.def("create_index", &create, "dim"_a, "factory"_a, "metric"_a);
     module.def("read_index", &open, "path"_a);

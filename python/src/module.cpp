@@ -1,7 +1,8 @@
 #include "bindings.h"
 
 NB_MODULE(_arfc, module) {
-    module.doc() = "Native part of arfc; use the package `arfc`, which checks and converts what it is given.";
+    module.doc() =
+        "Native part of arfc; use the package `arfc`, which checks and converts what it is given.";
     arfc::python::register_errors(module);
     arfc::python::bind_compressor(module);
     arfc::python::bind_collection(module);

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
+# Before any OpenMP runtime is loaded, here and in the processes that tests start: on a busy machine
+# threads that spin while they wait for each other make training ten times as slow.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import arfc
 import numpy as np
 import pytest

@@ -123,7 +123,7 @@ def test_l2_gives_squared_distances_ascending(rows, queries):
     assert np.abs(distances - exact).mean() < 0.2 * exact.mean()
 
 
-@pytest.mark.parametrize("factory", ["Flat", "IVF16,Flat", "PQ8", "IDMap2,Flat", "HNSW16"])
+@pytest.mark.parametrize("factory", ["Flat", "IVF4,Flat", "SQ8", "IDMap2,Flat", "HNSW16"])
 def test_strings_of_faiss_go_through(rows, queries, factory):
     index = arfc.index_factory(DIM, factory, arfc.METRIC_L2)
     index.train(rows)
@@ -174,10 +174,20 @@ def test_an_untrained_index_refuses_rows_and_queries(rows):
         index.train(rows[:, :5])
 
 
+def test_ids_of_the_callers_need_no_wrapper_around_arfc(rows):
+    index = arfc.index_factory(DIM, "ARFC4", arfc.METRIC_INNER_PRODUCT)
+    index.train(rows[:300], device="cpu")
+    index.add_with_ids(rows[:300], np.arange(300) * 10)
+    _, labels = index.search(rows[:50], 3)
+    assert (labels % 10 == 0).all()
+    flat = arfc.index_factory(DIM, "Flat")
+    with pytest.raises(arfc.UnsupportedError, match=r"IDMap2"):
+        flat.add_with_ids(rows[:2], [7, 8])
+    assert flat.ntotal == 0
+
+
 def test_wrong_calls_change_nothing(trained, tmp_path, rows):
     index = trained("ARFC16", tmp_path)
-    with pytest.raises(arfc.UnsupportedError, match=r"IDMap2"):
-        index.add_with_ids(rows[:2], [7, 8])
     bad = rows[:2].copy()
     bad[1, 0] = np.inf
     with pytest.raises(arfc.InvalidArgumentError, match=r"1"):
