@@ -161,6 +161,9 @@ class StagedIndex {
     /// @param heads  Out, [n, head_bytes()].
     void read_heads(std::span<const std::uint64_t> rows, MatrixView<std::byte> heads) const;
 
+    /// Copies every head, erased rows' too. @returns [rows(), head_bytes()].
+    [[nodiscard]] std::vector<std::byte> all_heads() const;
+
     /// Finds the best rows for each query, on num_threads() threads.
     /// @param queries  [m, dim] float32, finite; not zero under cosine.
     /// @param tails    Where tokens beyond the head are; may be null where no stage needs them.
@@ -233,7 +236,6 @@ class StagedIndex {
     void append(MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists, std::span<const float> terms,
                 std::span<const std::uint8_t> levels);
     void read_training_and_rows(ByteReader& in, Restored& restored);
-    [[nodiscard]] std::vector<std::byte> all_heads() const;
 
     std::shared_ptr<const Compressor> compressor_;
     StagedShape shape_;

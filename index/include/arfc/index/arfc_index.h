@@ -1,0 +1,131 @@
+#pragma once
+
+#include <faiss/Index.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "arfc/base/progress.h"
+#include "arfc/index/stage.h"
+
+namespace arfc {
+
+class Compressor;
+class ByteReader;
+class ByteWriter;
+
+/// How ArfcIndex::train works.
+struct ArfcTrainOptions {
+    std::optional<double> time_budget_s; ///< Wall seconds for the model; nothing: until converged.
+    std::uint64_t seed = 0;
+    std::string device = "auto"; ///< As in Compressor::open.
+    ProgressFunction progress;
+};
+
+/// What a search of an ArfcIndex may be told, beside `sel`. Nothing set: what was measured best at train time.
+struct SearchParametersARFC : faiss::SearchParameters {
+    std::vector<Stage> stages;         ///< The first must be the index's shortest prefix; empty: the factory string's.
+    std::optional<std::size_t> nprobe; ///< Inverted lists to scan, in [1, nlist].
+};
+
+/// A FAISS index that keeps rows as nested codes: found by their first bytes, ranked by more of them.
+///
+/// Metric and answers are FAISS's: METRIC_L2 gives squared distances, ascending; METRIC_INNER_PRODUCT inner products,
+/// descending; rows that tie come in the order they were added; -1 fills places that no row took. Where every training
+/// row has unit length (within 1e-3) under METRIC_INNER_PRODUCT, the model is a cosine one, which recalls 3 to 9 points
+/// more since it knows the length of the reconstruction: add() then refuses rows of other lengths, and scores
+/// are cosine times the query's length.
+///
+/// Ids are positions, as IndexFlat's, until add_with_ids() is called; they then are the caller's, as IndexIVF's.
+/// Codes, ids and row terms live in memory. Const members may be called from many threads, the others need the
+/// index alone. Throws arfc::Error, and nothing else.
+class ArfcIndex : public faiss::Index {
+  public:
+    /// Makes an empty, untrained index.
+    /// @param d            Embedding width, in [1, 65536].
+    /// @param description  ARFC<size>[/<prefix>...][,IVF<n>], without IDMap.
+    /// @param metric       METRIC_INNER_PRODUCT or METRIC_L2.
+    /// @throws Error       kInvalidArgument, kUnsupported.
+    ArfcIndex(int d, std::string_view description, faiss::MetricType metric);
+    ArfcIndex(const ArfcIndex&) = delete;
+    ArfcIndex& operator=(const ArfcIndex&) = delete;
+    ~ArfcIndex() override;
+
+    ArfcTrainOptions train_options; ///< Read by train(), which FAISS gives no room for them.
+
+    /// Learns the model, the lists and the search defaults.
+    /// @param x       [n, d] float32, finite, n >= 1 and >= nlist.
+    /// @throws Error  kInvalidArgument: a value, or too few rows. kFailedPrecondition: there are rows. kCancelled.
+    void train(std::int64_t n, const float* x) override;
+
+    /// Appends rows under ids ntotal, ntotal + 1, ...
+    /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value is not finite, or a row of a cosine
+    ///                index has not unit length.
+    void add(std::int64_t n, const float* x) override;
+
+    /// Appends rows under the caller's ids; ids may repeat.
+    /// @param xids  [n].
+    void add_with_ids(std::int64_t n, const float* x, const std::int64_t* xids) override;
+
+    /// Finds the k best rows of each query.
+    /// @param params  Null, SearchParametersARFC, SearchParametersIVF (its nprobe), or plain SearchParameters; `sel` is
+    ///                asked before a row is scored.
+    /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value or parameter. kUnsupported: other
+    ///                parameters, or max_codes.
+    void search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+                const faiss::SearchParameters* params = nullptr) const override;
+
+    /// @throws Error  kUnsupported, always: use search().
+    void range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+                      const faiss::SearchParameters* params = nullptr) const override;
+
+    /// Reconstructs a row from its whole code; under ids of the caller's, the first of that id, found in linear time.
+    /// @throws Error  kNotFound.
+    void reconstruct(std::int64_t key, float* recons) const override;
+    void reconstruct_n(std::int64_t i0, std::int64_t ni, float* recons) const override;
+
+    /// Removes the rows whose ids are selected. Ids by position move up; ids of the caller's stay with their rows.
+    /// @returns how many rows went.
+    std::size_t remove_ids(const faiss::IDSelector& sel) override;
+
+    /// Drops every row; training stays.
+    void reset() override;
+
+    /// The codec alone: codes of the whole length. @throws Error  kFailedPrecondition: not trained.
+    std::size_t sa_code_size() const override;
+    void sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const override;
+    void sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const override;
+
+    [[nodiscard]] std::string factory() const;                ///< Canonical factory string.
+    [[nodiscard]] const Compressor* compressor() const noexcept; ///< Null before training.
+    [[nodiscard]] bool is_cosine() const noexcept;            ///< Trained on unit rows under METRIC_INNER_PRODUCT.
+    [[nodiscard]] std::size_t nlist() const noexcept;         ///< 0: exhaustive.
+    [[nodiscard]] std::size_t default_nprobe() const;         ///< Lists that a search scans unless told otherwise.
+    [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
+
+    /// Resident bytes in use, by kind.
+    struct Bytes {
+        std::size_t codes = 0; ///< Heads and tails.
+        std::size_t terms = 0; ///< Row terms.
+        std::size_t lists = 0; ///< Row numbers in lists and centroids.
+        std::size_t ids = 0;   ///< The caller's ids.
+        std::size_t model = 0; ///< Weights, whatever the row count.
+    };
+    [[nodiscard]] Bytes resident_bytes() const noexcept;
+
+  private:
+    friend class IndexFile; // Writes and reads the index as a part of a file.
+    struct State;
+    void write(ByteWriter& out) const;
+    static std::unique_ptr<ArfcIndex> read(ByteReader& in);
+    void read_trained(ByteReader& in);
+
+    std::unique_ptr<State> state_;
+};
+
+} // namespace arfc

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <faiss/IndexIDMap.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace arfc {
+
+/// FAISS's IndexIDMap, whose search takes parameters: `sel` is asked for the caller's ids, everything else reaches the
+/// index behind. FAISS 1.7.3's own throws on any parameter. Throws arfc::Error for what it checks itself.
+class IdMapIndex : public faiss::IndexIDMap {
+  public:
+    /// Takes the index over; it must hold no rows.
+    explicit IdMapIndex(std::unique_ptr<faiss::Index> inner);
+
+    /// Takes over an index that holds rows, and their ids [ntotal].
+    IdMapIndex(std::unique_ptr<faiss::Index> inner, std::vector<std::int64_t> ids);
+
+    /// @throws Error  kInvalidArgument, always: rows of this index have ids.
+    void add(std::int64_t n, const float* x) override;
+    void search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+                const faiss::SearchParameters* params = nullptr) const override;
+    void range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+                      const faiss::SearchParameters* params = nullptr) const override;
+};
+
+/// The same of FAISS's IndexIDMap2, which also finds rows by id.
+class IdMap2Index : public faiss::IndexIDMap2 {
+  public:
+    explicit IdMap2Index(std::unique_ptr<faiss::Index> inner);
+    IdMap2Index(std::unique_ptr<faiss::Index> inner, std::vector<std::int64_t> ids);
+
+    void add(std::int64_t n, const float* x) override;
+    void search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+                const faiss::SearchParameters* params = nullptr) const override;
+    void range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+                      const faiss::SearchParameters* params = nullptr) const override;
+
+    void reset() override;
+
+    /// @throws Error  kNotFound: no such id.
+    void reconstruct(std::int64_t key, float* recons) const override;
+};
+
+} // namespace arfc
