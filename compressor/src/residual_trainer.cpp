@@ -512,8 +512,12 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
     const MatrixView<const float> base_view(base.data(), base_rows, dim());
     compressor.encode(base_view, model_.code_bytes, {codes.data(), base_rows, model_.code_bytes});
     std::vector<HeldOutRecall> recall;
-    for (std::size_t bytes = 4; bytes / 2 < model_.code_bytes; bytes *= 2) {
-        const std::size_t length = std::min(bytes, model_.code_bytes);
+    std::vector<std::size_t> lengths;
+    for (std::size_t bytes = 4; bytes < model_.code_bytes; bytes *= 2) {
+        lengths.push_back(bytes);
+    }
+    lengths.push_back(model_.code_bytes);
+    for (const std::size_t length : lengths) {
         std::vector<std::byte> prefix(base_rows * length);
         for (std::size_t i = 0; i < base_rows; ++i) {
             std::copy_n(codes.data() + i * model_.code_bytes, length, prefix.data() + i * length);

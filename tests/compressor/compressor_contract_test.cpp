@@ -33,6 +33,7 @@ std::vector<Case> cases() {
         all.push_back({name, 50, 24, Metric::kL2, 2000});
         all.push_back({name, 33, 7, Metric::kInnerProduct, 1000});
         all.push_back({name, 1, 3, Metric::kL2, 300});
+        all.push_back({name, 20, 1, Metric::kCosine, 1200}); // One token, and rows held out.
         all.push_back({name, 16, 20, Metric::kCosine, 60}); // Fewer rows than symbols.
     }
     return all;

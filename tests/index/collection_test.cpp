@@ -45,7 +45,7 @@ class CollectionTest : public ::testing::Test {
     }
     std::unique_ptr<Collection> trained(const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine) {
         auto collection = filled(factory, metric);
-        collection->train({.minimum_recall = 0.0});
+        collection->train({.time_budget_s = 0.3, .minimum_recall = 0.0}); // What is tested is not how good the codes are.
         return collection;
     }
     std::filesystem::path path() const { return directory_ / "collection"; }
@@ -54,7 +54,8 @@ class CollectionTest : public ::testing::Test {
     /// Saves a model of the rows and returns its directory.
     std::filesystem::path model(std::size_t bytes = 24, Metric metric = Metric::kCosine) const {
         const auto directory = directory_ / ("model-" + std::to_string(bytes));
-        Compressor::train(test::view(rows_, kDim), {.code_bytes = bytes, .metric = metric})->save(directory);
+        Compressor::train(test::view(rows_, kDim), {.code_bytes = bytes, .metric = metric, .time_budget_s = 0.3})
+            ->save(directory);
         return directory;
     }
 
@@ -163,7 +164,7 @@ TEST_F(CollectionTest, LowRecallKeepsTheRows) {
 }
 
 TEST_F(CollectionTest, AnswersAreTheSameAfterReopening) {
-    for (const std::string factory : {"ARFC24/8,IVF16", "ARFC24/8", "ARFC24", "ARFC24/16/4,IVF8"}) {
+    for (const std::string factory : {"ARFC24/8,IVF16", "ARFC24", "ARFC24/16/4"}) {
         auto collection = trained(factory);
         collection->upsert(ids_from(0, 300), test::view(rows_, kDim).slice(500, 300));
         const std::vector<PointId> gone = ids_from(1100, 50);
@@ -217,7 +218,8 @@ TEST_F(CollectionTest, UpsertsReplaceAndRemovalsRemove) {
         EXPECT_EQ(collection->remove(several), 2U);
         EXPECT_EQ(collection->remove(several), 0U);
         EXPECT_TRUE(collection->get(several).empty());
-        for (const auto& hit : collection->search({mark.data(), 1, kDim}, {.k = kRows}).hits[0]) {
+        const SearchAnswer all = collection->search({mark.data(), 1, kDim}, {.k = kRows});
+        for (const Hit& hit : all.hits[0]) {
             EXPECT_NE(hit.id, 1234U);
         }
         collection->close();
@@ -250,7 +252,7 @@ TEST_F(CollectionTest, StagesAndFiltersAreObeyed) {
             EXPECT_EQ(hit.id % 2, 1U);
         }
     }
-    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.stages = {{16, 5}, {8, 5}}}), ErrorKind::kInvalidArgument, "8");
+    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.stages = {{16, 50}, {8, 50}}}), ErrorKind::kInvalidArgument, "8");
     ARFC_EXPECT_ERROR((void)collection->search(queries(), {.stages = {{8, 50}, {25, 0}}}), ErrorKind::kInvalidArgument, "25");
     ARFC_EXPECT_ERROR((void)collection->search(queries(), {.nprobe = 17}), ErrorKind::kInvalidArgument, "17");
     ARFC_EXPECT_ERROR((void)collection->search(queries(), {.k = 0}), ErrorKind::kInvalidArgument, "0");
@@ -277,7 +279,8 @@ TEST_F(CollectionTest, ModelsThatDoNotFitAreRefused) {
     EXPECT_FALSE(std::filesystem::exists(path())); // Nothing half-made stays.
     trained()->close();
     std::filesystem::remove_all(path() / "model");
-    Compressor::train(test::view(rows_, kDim), {.code_bytes = 24, .seed = 9})->save(path() / "model");
+    Compressor::train(test::view(rows_, kDim), {.code_bytes = 24, .time_budget_s = 0.3, .seed = 9})
+        ->save(path() / "model");
     ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kFailedPrecondition, "not the one that wrote the codes");
 }
 
