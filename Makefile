@@ -5,7 +5,8 @@ SHELL := bash
 .PHONY: help setup build demo test bench lint format asan tsan clean uninstall
 .DEFAULT_GOAL := help
 
-# Passed on: SETUP="--wheelhouse DIR --no-system" to scripts/setup.sh, ARGS="..." to the demo, tests or benchmarks.
+# Passed on: SETUP="--wheelhouse DIR --no-system" to scripts/setup.sh, ARGS="..." to the demo, tests
+# or benchmarks.
 SETUP ?=
 ARGS ?=
 
@@ -17,10 +18,10 @@ setup: ## Install what is needed, build arfc and install it into .venv (a second
 
 build: setup ## The same: setup ends with the build
 
-demo: setup ## Search Python's documentation by meaning, end to end, and measure (ARGS=--quick: a small run)
+demo: setup ## Search Python's documentation by meaning, end to end, and measure (ARGS=--quick)
 	@.venv/bin/python examples/documentation_search/demo.py $(ARGS)
 
-test: setup ## Run every test: C++, Python, the front doors end to end, setup (ARGS: more for pytest)
+test: setup ## Run every test: C++, Python, end to end, setup (ARGS: more for pytest)
 	@scripts/test.sh $(ARGS)
 
 bench: setup ## Run the benchmarks (ARGS: passed to each, such as --benchmark_filter=Scan)

@@ -1,11 +1,14 @@
-"""Checks that includes follow the arrows between rooms, which cmake/rooms.cmake states, and nothing else.
+"""Checks that includes follow the arrows between rooms, which cmake/rooms.cmake states, and nothing
+else.
 
     python check_arrows.py [ROOT]
 
-The build refuses a header of a room that is not below; it cannot refuse what the system's include folders offer, a
-path that climbs out of a room, or a library looked for in the wrong room. This reads every include of ours:
+The build refuses a header of a room that is not below; it cannot refuse what the system's include
+folders offer, a path that climbs out of a room, or a library looked for in the wrong room. This
+reads every include of ours:
 
-- a room includes `arfc/<room>/...` of itself and of the rooms below it, its tests those of the room they test;
+- a room includes `arfc/<room>/...` of itself and of the rooms below it, its tests those of the room
+  they test;
 - each heavy library belongs to one room, whose name stands beside it in OWNERS;
 - no include climbs (`../`), and none names another room's `src/`.
 

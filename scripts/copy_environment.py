@@ -1,10 +1,10 @@
-"""Makes a virtual environment that shares the files of another one: same packages, own place, nothing downloaded.
+"""Makes a virtual environment that shares another one's files: same packages, own place.
 
     python copy_environment.py BASE TARGET
 
-BASE is an environment made by the Python that runs this. Files become hard links where both lie on one file
-system (pip replaces files and never edits them, so the two stay independent), copies elsewhere. Programs in `bin`
-are rewritten to start TARGET's Python.
+BASE is an environment made by the Python that runs this. Files become hard links where both lie on
+one file system (pip replaces files and never edits them, so the two stay independent), copies
+elsewhere. Programs in `bin` are rewritten to start TARGET's Python.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ def place_folder(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def first_lines(python: pathlib.Path) -> bytes:
-    """Returns what starts a program under `python`, as pip writes it: a shebang, or a detour through the shell where
-    the path is too long for one or has blanks."""
+    """Returns what starts a program under `python`, as pip writes it.
+
+    That is a shebang, or a detour through the shell where the path is too long or has blanks.
+    """
     path = os.fsencode(python)
     if len(path) + 3 <= LONGEST_SHEBANG and b" " not in path:
         return b"#!" + path + b"\n"

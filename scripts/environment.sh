@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# Sourced by setup.sh: the project's virtual environment, .venv, and the one in the cache that it shares files with.
-# Needs messages.sh, and in $python the interpreter.
+# Sourced by setup.sh: the project's virtual environment, .venv, and the one in the cache that it
+# shares files with. Needs messages.sh, and in $python the interpreter.
 
 venv=$project/.venv
 requirements=$project/scripts/requirements.txt
@@ -9,7 +9,7 @@ torch_version=$(sed -n 's/^torch==//p' "$requirements")
 
 # Prints "cuda" where an NVIDIA GPU is visible, else "cpu".
 torch_flavour() {
-    if [ -e /dev/nvidia0 ] || { command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; }; then
+    if [ -e /dev/nvidia0 ] || nvidia-smi -L >/dev/null 2>&1; then
         echo cuda
     else
         echo cpu
@@ -22,24 +22,27 @@ missing_requirements() { # missing_requirements ENVIRONMENT
         sed -n 's/ *#.*//; /./p' "$requirements"
 }
 
-# Prints where the cache keeps the environment of these requirements, this Python and this build of torch.
+# Prints where the cache keeps the environment of these requirements, this Python and this build of
+# torch.
 base_environment() {
     local key
     key=$({
         cat "$requirements" "$constraints"
-        "$python" -c 'import sys, sysconfig; print(sys.version, sys.base_prefix, sysconfig.get_platform())'
+        "$python" -c 'import platform, sys; print(sys.version, sys.base_prefix, platform.machine())'
         torch_flavour
     } | sha256sum | cut -c 1-12)
     echo "$cache/venv-$key"
 }
 
 # Installs LibTorch: the flavour that this machine can use, from whichever configured source has it.
+# As with all packages, byte code is made when a module is first imported, which saves minutes here.
 install_torch() { # install_torch ENVIRONMENT
-    local pip=("$1/bin/python" -m pip install -c "$constraints" "${pip_source[@]}")
+    local pip=("$1/bin/python" -m pip install --no-compile -c "$constraints" "${pip_source[@]}")
     local index=()
     [ -z "${ARFC_TORCH_INDEX:-}" ] || index=(--index-url "$ARFC_TORCH_INDEX")
     if [ "$(torch_flavour)" = cuda ]; then
-        # Three equal signs: the plain build, not the "+cpu" one that a local folder may have as well.
+        # Three equal signs: the plain build, not the "+cpu" one that a local folder may have as
+        # well.
         if [ ${#index[@]} -gt 0 ]; then
             "${pip[@]}" "${index[@]}" "torch==$torch_version"
         else
@@ -51,9 +54,11 @@ install_torch() { # install_torch ENVIRONMENT
     if "${pip[@]}" "${index[@]}" "torch==$torch_version+cpu"; then
         return
     fi
-    [ ${#index[@]} -eq 0 ] || fail "The index in ARFC_TORCH_INDEX has no torch $torch_version+cpu: $ARFC_TORCH_INDEX"
-    say "LibTorch: no configured source has the CPU build; taking plain torch $torch_version, on x86-64 with CUDA" \
-        "libraries (about 3,000 MB). To avoid them, set ARFC_TORCH_INDEX to an index that has the CPU build."
+    [ ${#index[@]} -eq 0 ] ||
+        fail "ARFC_TORCH_INDEX has no torch $torch_version+cpu: $ARFC_TORCH_INDEX"
+    say "LibTorch: no configured source has the CPU build; taking plain torch $torch_version, on" \
+        "x86-64 with CUDA libraries (about 3,000 MB). To avoid them, set ARFC_TORCH_INDEX to an" \
+        "index that has the CPU build."
     "${pip[@]}" "torch==$torch_version"
 }
 
@@ -62,7 +67,8 @@ install_requirements() { # install_requirements ENVIRONMENT
     if missing_requirements "$1" | grep -q '^torch=='; then
         install_torch "$1"
     fi
-    "$1/bin/python" -m pip install -c "$constraints" "${pip_source[@]}" -r "$requirements"
+    "$1/bin/python" -m pip install --no-compile -c "$constraints" "${pip_source[@]}" \
+        -r "$requirements"
 }
 
 # Makes the cache's environment; a finished one is left alone, an interrupted one starts over.
@@ -74,14 +80,15 @@ make_base_environment() { # make_base_environment BASE
     touch "$1/.complete"
 }
 
-# Makes .venv ready. One that exists is completed in place, never replaced, unless its own making was interrupted.
+# Makes .venv ready. One that exists is completed in place, never replaced, unless its own making
+# was interrupted.
 make_environment() {
     if [ -e "$venv/.incomplete" ]; then
         rm -rf "$venv"
     fi
     if [ -x "$venv/bin/python" ]; then
         if ! "$venv/bin/python" -c '' 2>/dev/null; then
-            fail "The Python of the virtual environment does not run any more, remove it and run again: $venv"
+            fail "The Python of .venv does not run any more, remove it and run again: $venv"
         fi
         [ -z "$(missing_requirements "$venv")" ] || install_requirements "$venv"
         return

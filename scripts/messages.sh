@@ -19,13 +19,15 @@ fail() {
 quietly() { # quietly LOG COMMAND...
     local log=$1
     shift
+    mkdir -p "$(dirname "$log")"
     if ! "$@" >"$log" 2>&1 </dev/null; then
         tail -n 30 "$log" >&2
         fail "Command failed, its whole output is in $log: $*"
     fi
 }
 
-# Waits for, then holds a lock until the script ends, so that two runs do not build the same thing twice.
+# Waits for, then holds a lock until the script ends, so that two runs do not build the same thing
+# twice.
 hold_lock() { # hold_lock FILE WHAT
     mkdir -p "$(dirname "$1")"
     exec {lock}>"$1"
@@ -35,8 +37,8 @@ hold_lock() { # hold_lock FILE WHAT
     fi
 }
 
-# Prints how many files to compile at a time: one a core, as far as there are 2 GiB of memory for each (LibTorch's
-# headers are large).
+# Prints how many files to compile at a time: one a core, as far as there are 2 GiB of memory for
+# each (LibTorch's headers are large).
 parallel_jobs() {
     local room cores
     cores=$(nproc)

@@ -2,8 +2,8 @@
 
     python missing_requirements.py requirements.txt
 
-Compares versions as `pip install -r` would for exact pins, in a fraction of a second and without a network.
-A build suffix of an installed version, such as "+cpu", is any build of that version.
+Compares versions as `pip install -r` would for exact pins, in a fraction of a second and without a
+network. A build suffix of an installed version, such as "+cpu", is any build of that version.
 """
 
 from __future__ import annotations

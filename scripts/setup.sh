@@ -3,14 +3,16 @@
 #
 #   scripts/setup.sh [--wheelhouse DIR] [--no-system] [--lint] [--dependencies-only]
 #
-#   --wheelhouse DIR      Offline: Python packages, and FAISS's source where it is not built yet, come from DIR alone.
+#   --wheelhouse DIR      Offline: Python packages, and FAISS's source where it is not built yet,
+#                         come from DIR alone.
 #   --no-system           Leave the distribution's packages alone.
 #   --lint                Also what `make lint` needs: clang-format, clang-tidy and shellcheck.
 #   --dependencies-only   Neither build nor install arfc itself.
 #
-# Says first what it will do and how large it is, skips what is there, and may be run again at any time.
-# Environment: PYTHON names the interpreter (python3); faiss_ROOT the prefix of an installed FAISS >= 1.7.3 with
-# AVX2; ARFC_TORCH_INDEX a package index to take torch from; XDG_CACHE_HOME where the cache lies.
+# Says first what it will do and how large it is, skips what is there, and may be run again at any
+# time. Environment: PYTHON names the interpreter (python3); faiss_ROOT the prefix of an installed
+# FAISS >= 1.7.3 with AVX2; ARFC_TORCH_INDEX a package index to take torch from; XDG_CACHE_HOME
+# where the cache lies.
 set -euo pipefail
 # shellcheck source=messages.sh
 . "$(dirname "${BASH_SOURCE[0]}")/messages.sh"
@@ -69,7 +71,8 @@ plan_packages() {
     fi
     local megabytes
     megabytes=$(download_megabytes "${packages[@]}")
-    say "  distribution packages  to install, ${megabytes:-about 200} MB to download: ${packages[*]}"
+    say "  distribution packages  to install, ${megabytes:-about 200} MB to download:" \
+        "${packages[*]}"
 }
 
 plan_environment() {
@@ -87,8 +90,8 @@ plan_environment() {
     elif [ -f "$(base_environment)/.complete" ]; then
         say "  Python packages        in the cache; .venv will share its files"
     else
-        say "  Python packages        to install, about 230 MB to download (1,700 MB on disk, kept in $cache);" \
-            "LibTorch: torch $torch_version, $flavour build, $size more"
+        say "  Python packages        to install, about 230 MB to download; LibTorch, which is" \
+            "torch $torch_version, $flavour build: $size more (1,600 MB on disk, kept in $cache)"
     fi
 }
 
@@ -102,8 +105,8 @@ plan_faiss() {
     elif [ -f "$(faiss_prefix)/.complete" ]; then
         say "  FAISS                  in the cache"
     else
-        say "  FAISS                  to build from source, about 60 MB of package lists and source, a minute or two" \
-            "(17 MB on disk, kept in $cache)"
+        say "  FAISS                  to build from source in a minute or two, about 60 MB of package" \
+            "lists and source to download (17 MB on disk, kept in $cache)"
     fi
 }
 
@@ -114,7 +117,8 @@ install_packages() {
         if command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
             as_root=(sudo)
         else
-            say "Distribution packages are missing and this user may not install them. Run this line, then setup again:"
+            say "Distribution packages are missing and this user may not install them." \
+                "Run this line, then setup again:"
             say "    sudo $line"
             exit 1
         fi
@@ -122,7 +126,8 @@ install_packages() {
     say "Installing ${#packages[@]} distribution packages"
     as_root+=(env DEBIAN_FRONTEND=noninteractive)
     "${as_root[@]}" apt-get -qq update </dev/null
-    "${as_root[@]}" apt-get -q -o Dpkg::Use-Pty=0 install -y --no-install-recommends "${packages[@]}" </dev/null
+    "${as_root[@]}" apt-get -q -o Dpkg::Use-Pty=0 install -y --no-install-recommends \
+        "${packages[@]}" </dev/null
     mkdir -p "$cache"
     printf '%s\n' "${packages[@]}" >>"$cache/installed-packages"
 }
@@ -138,44 +143,48 @@ check_tools() {
     version=$(cmake --version | sed -n '1s/[^0-9]*//p')
     [ "$(printf '%s\n' 3.25 "$version" | sort -V | head -n 1)" = 3.25 ] ||
         fail "CMake is too old, install 3.25 or newer: $version"
-    command -v "$python" >/dev/null || fail "$python is missing, install it with: apt-get install python3"
+    command -v "$python" >/dev/null ||
+        fail "$python is missing, install it with: apt-get install python3"
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        fail "Python is too old, install 3.11 or newer and name it in PYTHON: $("$python" --version)"
+        fail "Python is too old, name one of 3.11 or newer in PYTHON: $("$python" --version)"
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
-        fail "$python cannot make virtual environments, install what it needs with: apt-get install python3-venv"
+        fail "$python cannot make virtual environments, install: apt-get install python3-venv"
     python_is_complete ||
-        fail "$python has no headers to build a module with, install them with: apt-get install python3-dev"
+        fail "$python has no headers to build modules with, install: apt-get install python3-dev"
 }
 
 build_arfc() {
     cd "$project"
     if [ ! -f build/release/build.ninja ]; then
-        mkdir -p build
         quietly build/configure.log cmake --preset release
     fi
     cmake --build --preset release -j "$(parallel_jobs)"
 }
 
-# Installs the package from the files that the release build made, where they are newer than what is installed.
+# Installs the package from the files that the release build made, where they are newer than what is
+# installed.
 install_arfc() {
     local stamp=$venv/.arfc-installed
-    if [ -f "$stamp" ] && [ -z "$(find python build/release/python build/release/tools -newer "$stamp" -type f \
-        ! -path '*/__pycache__/*' -print -quit)" ]; then
+    if [ -f "$stamp" ] && [ -z "$(find python build/release/python build/release/tools \
+        -newer "$stamp" -type f ! -path '*/__pycache__/*' -print -quit)" ]; then
         return
     fi
     say "Installing the Python package and the program into .venv"
-    # In the build folder itself, so that nothing is compiled twice; its own options stay as they are.
-    quietly build/install.log "$venv/bin/python" -m pip install --no-build-isolation --no-deps --no-index \
-        --force-reinstall -C build-dir="$project/build/release" -C cmake.define.ARFC_BUILD_TESTS=ON \
+    # From the build folder itself, whose options stay as they are, so nothing is compiled twice.
+    quietly build/install.log "$venv/bin/python" -m pip install --no-build-isolation --no-deps \
+        --no-index --force-reinstall -C build-dir="$project/build/release" \
+        -C cmake.define.ARFC_BUILD_TESTS=ON \
         -C cmake.define.ARFC_ROOMS="server;tools;python" ./python
     touch "$stamp"
 }
 
-say "Setting up in $project ($("$python" --version 2>/dev/null || echo "no $python yet"), $(torch_flavour))"
+interpreter=$("$python" --version 2>/dev/null || echo "no $python yet")
+say "Setting up in $project ($interpreter, $(torch_flavour))"
 plan_packages
 plan_environment
 plan_faiss
-[ "$dependencies_only" = 1 ] || say "  arfc                   to build in build/release and to install into .venv"
+[ "$dependencies_only" = 1 ] ||
+    say "  arfc                   to build in build/release and to install into .venv"
 
 install_packages
 check_tools

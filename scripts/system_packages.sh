@@ -12,7 +12,7 @@ lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
 
 # Prints the distribution as "debian 12", or nothing where there is no apt.
 distribution() {
-    if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null && [ -r /etc/os-release ]; then
+    if command -v apt-get >/dev/null && [ -r /etc/os-release ]; then
         (. /etc/os-release && echo "$ID ${VERSION_ID:-}")
     fi
 }
@@ -51,7 +51,8 @@ missing_packages() {
     done
 }
 
-# Prints the megabytes that installing the packages downloads, or nothing where apt does not know them.
+# Prints the megabytes that installing the packages downloads, or nothing where apt does not know
+# them.
 download_megabytes() { # download_megabytes PACKAGE...
     local uris
     uris=$(apt-get install --no-install-recommends --print-uris -qq "$@" 2>/dev/null) || return 0

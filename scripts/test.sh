@@ -28,7 +28,8 @@ note() { # note NAME STATUS SECONDS TOTALS
 sum() {
     local name=$1
     shift
-    cat "$@" 2>/dev/null | sed -n "s/.*<testsuites.* $name=\"\([0-9]*\)\".*/\1/p" | awk '{n += $1} END {print n + 0}'
+    cat "$@" 2>/dev/null | sed -n "s/.*<testsuites.* $name=\"\([0-9]*\)\".*/\1/p" |
+        awk '{n += $1} END {print n + 0}'
 }
 
 started=$SECONDS
@@ -40,8 +41,11 @@ note "C++ (ctest)" $status $((SECONDS - started)) \
 for suite in python end_to_end setup; do
     [ -d "tests/$suite" ] || continue
     started=$SECONDS
-    .venv/bin/python -m pytest -q -ra --junitxml "$results/$suite.xml" "tests/$suite" "$@" </dev/null | tee "$results/$suite.log"
-    note "pytest $suite" "${PIPESTATUS[0]}" $((SECONDS - started)) "$(tail -n 1 "$results/$suite.log" | tr -d '=')"
+    .venv/bin/python -m pytest -q -ra --junitxml "$results/$suite.xml" "tests/$suite" "$@" \
+        </dev/null | tee "$results/$suite.log"
+    status=${PIPESTATUS[0]}
+    note "pytest $suite" "$status" $((SECONDS - started)) \
+        "$(tail -n 1 "$results/$suite.log" | tr -d '=')"
 done
 
 echo

@@ -1,9 +1,10 @@
-"""Runs clang-tidy over the project's translation units, some at a time, and skips what was clean and has not changed.
+"""Runs clang-tidy over the project's translation units, some at a time, and skips what was clean
+and has not changed.
 
     python tidy.py --tidy clang-tidy-14 --build build/dev --jobs 2
 
-A file counts as unchanged while it, the headers of ours that it includes (as the compiler's own dependency listing
-says) and .clang-tidy are older than the stamp of its last clean run.
+A file counts as unchanged while it, the headers of ours that it includes (as the compiler's own
+dependency listing says) and .clang-tidy are older than the stamp of its last clean run.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def digest(paths: list[pathlib.Path]) -> str:
 
 def simplified_database(units: dict[pathlib.Path, dict], folder: pathlib.Path) -> None:
     """Writes the compile commands as Clang can read them."""
-    # Clang brings no omp.h of its own unless its OpenMP library is installed; the compiler's says the same.
+    # Clang brings no omp.h of its own unless its OpenMP library is installed; the compiler's says
+    # the same.
     include = folder / "include"
     include.mkdir(parents=True, exist_ok=True)
     found = subprocess.run(

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Removes what setup made: build folders, .venv, and arfc's folder in the user's cache directory.
 #
-# Distribution packages stay, because other programs may need them by now; the line that removes the ones that
-# setup installed is printed. So do the results of the demo, which are the user's.
+# Distribution packages stay, because other programs may need them by now; the line that removes the
+# ones that setup installed is printed. So do the results of the demo, which are the user's.
 set -euo pipefail
 # shellcheck source=messages.sh
 . "$(dirname "${BASH_SOURCE[0]}")/messages.sh"
