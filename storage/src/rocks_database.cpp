@@ -64,9 +64,11 @@ void clear_directory(const std::filesystem::path& directory) {
 void require_database(const std::filesystem::path& directory) {
     std::error_code error;
     const std::filesystem::file_status found = std::filesystem::status(directory, error);
-    if (!std::filesystem::exists(found)) {
-        const bool is_missing = !error || error == std::errc::no_such_file_or_directory;
-        fail(is_missing ? ErrorKind::kNotFound : ErrorKind::kIo, "Store does not exist: ", directory.string());
+    if (found.type() == std::filesystem::file_type::not_found) {
+        fail(ErrorKind::kNotFound, "Store does not exist: ", directory.string());
+    }
+    if (error) {
+        fail(ErrorKind::kIo, "Store cannot be reached: ", directory.string(), " (", error.message(), ")");
     }
     if (!std::filesystem::is_directory(found)) {
         fail(ErrorKind::kIo, "Store is not a directory: ", directory.string());
