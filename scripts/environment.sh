@@ -19,7 +19,7 @@ torch_flavour() {
 # Prints the requirements that an environment lacks; all of them where it does not run.
 missing_requirements() { # missing_requirements ENVIRONMENT
     "$1/bin/python" "$project/scripts/missing_requirements.py" "$requirements" 2>/dev/null ||
-        sed -n 's/ *#.*//; /./p' "$requirements"
+        sed 's/ *#.*//; /./!d' "$requirements"
 }
 
 # Prints where the cache keeps the environment of these requirements, this Python and this build of
@@ -27,7 +27,7 @@ missing_requirements() { # missing_requirements ENVIRONMENT
 base_environment() {
     local key
     key=$({
-        cat "$requirements" "$constraints"
+        sed 's/ *#.*//; /./!d' "$requirements" "$constraints"
         "$python" -c 'import platform, sys; print(sys.version, sys.base_prefix, platform.machine())'
         torch_flavour
     } | sha256sum | cut -c 1-12)
@@ -78,6 +78,12 @@ make_base_environment() { # make_base_environment BASE
     "$python" -m venv "$1"
     install_requirements "$1"
     touch "$1/.complete"
+    # The newest two stay: checkouts do not depend on them, and each is 1.6 GB.
+    local old
+    find "$cache" -maxdepth 2 -path '*/venv-*/.complete' -printf '%T@ %h\n' | sort -rn | tail -n +3 |
+        while read -r _ old; do
+            rm -rf "$old" "$old.lock"
+        done
 }
 
 # Makes .venv ready. One that exists is completed in place, never replaced, unless its own making

@@ -33,4 +33,5 @@ def missing_requirements(path: pathlib.Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(missing_requirements(pathlib.Path(sys.argv[1]))))
+    for requirement in missing_requirements(pathlib.Path(sys.argv[1])):
+        print(requirement)
