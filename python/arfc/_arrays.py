@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,14 +63,12 @@ def as_codes(value: Any) -> NDArray[np.uint8]:
 def as_ids(
     value: Any, dtype: type[np.int64] | type[np.uint64], rows: int | None = None
 ) -> NDArray[Any]:
-    """Returns ids as a C-contiguous vector of `dtype`; values outside its range are refused, never
-    wrapped.
+    """Returns ids as a C-contiguous vector of `dtype`; values outside its range are refused.
 
     rows  How many there must be; None: any number.
     """
-    array = _as_array(value, "Ids")
-    if array.ndim == 1 and array.size == 0:
-        array = array.astype(dtype)
+    is_sequence = isinstance(value, list | tuple | range)
+    array = _integers(value) if is_sequence else _as_array(value, "Ids")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InvalidArgumentError(
             f"Ids must be a vector of integers: {array.dtype}, shape {array.shape}"
@@ -88,6 +86,18 @@ def as_ids(
                 f"Id is out of range: {worst}, expected [{limits.min}, {limits.max}]"
             )
     return np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+
+
+def _integers(values: Sequence[Any]) -> NDArray[Any]:
+    """Returns Python integers as an array that holds them: NumPy alone would round large ones."""
+    if not all(
+        isinstance(value, int | np.integer) and not isinstance(value, bool) for value in values
+    ):
+        return _as_array(values, "Ids")
+    low, high = min(values, default=0), max(values, default=0)
+    if low < -(2**63) or high >= 2**64 or (low < 0 and high >= 2**63):
+        raise InvalidArgumentError(f"Ids are out of range: {low} to {high}")
+    return np.array(values, np.uint64 if high >= 2**63 else np.int64)
 
 
 def as_count(value: Any, what: str, low: int = 1, high: int = 2**31 - 1) -> int:

@@ -94,7 +94,14 @@ def test_wrong_codes_are_refused(model):
 
 def test_ids_are_never_wrapped():
     assert as_ids([2**64 - 1], np.uint64).tolist() == [2**64 - 1]
+    assert as_ids([0, 2**63], np.uint64).tolist() == [0, 2**63]
+    assert as_ids((np.uint64(2**63), 1), np.uint64).tolist() == [2**63, 1]
+    assert as_ids(range(3), np.int64).tolist() == [0, 1, 2]
     assert as_ids([], np.int64).shape == (0,)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"out of range: 0 to 18446744073709551616"):
+        as_ids([0, 2**64], np.uint64)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"vector of integers: bool"):
+        as_ids([True, False], np.int64)
     with pytest.raises(arfc.InvalidArgumentError, match=r"out of range: -1, expected \[0, "):
         as_ids([0, -1], np.uint64)
     with pytest.raises(arfc.InvalidArgumentError, match=r"out of range: 9223372036854775808"):

