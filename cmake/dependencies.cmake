@@ -1,5 +1,5 @@
-# Every find_package of the project. A room names what it needs in cmake/rooms.cmake's table; nothing is looked
-# for that no chosen room needs.
+# Every find_package of the project. A room names what it needs in cmake/rooms.cmake's table;
+# nothing is looked for that no chosen room needs.
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -32,8 +32,8 @@ macro(arfc_find_json)
 endmacro()
 
 macro(arfc_find_torch)
-    # Not torch's own package file: that one pulls compilers and flags of every backend into the project.
-    # Two libraries and their headers are all that is used.
+    # Not torch's own package file: that one pulls compilers and flags of every backend into the
+    # project. Two libraries and their headers are all that is used.
     file(GLOB _torch_dirs "${ARFC_VENV}/lib/python3*/site-packages/torch")
     find_path(ARFC_TORCH_ROOT NAMES include/torch/csrc/api/include/torch/torch.h HINTS ${_torch_dirs}
         DOC "Folder of LibTorch: the torch package of a wheel" REQUIRED)
@@ -41,7 +41,8 @@ macro(arfc_find_torch)
         add_library(arfc_torch INTERFACE)
         target_include_directories(arfc_torch SYSTEM INTERFACE
             "${ARFC_TORCH_ROOT}/include" "${ARFC_TORCH_ROOT}/include/torch/csrc/api/include")
-        # libtorch registers the backends that libtorch_cpu alone does not, so it stays linked although unnamed.
+        # libtorch registers the backends that libtorch_cpu alone does not, so it stays linked
+        # although unnamed.
         target_link_libraries(arfc_torch INTERFACE
             "-Wl,--no-as-needed" "${ARFC_TORCH_ROOT}/lib/libtorch.so" "-Wl,--as-needed"
             "${ARFC_TORCH_ROOT}/lib/libtorch_cpu.so" "${ARFC_TORCH_ROOT}/lib/libc10.so")
@@ -51,7 +52,8 @@ endmacro()
 
 macro(arfc_find_openmp)
     find_package(OpenMP REQUIRED COMPONENTS CXX)
-    # One OpenMP runtime a process: LibTorch brings its own under the name that the compiler's has too.
+    # One OpenMP runtime a process: LibTorch brings its own under the name that the compiler's has
+    # too.
     if(EXISTS "${ARFC_TORCH_ROOT}/lib/libgomp.so.1")
         set_target_properties(OpenMP::OpenMP_CXX PROPERTIES
             INTERFACE_LINK_LIBRARIES "${ARFC_TORCH_ROOT}/lib/libgomp.so.1")
@@ -72,7 +74,8 @@ macro(arfc_find_faiss)
         add_library(arfc_faiss INTERFACE)
         get_target_property(_faiss_include faiss INTERFACE_INCLUDE_DIRECTORIES)
         target_include_directories(arfc_faiss SYSTEM INTERFACE ${_faiss_include})
-        # The exported faiss_avx2 target of 1.7.3 lacks its includes and, in some builds, its own links.
+        # The exported faiss_avx2 target of 1.7.3 lacks its includes and, in some builds, its own
+        # links.
         if(TARGET faiss_avx2)
             target_link_libraries(arfc_faiss INTERFACE faiss_avx2)
         else()
@@ -106,7 +109,8 @@ macro(arfc_find_benchmark)
 endmacro()
 
 macro(arfc_find_python)
-    # The interpreter of the virtual environment, so that the module is built for the Python that will import it.
+    # The interpreter of the virtual environment, so that the module is built for the Python that
+    # will import it.
     if(NOT Python_EXECUTABLE AND EXISTS "${ARFC_VENV}/bin/python")
         set(Python_EXECUTABLE "${ARFC_VENV}/bin/python")
     endif()

@@ -12,11 +12,10 @@ set(ARFC_ARROWS_python index)
 
 # Flags of our own targets, PRIVATE: nothing that links arfc inherits them.
 function(arfc_own_target target)
-    # -Wno-restrict: GCC 12 sees overlapping copies in every `text + string` (its bug 105651).
     # No contraction: a code or a score is the same bits with and without fused multiply-add in the
     # target.
-    target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-missing-field-initializers -Wshadow -Wconversion -Wno-sign-conversion -Wno-restrict -Werror
-        -ffp-contract=off)
+    target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-missing-field-initializers -Wshadow
+        -Wconversion -Wno-sign-conversion -Werror -ffp-contract=off)
     if(ARFC_SANITIZE)
         target_compile_options(${target} PRIVATE -fsanitize=${ARFC_SANITIZE} -fno-omit-frame-pointer)
         target_link_options(${target} PUBLIC -fsanitize=${ARFC_SANITIZE})
@@ -52,23 +51,13 @@ function(arfc_test room)
     set(target arfc_${room}_tests)
     add_executable(${target} ${ARG_SOURCES})
     target_link_libraries(${target} PRIVATE arfc_${room} ${ARG_LINK} GTest::gmock GTest::gtest_main)
-    target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/${room}/src")
+    target_include_directories(${target} PRIVATE
+        "${PROJECT_SOURCE_DIR}/tests" "${PROJECT_SOURCE_DIR}/${room}/src")
     arfc_own_target(${target})
     # One entry a program: its cases share what is costly to make, such as trained models. Waiting
     # OpenMP threads sleep, because tests run beside each other.
     add_test(NAME ${target} COMMAND ${target})
     set_tests_properties(${target} PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
-endfunction()
-
-# arfc_benchmark(<name> SOURCES ... [LINK ...]): a Google Benchmark program; built by the target
-# `benchmarks`, not by default, and run by scripts/bench.sh.
-function(arfc_benchmark name)
-    cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
-    add_executable(${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
-    target_link_libraries(${name} PRIVATE ${ARG_LINK} benchmark::benchmark benchmark::benchmark_main)
-    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/benchmarks/bin")
-    arfc_own_target(${name})
-    add_dependencies(benchmarks ${name})
 endfunction()
 
 function(_arfc_close_over room out)
@@ -109,7 +98,6 @@ macro(arfc_add_rooms)
     endif()
     if(ARFC_BUILD_BENCHMARKS AND EXISTS "${PROJECT_SOURCE_DIR}/benchmarks/CMakeLists.txt")
         arfc_find_benchmark()
-        add_custom_target(benchmarks)
-        add_subdirectory(benchmarks)
+        add_subdirectory(benchmarks EXCLUDE_FROM_ALL) # The target `benchmarks` builds them.
     endif()
 endmacro()
