@@ -33,6 +33,12 @@ function(arfc_room room)
     target_sources(${target} PUBLIC FILE_SET headers TYPE HEADERS BASE_DIRS include FILES ${headers})
     target_include_directories(${target} PRIVATE src)
     target_link_libraries(${target} PRIVATE ${ARG_LINK})
+    # Headers that name a library of the room's are verified with it; users of the room name it
+    # themselves.
+    foreach(library IN LISTS ARG_LINK)
+        target_link_libraries(${target} INTERFACE
+            "$<$<STREQUAL:$<TARGET_PROPERTY:NAME>,${target}_verify_interface_header_sets>:${library}>")
+    endforeach()
     foreach(below IN LISTS ARFC_ARROWS_${room})
         if(NOT TARGET arfc_${below})
             message(FATAL_ERROR "An arrow of the room ${room} does not point down: to ${below}")
@@ -57,7 +63,12 @@ function(arfc_test room)
     # One entry a program: its cases share what is costly to make, such as trained models. Waiting
     # OpenMP threads sleep, because tests run beside each other.
     add_test(NAME ${target} COMMAND ${target})
-    set_tests_properties(${target} PROPERTIES TIMEOUT 600 ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
+    set(timeout 600)
+    if(ARFC_SANITIZE)
+        set(timeout 2400)
+    endif()
+    set_tests_properties(${target} PROPERTIES
+        TIMEOUT ${timeout} ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")
 endfunction()
 
 function(_arfc_close_over room out)

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 
 import pytest
-from check_arrows import arrows, violations
+from check_arrows import INCLUDE, OWNERS, arrows, violations
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 ROOMS = arrows(PROJECT)
@@ -20,10 +20,14 @@ BUILDS = [PROJECT / "build" / preset for preset in ("release", "dev")]
 
 
 def public_header(room: str) -> str:
-    """Returns a public header of a room, as it is included."""
+    """Returns a public header of a room that names no library, as it is included."""
     folder = PROJECT / room / "include"
-    headers = sorted(path.relative_to(folder) for path in folder.glob(f"arfc/{room}/*.h"))
-    return str(headers[0]) if headers else ""
+    for path in sorted(folder.glob(f"arfc/{room}/*.h")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        included = [found.group(1) for found in map(INCLUDE.match, lines) if found]
+        if not any(name.split("/")[0] in OWNERS for name in included):
+            return str(path.relative_to(folder))
+    return ""
 
 
 def compile_command(room: str) -> tuple[list[str], str]:
@@ -63,6 +67,22 @@ def test_a_room_compiles_against_the_rooms_below_it_and_no_other(room, other):
     else:
         assert done.returncode != 0
         assert f"{public_header(other)}: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize(
+    ("header", "owner"), [("torch/torch.h", "compressor"), ("faiss/Index.h", "index")]
+)
+def test_a_library_that_the_system_has_not_is_seen_by_its_room_alone(room, header, owner):
+    prefix = (PROJECT / ".venv" / "faiss").resolve()
+    if header.startswith("faiss") and prefix in (pathlib.Path("/usr"), pathlib.Path("/usr/local")):
+        pytest.skip("FAISS lies where every compiler looks")
+    if room == owner == "compressor":
+        pytest.skip("its own sources show that, and LibTorch takes long to parse")
+    done = compiles(room, header)
+    assert (done.returncode == 0) == (room == owner), done.stderr
+    if room != owner:
+        assert f"{header}: No such file or directory" in done.stderr
 
 
 def test_every_include_follows_the_arrows():
