@@ -25,8 +25,8 @@ using test::Ranked;
 using test::trained_model;
 using test::TrainedModel;
 
-constexpr std::size_t kHead = 4;
-constexpr std::size_t kMiddle = 9;
+constexpr std::size_t kHead = 3;
+constexpr std::size_t kMiddle = 6;
 
 /// An index over the model's rows, and what tests do with it.
 struct Fixture {
@@ -110,7 +110,7 @@ TEST_P(StagedIndexOfEveryMetric, RanksByThePrefixThatIsAskedFor) {
         }
         fixture.add();
         // The head alone, a cached length, and a length that the index has no terms of.
-        const std::vector<std::vector<std::size_t>> requests = {{kHead}, {kHead, kMiddle}, {kHead, 13}, {kHead, 5, 17}};
+        const std::vector<std::vector<std::size_t>> requests = {{kHead}, {kHead, kMiddle}, {kHead, 8}, {kHead, 5, 11}};
         for (const std::vector<std::size_t>& lengths : requests) {
             const std::vector<float> scores = fixture.model.scores(lengths.back());
             for (int repeat = 0; repeat < 2; ++repeat) { // Computed first, then from the cache.
@@ -313,12 +313,12 @@ TEST(StagedIndex, RanksRowsOfShortTailsByThePrefixTheyHave) {
         fixture.train().add();
         std::vector<std::size_t> lengths(kRows);
         for (std::size_t row = 0; row < kRows; ++row) {
-            lengths[row] = row % 4 == 0 ? 0 : row % 4 == 1 ? 3 : row % 4 == 2 ? 10 : kCodeBytes - kHead;
+            lengths[row] = row % 4 == 0 ? 0 : row % 4 == 1 ? 2 : row % 4 == 2 ? 5 : kCodeBytes - kHead;
         }
         const ShortTails tails(fixture.model, lengths);
         const StagedRequest request{.k = 40, .stages = wide({kHead, kMiddle, kCodeBytes}), .nprobe = {}, .accepts = {}};
         std::map<std::size_t, std::vector<float>> scores;
-        for (const std::size_t length : {0, 3, 10, 16}) {
+        for (const std::size_t length : {0, 2, 5, 9}) {
             scores[length] = fixture.model.scores(kHead + length);
         }
         std::vector<float> expected(kQueries * kRows);
@@ -489,9 +489,9 @@ TEST(StagedIndex, RefusesWhatIsOutOfRange) {
     refuse({.k = 0}, "Number of answers is outside");
     refuse({.k = 1, .stages = {}, .nprobe = 0, .accepts = {}}, "lists to probe is outside [1, 6]: 0");
     refuse({.k = 1, .stages = {}, .nprobe = 7, .accepts = {}}, "lists to probe is outside [1, 6]: 7");
-    refuse({.k = 1, .stages = {{kCodeBytes, 0}}, .nprobe = {}, .accepts = {}}, "First stage is not the index's shortest prefix: 20, expected 4");
+    refuse({.k = 1, .stages = {{kCodeBytes, 0}}, .nprobe = {}, .accepts = {}}, "First stage is not the index's shortest prefix: 12, expected 3");
     refuse({.k = 1, .stages = {{kHead, 0}, {kHead, 0}}, .nprobe = {}, .accepts = {}}, "do not ascend");
-    refuse({.k = 1, .stages = {{kHead, 0}, {21, 0}}, .nprobe = {}, .accepts = {}}, "do not ascend within [1, 20]: 21");
+    refuse({.k = 1, .stages = {{kHead, 0}, {13, 0}}, .nprobe = {}, .accepts = {}}, "do not ascend within [1, 12]: 13");
     refuse({.k = 9, .stages = {{kHead, 8}, {kCodeBytes, 0}}, .nprobe = {}, .accepts = {}}, "keeps fewer rows than are asked for: 8, expected at least 9");
     std::vector<float> queries(kDim, 1.0F);
     queries[3] = std::nanf("");
@@ -499,7 +499,7 @@ TEST(StagedIndex, RefusesWhatIsOutOfRange) {
     ARFC_EXPECT_ERROR((void)fixture.index.search({queries.data(), 1, kDim}, {}, &tails), ErrorKind::kInvalidArgument, "not finite");
     ARFC_EXPECT_ERROR((void)fixture.index.search({queries.data(), 1, kDim - 1}, {}, &tails), ErrorKind::kInvalidArgument,
                       "Query width differs from the index's: 23, expected 24");
-    ARFC_EXPECT_ERROR(fixture.index.add({fixture.heads.data(), 1, 3}), ErrorKind::kInvalidArgument, "3, expected 4");
+    ARFC_EXPECT_ERROR(fixture.index.add({fixture.heads.data(), 1, 2}), ErrorKind::kInvalidArgument, "2, expected 3");
     const std::vector<float> terms(3);
     ARFC_EXPECT_ERROR(fixture.index.add({fixture.heads.data(), 2, kHead}, {terms.data(), 3, 1}), ErrorKind::kInvalidArgument,
                       "[3, 1], expected [2, 1]");
@@ -507,7 +507,7 @@ TEST(StagedIndex, RefusesWhatIsOutOfRange) {
     EXPECT_TRUE(fixture.index.is_live(0)) << "a refused call changed the index";
     EXPECT_EQ(fixture.index.rows(), kRows);
     const auto& compressor = fixture.model.compressor;
-    ARFC_EXPECT_ERROR(StagedIndex(compressor, {.stage_bytes = {4, 21}}), ErrorKind::kInvalidArgument, "21 after 4");
+    ARFC_EXPECT_ERROR(StagedIndex(compressor, {.stage_bytes = {4, 13}}), ErrorKind::kInvalidArgument, "13 after 4");
     ARFC_EXPECT_ERROR(StagedIndex(compressor, {.stage_bytes = {4, 4}}), ErrorKind::kInvalidArgument, "4 after 4");
     ARFC_EXPECT_ERROR(StagedIndex(compressor, {}), ErrorKind::kInvalidArgument, "no prefix length");
     Fixture large(Metric::kCosine, {kHead, kCodeBytes}, 2000);

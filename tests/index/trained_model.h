@@ -14,7 +14,7 @@
 namespace arfc::test {
 
 inline constexpr std::size_t kDim = 24;
-inline constexpr std::size_t kCodeBytes = 20;
+inline constexpr std::size_t kCodeBytes = 12;
 inline constexpr std::size_t kRows = 1500;
 inline constexpr std::size_t kQueries = 30;
 

@@ -1,0 +1,138 @@
+#include "coarse_quantizer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "arfc/compressor/compressor.h"
+#include "expect_error.h"
+#include "random_rows.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kWidth = 37; // No multiple of a vector register.
+
+std::vector<std::uint32_t> assign(const CoarseQuantizer& quantizer, MatrixView<const float> rows) {
+    std::vector<std::uint32_t> lists(rows.rows());
+    quantizer.assign(rows, lists);
+    return lists;
+}
+
+/// Nearness in double precision.
+double nearness(Metric metric, std::span<const float> row, std::span<const float> centroid) {
+    double product = 0;
+    double distance = 0;
+    for (std::size_t j = 0; j < row.size(); ++j) {
+        product += double{row[j]} * double{centroid[j]};
+        distance += std::pow(double{row[j]} - double{centroid[j]}, 2);
+    }
+    return metric == Metric::kL2 ? -distance : product;
+}
+
+TEST(CoarseQuantizer, AssignsToTheNearestCentroid) {
+    const std::vector<float> rows = test::random_rows(3000, kWidth);
+    for (const Metric metric : {Metric::kL2, Metric::kCosine, Metric::kInnerProduct}) {
+        const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 21, 5, {});
+        ASSERT_EQ(quantizer.nlist(), 21U);
+        const std::vector<std::uint32_t> lists = assign(quantizer, test::view(rows, kWidth));
+        std::vector<std::uint32_t> probed(21);
+        for (std::size_t i = 0; i < 3000; i += 7) {
+            const auto row = test::view(rows, kWidth).row(i);
+            quantizer.probe(row, probed);
+            EXPECT_EQ(probed[0], lists[i]);
+            for (std::size_t c = 1; c < 21; ++c) {
+                EXPECT_GE(nearness(metric, row, quantizer.centroids().row(probed[c - 1])),
+                          nearness(metric, row, quantizer.centroids().row(probed[c])) - 1e-3);
+            }
+        }
+    }
+}
+
+TEST(CoarseQuantizer, FindsTheClustersThatAreThere) {
+    // Forty clusters; with forty lists the spread around centroids falls far below the spread around the mean.
+    const std::vector<float> rows = test::random_rows(4000, kWidth);
+    const auto spread = [&](std::size_t nlist) {
+        const auto quantizer = CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), nlist, 1, {});
+        const std::vector<std::uint32_t> lists = assign(quantizer, test::view(rows, kWidth));
+        double total = 0;
+        for (std::size_t i = 0; i < lists.size(); ++i) {
+            total -= nearness(Metric::kL2, test::view(rows, kWidth).row(i), quantizer.centroids().row(lists[i]));
+        }
+        return total;
+    };
+    EXPECT_LT(spread(40), 0.5 * spread(1));
+}
+
+TEST(CoarseQuantizer, IsTheSameForASeedAndOnAnyThreadCount) {
+    const std::vector<float> rows = test::random_rows(2500, kWidth);
+    const std::size_t before = num_threads();
+    std::vector<std::vector<float>> centroids;
+    for (const std::size_t threads : {1, 2, 3}) {
+        set_num_threads(threads);
+        const auto quantizer = CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 16, 9, {});
+        centroids.emplace_back(quantizer.centroids().data(), quantizer.centroids().data() + 16 * kWidth);
+    }
+    set_num_threads(before);
+    EXPECT_EQ(centroids[0], centroids[1]);
+    EXPECT_EQ(centroids[0], centroids[2]);
+    const auto other = CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 16, 10, {});
+    EXPECT_NE(centroids[0], std::vector<float>(other.centroids().data(), other.centroids().data() + 16 * kWidth));
+}
+
+TEST(CoarseQuantizer, AssignsARowAlikeInEveryBatch) {
+    const std::vector<float> rows = test::random_rows(700, kWidth);
+    const auto quantizer = CoarseQuantizer::train(Metric::kInnerProduct, test::view(rows, kWidth), 50, 9, {});
+    const std::vector<std::uint32_t> together = assign(quantizer, test::view(rows, kWidth));
+    for (std::size_t i = 0; i < 700; ++i) {
+        ASSERT_EQ(assign(quantizer, test::view(rows, kWidth).slice(i, 1))[0], together[i]);
+    }
+}
+
+TEST(CoarseQuantizer, GivesTiesToTheLowestList) {
+    const CoarseQuantizer quantizer(Metric::kInnerProduct, 2, {0, 1, 1, 0, 1, 0, 0, 1});
+    const std::vector<float> rows = {1, 0, 0, 1, 1, 1, -1, -1};
+    EXPECT_EQ(assign(quantizer, {rows.data(), 4, 2}), (std::vector<std::uint32_t>{1, 0, 0, 0}));
+    std::vector<std::uint32_t> probed(4);
+    quantizer.probe(std::span(rows).first(2), probed);
+    EXPECT_EQ(probed, (std::vector<std::uint32_t>{1, 2, 0, 3}));
+}
+
+TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
+    std::vector<float> rows(60 * kWidth, 0.5F);
+    for (const Metric metric : {Metric::kL2, Metric::kCosine}) {
+        const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 8, 0, {});
+        for (const float value : std::span(quantizer.centroids().data(), quantizer.centroids().size())) {
+            ASSERT_TRUE(std::isfinite(value));
+        }
+    }
+    std::ranges::fill(rows, 0.0F);
+    const auto quantizer = CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 8, 0, {});
+    EXPECT_EQ(assign(quantizer, test::view(rows, kWidth))[0], 0U);
+}
+
+TEST(CoarseQuantizer, OrdersListsForQueriesBeyondFloat) {
+    const std::vector<float> rows = test::random_rows(100, kWidth);
+    const auto quantizer = CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 8, 0, {});
+    const std::vector<float> huge(kWidth, 3e38F);
+    std::vector<std::uint32_t> probed(8);
+    quantizer.probe(huge, probed);
+    std::ranges::sort(probed);
+    std::vector<std::uint32_t> all(8);
+    std::iota(all.begin(), all.end(), 0U);
+    EXPECT_EQ(probed, all);
+}
+
+TEST(CoarseQuantizer, RefusesFewerRowsThanListsAndStopsWhenTold) {
+    const std::vector<float> rows = test::random_rows(7, kWidth);
+    ARFC_EXPECT_ERROR((void)CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 8, 0, {}),
+                      ErrorKind::kInvalidArgument, "fewer than inverted lists: 7, expected at least 8");
+    ARFC_EXPECT_ERROR((void)CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 2, 0,
+                                                   [](const Progress& progress) { return progress.done < 3; }),
+                      ErrorKind::kCancelled, "cancelled");
+}
+
+} // namespace
+} // namespace arfc
