@@ -12,11 +12,13 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(ARFC_VENV "${PROJECT_SOURCE_DIR}/.venv" CACHE PATH
     "Virtual environment whose torch wheel serves as LibTorch, and which links FAISS")
 
-# Compiled once, kept for every build folder; a launcher that was chosen by hand stays.
+# Compiled once, kept for every build folder and, since paths below the project count as relative
+# ones, for every checkout. A launcher that was chosen by hand stays.
 find_program(ARFC_CCACHE ccache DOC "Compiler cache, used where it is installed")
 mark_as_advanced(ARFC_CCACHE)
 if(ARFC_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-    set(CMAKE_CXX_COMPILER_LAUNCHER "${ARFC_CCACHE}")
+    set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+        "CCACHE_BASEDIR=${PROJECT_SOURCE_DIR}" CCACHE_NOHASHDIR=true "${ARFC_CCACHE}")
 endif()
 
 macro(arfc_find_openssl)
@@ -35,8 +37,8 @@ macro(arfc_find_torch)
     # Not torch's own package file: that one pulls compilers and flags of every backend into the
     # project. Two libraries and their headers are all that is used.
     file(GLOB _torch_dirs "${ARFC_VENV}/lib/python3*/site-packages/torch")
-    find_path(ARFC_TORCH_ROOT NAMES include/torch/csrc/api/include/torch/torch.h HINTS ${_torch_dirs}
-        DOC "Folder of LibTorch: the torch package of a wheel" REQUIRED)
+    find_path(ARFC_TORCH_ROOT NAMES include/torch/csrc/api/include/torch/torch.h
+        HINTS ${_torch_dirs} DOC "Folder of LibTorch: the torch package of a wheel" REQUIRED)
     if(NOT TARGET arfc_torch)
         add_library(arfc_torch INTERFACE)
         target_include_directories(arfc_torch SYSTEM INTERFACE

@@ -13,6 +13,7 @@ import argparse
 import concurrent.futures
 import hashlib
 import json
+import os
 import pathlib
 import shlex
 import subprocess
@@ -42,9 +43,17 @@ def translation_units(build: pathlib.Path) -> dict[pathlib.Path, dict]:
     return units
 
 
+def compiler_call(command: dict) -> list[str]:
+    """Returns the compiler's command line, without what launches it, such as a compiler cache."""
+    arguments = shlex.split(command["command"])
+    if "ccache" in map(os.path.basename, arguments):
+        del arguments[: [os.path.basename(a) for a in arguments].index("ccache") + 1]
+    return arguments
+
+
 def own_dependencies(command: dict) -> list[pathlib.Path]:
     """Returns our files that the unit consists of, itself among them."""
-    arguments = shlex.split(command["command"])
+    arguments = compiler_call(command)
     output = arguments.index("-o")
     arguments = [a for a in arguments[:output] + arguments[output + 2 :] if a != "-c"]
     listing = subprocess.run(
@@ -79,9 +88,7 @@ def simplified_database(units: dict[pathlib.Path, dict], folder: pathlib.Path) -
     extra = ["-Wno-unknown-warning-option", "-isystem", str(include.resolve())]
     entries = []
     for file, command in units.items():
-        arguments = [a for a in shlex.split(command["command"]) if not a.startswith(GCC_ONLY)]
-        if pathlib.Path(arguments[0]).name == "ccache":
-            del arguments[0]
+        arguments = [a for a in compiler_call(command) if not a.startswith(GCC_ONLY)]
         entries.append(
             {
                 "directory": command["directory"],

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import pathlib
-import shlex
 import shutil
 import subprocess
 
 import pytest
 from check_arrows import INCLUDE, OWNERS, arrows, violations
+from tidy import compiler_call
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 ROOMS = arrows(PROJECT)
@@ -37,9 +37,7 @@ def compile_command(room: str) -> tuple[list[str], str]:
             continue
         for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
             if pathlib.Path(entry["file"]).is_relative_to(PROJECT / room / "src"):
-                arguments = shlex.split(entry["command"])
-                if pathlib.Path(arguments[0]).name == "ccache":
-                    del arguments[0]
+                arguments = compiler_call(entry)
                 return arguments[: arguments.index("-o")], entry["directory"]
     pytest.skip("the project is not configured")
 
