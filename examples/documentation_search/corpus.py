@@ -110,16 +110,16 @@ class Corpus:
 
 
 def split_docstring(text: str) -> tuple[str, str] | None:
-    """Returns (first line, rest) of a cleaned docstring, or None where either says too little to be
-    used.
+    """Returns (first line, rest) of a cleaned docstring, or None where either says too little.
 
-    A leading signature, which compiled functions have ("dot(a, b, out=None)"), is not the first
-    line.
+    The first line must be a summary by itself, with an empty line behind it (PEP 257): one that
+    goes on in the next line is half a sentence. A leading signature, which compiled functions have
+    ("dot(a, b, out=None)"), is not the first line.
     """
     lines = [line.rstrip() for line in text.strip().splitlines()]
     while lines and (SIGNATURE.match(lines[0]) or not lines[0].strip()):
         lines.pop(0)
-    if not lines:
+    if len(lines) < 2 or lines[1].strip():
         return None
     question, document = " ".join(lines[0].split()), "\n".join(lines[1:]).strip()
     words = re.findall(r"[A-Za-z]{2,}", question)

@@ -44,7 +44,7 @@ def documentation(limit: int | None, seed: int, report: Callable[[str, int, int]
     )
     entries = collected.entries
     print(
-        f"{collected.found:,} docstrings have a first line and a rest; {collected.deduplicated:,}"
+        f"{collected.found:,} docstrings have a summary line and a rest; {collected.deduplicated:,}"
         f" are distinct by both; {len(entries):,} are used. Corpus {collected.digest()[:12]}."
     )
     embedder = embedding.Embedder(report)

@@ -35,7 +35,7 @@ def draw(
         "-o",
         color="#1f5fa8",
         markersize=4,
-        label="recall@10 of exact float32 search, exhaustive",
+        label="recall@10 against exact float32 search, by exhaustive scan",
     )
     if curve[0].quality.ndcg_at_10 is not None:
         relative = [point.quality.ndcg_at_10 / ways[0].quality.ndcg_at_10 for point in curve]
@@ -45,7 +45,7 @@ def draw(
             "--s",
             color="#c26a1b",
             markersize=4,
-            label="nDCG@10, share of float32's",
+            label="nDCG@10 as a share of float32's, by exhaustive scan",
         )
     axes.scatter(
         [way.code_bytes for way in ways],
@@ -56,7 +56,7 @@ def draw(
         edgecolor="#111111",
         linewidth=1.4,
         zorder=3,
-        label="recall@10 of the served collections, by IVF",
+        label="recall@10 over REST, by IVF and stages",
     )
     for way in ways:
         axes.annotate(
@@ -69,14 +69,14 @@ def draw(
         )
     axes.axhline(1.0, color="#999999", linewidth=0.8)
     axes.set_xscale("log", base=2)
-    ticks = sorted({*lengths[::2], lengths[-1], 4 * dim})
+    ticks = [tick for tick in (4, 8, 16, 32, 48, 96) if tick in lengths] + [4 * dim]
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([f"{tick}\n{4 * dim / tick:.0f}x" for tick in ticks], fontsize=8.5)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylim(top=1.03)
-    axes.set_xlabel("code bytes a row (log scale); below: ratio to float32")
-    axes.set_ylabel("quality")
+    axes.set_xlabel("code bytes a row, log scale; below: how many times smaller than float32")
+    axes.set_ylabel("recall@10, nDCG@10 relative to float32")
     today = datetime.date.today().isoformat()
     axes.set_title(
         f"arfc: quality against size\n{title}; {rows:,} rows x {dim} floats, {today}", fontsize=10
