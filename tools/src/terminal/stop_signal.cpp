@@ -22,7 +22,6 @@ void remember_signal(int /*number*/) {
 } // namespace
 
 StopSignal::StopSignal() {
-    signal_came = false;
     struct sigaction action {};
     action.sa_handler = remember_signal;
     action.sa_flags = SA_RESETHAND | SA_RESTART;
@@ -35,6 +34,7 @@ StopSignal::~StopSignal() {
     for (const int number : kSignals) {
         std::signal(number, SIG_DFL);
     }
+    signal_came = false;
 }
 
 bool StopSignal::came() noexcept {
