@@ -1,0 +1,341 @@
+#include "arfc/index/arfc_index.h"
+
+#include <faiss/IndexHNSW.h>
+#include <faiss/IndexIVF.h>
+#include <faiss/impl/IDSelector.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <map>
+#include <set>
+#include <string>
+
+#include "expect_error.h"
+#include "trained_index.h"
+#include "trained_model.h"
+
+namespace arfc {
+namespace {
+
+using test::Answer;
+using test::brute_force;
+using test::kDim;
+using test::Rows;
+using test::search;
+using test::trained_index;
+using test::unit_rows;
+using test::view;
+
+constexpr std::size_t kN = 900;
+constexpr std::size_t kM = 12;
+
+SearchParametersARFC everything(const ArfcIndex& index) {
+    SearchParametersARFC params;
+    for (const Stage& stage : index.default_stages()) {
+        params.stages.push_back({stage.bytes, kN});
+    }
+    params.nprobe = std::max<std::size_t>(index.nlist(), 1);
+    return params;
+}
+
+/// Scores of every row by the whole code: [queries, rows].
+std::vector<float> all_scores(const ArfcIndex& index, const Rows& queries, const Rows& rows) {
+    std::vector<std::uint8_t> bytes(rows.count() * index.sa_code_size());
+    index.sa_encode(rows.signed_count(), rows.data(), bytes.data());
+    std::vector<float> scores(queries.count() * rows.count());
+    index.compressor()->score({queries.data(), queries.count(), kDim},
+                              {reinterpret_cast<const std::byte*>(bytes.data()), rows.count(), index.sa_code_size()},
+                              false, {scores.data(), queries.count(), rows.count()});
+    return scores;
+}
+
+TEST(ArfcIndex, AnswersSquaredDistancesAscendingAsBruteForceDoes) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    for (const std::string factory : {"ARFC12", "ARFC12/4", "ARFC12/6/3,IVF7"}) {
+        const auto index = trained_index(factory, faiss::METRIC_L2, rows);
+        EXPECT_FALSE(index->is_cosine());
+        index->add(rows.signed_count(), rows.data());
+        const SearchParametersARFC params = everything(*index);
+        const Answer answer = search(*index, queries, 10, &params);
+        const std::vector<float> scores = all_scores(*index, queries, rows);
+        for (std::size_t q = 0; q < kM; ++q) {
+            const auto expected = brute_force(std::span(scores).subspan(q * kN, kN), 10, [](auto) { return true; });
+            for (std::size_t i = 0; i < 10; ++i) {
+                ASSERT_EQ(answer.labels[q * 10 + i], static_cast<std::int64_t>(expected[i].row)) << factory;
+                ASSERT_EQ(answer.distances[q * 10 + i], std::max(0.0F, -expected[i].score));
+                ASSERT_TRUE(i == 0 || answer.distances[q * 10 + i - 1] <= answer.distances[q * 10 + i]);
+            }
+        }
+    }
+}
+
+TEST(ArfcIndex, AnswersInnerProductsDescendingAsBruteForceDoes) {
+    for (const bool is_unit : {false, true}) {
+        const Rows rows = is_unit ? unit_rows(kN, 1) : Rows(kN, 1);
+        const Rows queries(kM, 2); // Of any length: scores scale with it.
+        const auto index = trained_index("ARFC12/4,IVF5", faiss::METRIC_INNER_PRODUCT, rows);
+        EXPECT_EQ(index->is_cosine(), is_unit);
+        index->add(rows.signed_count(), rows.data());
+        const SearchParametersARFC params = everything(*index);
+        const Answer answer = search(*index, queries, 10, &params);
+        const std::vector<float> scores = all_scores(*index, queries, rows);
+        double error = 0;
+        for (std::size_t q = 0; q < kM; ++q) {
+            const auto expected = brute_force(std::span(scores).subspan(q * kN, kN), 10, [](auto) { return true; });
+            const float scale = is_unit ? static_cast<float>(queries.length(q)) : 1.0F;
+            for (std::size_t i = 0; i < 10; ++i) {
+                const std::int64_t label = answer.labels[q * 10 + i];
+                ASSERT_EQ(label, static_cast<std::int64_t>(expected[i].row));
+                ASSERT_EQ(answer.distances[q * 10 + i], expected[i].score * scale);
+                const double exact = queries.product(q, rows, static_cast<std::size_t>(label));
+                error += std::fabs(answer.distances[q * 10 + i] - exact) / std::fabs(exact);
+            }
+        }
+        EXPECT_LT(error / (10 * kM), 0.25) << "answers are inner products of the rows, approximately";
+    }
+}
+
+TEST(ArfcIndex, RefusesRowsThatAreNotUnitWhereItRanksByCosine) {
+    const Rows rows = unit_rows(kN, 1);
+    const auto index = trained_index("ARFC12/4", faiss::METRIC_INNER_PRODUCT, rows);
+    Rows mixed = unit_rows(5, 3);
+    for (std::size_t j = 0; j < kDim; ++j) {
+        mixed.values[3 * kDim + j] *= 1.01F;
+    }
+    ARFC_EXPECT_ERROR(index->add(5, mixed.data()), ErrorKind::kInvalidArgument, "L2-normalise this row");
+    ARFC_EXPECT_ERROR(index->add(5, mixed.data()), ErrorKind::kInvalidArgument, "row and length: 3, 1.01");
+    EXPECT_EQ(index->ntotal, 0);
+    for (std::size_t j = 0; j < kDim; ++j) {
+        mixed.values[3 * kDim + j] *= 0.9905F; // Within a thousandth of 1.
+    }
+    index->add(5, mixed.data());
+    EXPECT_EQ(index->ntotal, 5);
+}
+
+TEST(ArfcIndex, AddsInPiecesAsAtOnce) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const auto whole = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
+    const auto pieces = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
+    whole->add(rows.signed_count(), rows.data());
+    for (std::size_t first = 0; first < kN; first += 77) {
+        pieces->add(static_cast<std::int64_t>(std::min<std::size_t>(77, kN - first)), rows.data() + first * kDim);
+    }
+    pieces->add(0, nullptr);
+    EXPECT_EQ(search(*whole, queries, 9), search(*pieces, queries, 9));
+}
+
+TEST(ArfcIndex, AsksTheSelectorForTheCallersIds) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    for (const bool has_ids : {false, true}) {
+        const auto index = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+        std::vector<std::int64_t> ids(kN);
+        for (std::size_t i = 0; i < kN; ++i) {
+            ids[i] = has_ids ? static_cast<std::int64_t>(1'000'000'000'000) + static_cast<std::int64_t>(3 * i)
+                             : static_cast<std::int64_t>(i);
+        }
+        has_ids ? index->add_with_ids(kN, rows.data(), ids.data()) : index->add(kN, rows.data());
+        faiss::IDSelectorRange range(ids[100], ids[150]);
+        SearchParametersARFC all = everything(*index);
+        all.sel = &range;
+        const Answer answer = search(*index, queries, 60, &all);
+        const std::vector<float> scores = all_scores(*index, queries, rows);
+        for (std::size_t q = 0; q < kM; ++q) {
+            const auto expected = brute_force(std::span(scores).subspan(q * kN, kN), 60,
+                                              [](std::uint64_t row) { return row >= 100 && row < 150; });
+            for (std::size_t i = 0; i < 60; ++i) {
+                ASSERT_EQ(answer.labels[q * 60 + i], i < 50 ? ids[expected[i].row] : -1);
+            }
+        }
+        faiss::SearchParameters plain; // Only `sel`.
+        plain.sel = &range;
+        for (const std::int64_t label : search(*index, queries, 5, &plain).labels) {
+            EXPECT_TRUE(label == -1 || (label >= ids[100] && label < ids[150]));
+        }
+    }
+}
+
+TEST(ArfcIndex, TakesNprobeOfFaissParameters) {
+    const Rows rows(kN, 1);
+    const auto index = trained_index("ARFC12/4,IVF9", faiss::METRIC_L2, rows);
+    index->add(kN, rows.data());
+    for (const std::size_t nprobe : {1, 9}) {
+        faiss::SearchParametersIVF ivf;
+        ivf.nprobe = nprobe;
+        SearchParametersARFC arfc;
+        arfc.nprobe = nprobe;
+        EXPECT_EQ(search(*index, rows, 3, &ivf), search(*index, rows, 3, &arfc));
+    }
+    faiss::SearchParametersIVF limited;
+    limited.max_codes = 10;
+    ARFC_EXPECT_ERROR((void)search(*index, rows, 3, &limited), ErrorKind::kUnsupported, "max_codes: 10");
+    faiss::SearchParametersHNSW graph;
+    ARFC_EXPECT_ERROR((void)search(*index, rows, 3, &graph), ErrorKind::kUnsupported, "take SearchParametersARFC");
+}
+
+TEST(ArfcIndex, PadsWhereThereAreFewerRows) {
+    const Rows rows(kN, 1);
+    for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
+        const auto index = trained_index("ARFC12/4", metric, rows);
+        for (const std::size_t held : {0, 3}) {
+            index->add(static_cast<std::int64_t>(held), rows.data());
+            const Answer answer = search(*index, Rows(2, 5), 5);
+            for (std::size_t q = 0; q < 2; ++q) {
+                EXPECT_EQ(std::set<std::int64_t>(answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 5),
+                                                 answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 5 + 5)),
+                          held == 0 ? (std::set<std::int64_t>{-1}) : (std::set<std::int64_t>{-1, 0, 1, 2}));
+                EXPECT_EQ(answer.labels[q * 5 + 4], -1);
+                EXPECT_EQ(std::signbit(answer.distances[q * 5 + 4]), metric == faiss::METRIC_INNER_PRODUCT);
+            }
+        }
+    }
+}
+
+TEST(ArfcIndex, RemovesRowsAsIndexFlatDoesWithoutIdsAndAsIndexIvfDoesWithThem) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const auto shifted = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
+    shifted->add(kN, rows.data());
+    const faiss::IDSelectorRange range(10, 510);
+    EXPECT_EQ(shifted->remove_ids(range), 500U);
+    EXPECT_EQ(shifted->ntotal, kN - 500);
+    EXPECT_EQ(shifted->remove_ids(faiss::IDSelectorRange(5000, 6000)), 0U);
+    Rows left(0, 0);
+    left.values.assign(rows.values.begin(), rows.values.begin() + 10 * kDim);
+    left.values.insert(left.values.end(), rows.values.begin() + 510 * kDim, rows.values.end());
+    const auto fresh = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
+    fresh->add(left.signed_count(), left.data());
+    EXPECT_EQ(search(*shifted, queries, 20), search(*fresh, queries, 20));
+
+    const auto kept = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
+    std::vector<std::int64_t> ids(kN);
+    for (std::size_t i = 0; i < kN; ++i) {
+        ids[i] = -static_cast<std::int64_t>(i); // Any value but -1 would be wiser; any value is allowed.
+    }
+    kept->add_with_ids(kN, rows.data(), ids.data());
+    EXPECT_EQ(kept->remove_ids(faiss::IDSelectorRange(-509, -9)), 500U);
+    const Answer by_position = search(*fresh, queries, 20);
+    const Answer by_id = search(*kept, queries, 20);
+    EXPECT_EQ(by_id.distances, by_position.distances);
+    for (std::size_t i = 0; i < by_id.labels.size(); ++i) {
+        const std::int64_t position = by_position.labels[i];
+        ASSERT_EQ(by_id.labels[i], position < 10 ? -position : -(position + 500));
+    }
+}
+
+TEST(ArfcIndex, KeepsPositionsAsIdsOfRowsAddedBeforeOthersHadIds) {
+    const Rows rows(kN, 1);
+    const auto index = trained_index("ARFC12", faiss::METRIC_L2, rows);
+    const std::vector<std::int64_t> ids = {700, 701};
+    index->add(3, rows.data());
+    index->add_with_ids(2, rows.data() + 3 * kDim, ids.data());
+    index->add(1, rows.data() + 5 * kDim);
+    const Answer answer = search(*index, Rows(1, 9), 6);
+    EXPECT_EQ(std::set<std::int64_t>(answer.labels.begin(), answer.labels.end()),
+              (std::set<std::int64_t>{0, 1, 2, 700, 701, 5}));
+}
+
+TEST(ArfcIndex, ReconstructsWhatTheWholeCodeSays) {
+    const Rows rows(kN, 1);
+    const auto index = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    std::vector<std::int64_t> ids(kN);
+    for (std::size_t i = 0; i < kN; ++i) {
+        ids[i] = static_cast<std::int64_t>(i) + 5000;
+    }
+    index->add_with_ids(kN, rows.data(), ids.data());
+    std::vector<std::uint8_t> codes(kN * index->sa_code_size());
+    index->sa_encode(kN, rows.data(), codes.data());
+    std::vector<float> expected(kN * kDim);
+    index->sa_decode(kN, codes.data(), expected.data());
+    std::vector<float> row(kDim);
+    for (const std::size_t i : {std::size_t{0}, std::size_t{444}, kN - 1}) {
+        index->reconstruct(5000 + static_cast<std::int64_t>(i), row.data());
+        EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin() + static_cast<std::ptrdiff_t>(i * kDim)));
+    }
+    std::vector<float> some(3 * kDim);
+    index->reconstruct_n(100, 3, some.data());
+    EXPECT_TRUE(std::equal(some.begin(), some.end(), expected.begin() + 100 * kDim));
+    ARFC_EXPECT_ERROR(index->reconstruct(4999, row.data()), ErrorKind::kNotFound, "no row of id: 4999");
+    ARFC_EXPECT_ERROR(index->reconstruct(-1, row.data()), ErrorKind::kNotFound, "no row of id: -1");
+    ARFC_EXPECT_ERROR(index->reconstruct_n(899, 2, some.data()), ErrorKind::kNotFound, "rows [0, 900)");
+    index->reset();
+    ARFC_EXPECT_ERROR(index->reconstruct(5000, row.data()), ErrorKind::kNotFound, "5000");
+}
+
+TEST(ArfcIndex, FindsNeighboursOfTheOriginals) {
+    const Rows rows(kN, 1);
+    const Rows queries(100, 2);
+    for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
+        const auto index = trained_index("ARFC24/8,IVF8", metric, rows);
+        index->add(kN, rows.data());
+        const Answer answer = search(*index, queries, 10);
+        std::size_t found = 0;
+        for (std::size_t q = 0; q < 100; ++q) {
+            std::vector<float> exact(kN);
+            for (std::size_t i = 0; i < kN; ++i) {
+                exact[i] = static_cast<float>(metric == faiss::METRIC_L2 ? -queries.distance(q, rows, i)
+                                                                         : queries.product(q, rows, i));
+            }
+            for (const auto& hit : brute_force(exact, 10, [](auto) { return true; })) {
+                const auto begin = answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 10);
+                found += static_cast<std::size_t>(std::count(begin, begin + 10, static_cast<std::int64_t>(hit.row)));
+            }
+        }
+        EXPECT_GE(static_cast<double>(found) / 1000, 0.7) << "recall@10 of 24 bytes for 24 floats";
+    }
+}
+
+TEST(ArfcIndex, RefusesWhatIsNotInOrder) {
+    const Rows rows(kN, 1);
+    ArfcIndex index(kDim, "ARFC12/4,IVF7", faiss::METRIC_L2);
+    float distance = 0;
+    std::int64_t label = 0;
+    ARFC_EXPECT_ERROR(index.add(1, rows.data()), ErrorKind::kFailedPrecondition, "not trained");
+    ARFC_EXPECT_ERROR(index.search(1, rows.data(), 1, &distance, &label), ErrorKind::kFailedPrecondition, "not trained");
+    ARFC_EXPECT_ERROR((void)index.default_nprobe(), ErrorKind::kFailedPrecondition, "not trained");
+    ARFC_EXPECT_ERROR(index.train(0, nullptr), ErrorKind::kInvalidArgument, "too few: 0, expected at least 7");
+    ARFC_EXPECT_ERROR(index.train(6, rows.data()), ErrorKind::kInvalidArgument, "too few: 6, expected at least 7");
+    EXPECT_FALSE(index.is_trained);
+    index.reset();
+    EXPECT_EQ(index.remove_ids(faiss::IDSelectorRange(0, 10)), 0U);
+
+    const auto trained = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    trained->add(kN, rows.data());
+    ARFC_EXPECT_ERROR(trained->train(kN, rows.data()), ErrorKind::kFailedPrecondition, "call reset() first; rows: 900");
+    ARFC_EXPECT_ERROR(trained->add(-1, rows.data()), ErrorKind::kInvalidArgument, "negative: -1");
+    ARFC_EXPECT_ERROR(trained->search(1, rows.data(), 0, &distance, &label), ErrorKind::kInvalidArgument, "Number of answers");
+    ARFC_EXPECT_ERROR(trained->range_search(1, rows.data(), 1.0F, nullptr), ErrorKind::kUnsupported, "range_search");
+    Rows bad(3, 4);
+    bad.values[kDim + 1] = INFINITY;
+    const Answer before = search(*trained, Rows(4, 8), 5);
+    ARFC_EXPECT_ERROR(trained->add(3, bad.data()), ErrorKind::kInvalidArgument, "not finite");
+    ARFC_EXPECT_ERROR((void)search(*trained, bad, 5), ErrorKind::kInvalidArgument, "not finite");
+    EXPECT_EQ(trained->ntotal, kN);
+    EXPECT_EQ(search(*trained, Rows(4, 8), 5), before) << "a refused add() left something behind";
+    ARFC_EXPECT_ERROR(ArfcIndex(kDim, "ARFC12", faiss::METRIC_L1), ErrorKind::kUnsupported, "METRIC_INNER_PRODUCT and METRIC_L2");
+    ARFC_EXPECT_ERROR(ArfcIndex(kDim, "IDMap2,ARFC12", faiss::METRIC_L2), ErrorKind::kInvalidArgument, "index_factory()");
+    ARFC_EXPECT_ERROR(ArfcIndex(0, "ARFC12", faiss::METRIC_L2), ErrorKind::kInvalidArgument, "width is outside");
+}
+
+TEST(ArfcIndex, SaysWhatItHolds) {
+    const Rows rows(kN, 1);
+    const auto index = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    EXPECT_EQ(index->factory(), "ARFC12/4,IVF7");
+    EXPECT_EQ(index->nlist(), 7U);
+    EXPECT_EQ(index->sa_code_size(), 12U);
+    const std::vector<std::int64_t> ids(kN, 3);
+    index->add_with_ids(kN, rows.data(), ids.data());
+    const ArfcIndex::Bytes bytes = index->resident_bytes();
+    EXPECT_EQ(bytes.codes, kN * 12);
+    EXPECT_EQ(bytes.terms, kN * 5);
+    EXPECT_EQ(bytes.ids, kN * 8);
+    EXPECT_EQ(bytes.model, index->compressor()->model_bytes());
+    index->reset();
+    EXPECT_EQ(index->resident_bytes().codes, 0U);
+    EXPECT_TRUE(index->is_trained);
+}
+
+} // namespace
+} // namespace arfc
