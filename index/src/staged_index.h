@@ -181,7 +181,7 @@ class StagedIndex {
     /// Writes what cannot be recomputed cheaply: training, and list and scan term of every row. Heads are not
     /// in it: after restore(), add() is fed the same heads in the same order.
     /// @param sequence  The caller's mark of what is covered; handed back by restore().
-    /// @returns little-endian bytes that end with their SHA-256; docs/storage_format.md gives every one.
+    /// @returns little-endian bytes that end with their SHA-256; docs/index_format.md gives every one.
     [[nodiscard]] std::string save(std::uint64_t sequence = 0) const;
 
     /// What restore() read.
