@@ -1,0 +1,90 @@
+// How many rows a second are encoded, beside what the processor can multiply: the run's own sgemm peak.
+//
+// Each iteration encodes a block of rows and then multiplies two matrices with LibTorch on as many threads, so that
+// a noisy machine slows both. `of_peak` counts the fewest floating-point operations that the beam needs (each symbol
+// of each token once; model `flop_per_encoded_row`), not those that are spent.
+#include <benchmark/benchmark.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "arfc/compressor/compressor.h"
+#include "random_rows.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kDim = 384;
+constexpr std::size_t kBlock = 8192;
+
+template <class Work>
+double seconds(const Work& work) {
+    const auto start = std::chrono::steady_clock::now();
+    work();
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+const Compressor& model() {
+    static const std::unique_ptr<Compressor> trained = [] {
+        TrainOptions options;
+        options.time_budget_s = 10.0; // The speed does not depend on how good the codebooks are.
+        return Compressor::train(test::view(test::random_rows(8000, kDim), kDim), options);
+    }();
+    return *trained;
+}
+
+/// Multiply-adds of the fewest operations, as the model's config.json counts them: rotation, 16 codebooks over the
+/// whole space, the rest over an eighth of it.
+double flop_per_row(std::size_t bytes) {
+    const double early = static_cast<double>(std::min<std::size_t>(bytes, 16));
+    const double late = static_cast<double>(bytes) - early;
+    return 2.0 * kDim * kDim + 2.0 * kSymbols * kDim * (early + late / 8.0);
+}
+
+void encode_rows(benchmark::State& state) {
+    const auto bytes = static_cast<std::size_t>(state.range(0));
+    set_num_threads(static_cast<std::size_t>(state.range(1)));
+    const std::vector<float> rows = test::random_rows(kBlock, kDim, 2);
+    std::vector<std::byte> codes(kBlock * bytes);
+    const torch::InferenceMode guard;
+    constexpr std::int64_t kSide = 2048;
+    const torch::Tensor left = torch::randn({kSide, kSide});
+    const torch::Tensor right = torch::randn({kSide, kSide});
+    const auto encode = [&] { model().encode(test::view(rows, kDim), bytes, {codes.data(), kBlock, bytes}); };
+    encode(); // Builds the beam's tables.
+    torch::mm(left, right);
+    double encode_seconds = 0.0;
+    double peak = 0.0;
+    for (auto _ : state) {
+        const double now = seconds(encode);
+        state.SetIterationTime(now);
+        encode_seconds += now;
+        const double multiply = seconds([&] { benchmark::DoNotOptimize(torch::mm(left, right)); });
+        peak = std::max(peak, 2.0 * kSide * kSide * kSide / multiply);
+    }
+    const double rate = static_cast<double>(state.iterations() * kBlock) / encode_seconds;
+    state.counters["rows_per_s"] = rate;
+    state.counters["gflop_per_s"] = rate * flop_per_row(bytes) / 1e9;
+    state.counters["sgemm_peak"] = peak / 1e9;
+    state.counters["of_peak"] = rate * flop_per_row(bytes) / peak;
+}
+BENCHMARK(encode_rows)
+    ->ArgNames({"bytes", "threads"})
+    ->ArgsProduct({{16, 96}, {1, 2}})
+    ->UseManualTime()
+    ->Unit(benchmark::kMillisecond)
+    ->MinTime(2.0);
+
+void train_rows(benchmark::State& state) {
+    const std::vector<float> rows = test::random_rows(static_cast<std::size_t>(state.range(0)), kDim);
+    set_num_threads(2);
+    for (auto _ : state) {
+        benchmark::DoNotOptimize(Compressor::train(test::view(rows, kDim), {}));
+    }
+}
+BENCHMARK(train_rows)->ArgName("rows")->Arg(20000)->Iterations(1)->Unit(benchmark::kSecond);
+
+} // namespace
+} // namespace arfc
