@@ -209,7 +209,7 @@ class HttpServer::Implementation {
     /// Waits for a request's first byte. @returns whether one came.
     asio::awaitable<bool> await_request(Connection& connection) {
         if (connection.buffer.size() > 0) {
-            co_return true; // Pipelined behind the one before; draining answers those that are here.
+            co_return true; // Pipelined behind the one before.
         }
         if (draining_) {
             co_return false;

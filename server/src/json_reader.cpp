@@ -113,6 +113,7 @@ JsonDocument::JsonDocument(const std::string& body)
         fail(ErrorKind::kInvalidArgument, "Body is empty, a JSON object is expected");
     }
     check(parser_.iterate(body_.data(), body_.size(), body_.capacity()).get(document_));
+    is_open_ = true;
 }
 
 void JsonDocument::check(simdjson::error_code error) {
@@ -131,7 +132,7 @@ void JsonDocument::refuse_syntax(std::string_view reason) {
         reason.remove_suffix(1);
     }
     const char* location = nullptr;
-    if (document_.is_alive() && document_.current_location().get(location) == simdjson::SUCCESS) {
+    if (is_open_ && document_.current_location().get(location) == simdjson::SUCCESS) {
         fail(ErrorKind::kInvalidArgument, "Body is not valid JSON: ", reason, ", near byte ", location - body_.data());
     }
     fail(ErrorKind::kInvalidArgument, "Body is not valid JSON: ", reason);

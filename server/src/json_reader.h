@@ -128,6 +128,7 @@ class JsonDocument {
     const std::string& body_;
     simdjson::ondemand::parser parser_;
     simdjson::ondemand::document document_;
+    bool is_open_ = false; ///< Whether `document_` is one.
 };
 
 /// Refuses an object without a field that it must have.
