@@ -24,10 +24,8 @@ class ProgramError(Exception):
 
 
 def find_program() -> pathlib.Path:
-    """Returns the program that the installed package carries."""
-    from arfc import _program
-
-    path = _program.program()
+    """Returns the program that was installed with the package, beside the interpreter."""
+    path = pathlib.Path(sys.executable).parent / "arfc"
     if not path.exists():
         raise ProgramError(f"The program arfc is not installed, run `make setup`: {path}")
     return path

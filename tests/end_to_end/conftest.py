@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import pathlib
+import sys
 
 # As in tests/python: waiting threads that spin make everything slow on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import arfc
 import numpy as np
 import pytest
 
@@ -23,8 +23,8 @@ def project() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def program() -> pathlib.Path:
-    """The program that the installed package carries."""
-    path = pathlib.Path(arfc.__file__).parent / "bin" / "arfc"
+    """The program that was installed with the package, beside the interpreter."""
+    path = pathlib.Path(sys.executable).parent / "arfc"
     assert os.access(path, os.X_OK), f"not installed: {path}"
     return path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import pathlib
 import signal
 import subprocess
@@ -186,22 +185,23 @@ def test_ctrl_c_ends_training_promptly_and_leaves_nothing(tmp_path, kind):
         assert not out.exists()
 
 
-def test_the_program_runs_from_the_package():
-    path = pathlib.Path(arfc.__file__).parent / "bin" / "arfc"
-    assert os.access(path, os.X_OK)
-    wrapped = subprocess.run(
-        [sys.executable, "-c", "from arfc._program import main; main()", "--help"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert wrapped.returncode == 0 and "ingest" in wrapped.stdout
-    refused = subprocess.run(
-        [str(path), "search", "/nowhere/collection", "/nowhere/queries.npy"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert refused.returncode in (2, 3)
+def test_the_program_is_beside_the_interpreter(tmp_path):
+    path = pathlib.Path(sys.executable).parent / "arfc"
+    assert path.read_bytes().startswith(b"\x7fELF")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        # Without the environment and away from the source tree: it must stand alone.
+        return subprocess.run(
+            [str(path), *arguments],
+            cwd=tmp_path,
+            env={},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    assert run("--version").stdout == f"arfc {arfc.__version__}\n"
+    assert "ingest" in run("--help").stdout
+    refused = run("inspect", "/nowhere/collection")
+    assert refused.returncode == 3 and "/nowhere/collection" in refused.stderr
