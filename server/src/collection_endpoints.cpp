@@ -11,10 +11,10 @@ namespace {
 constexpr std::uint64_t kLargestDim = 65536;
 
 constexpr std::string_view kCollectionFieldsNotOffered[] = {
-    "shard_number",      "sharding_method", "replication_factor", "write_consistency_factor",
-    "on_disk_payload",   "payload",         "id_tracker",         "hnsw_config",
-    "wal_config",        "init_from",       "optimizers_config",  "quantization_config",
-    "sparse_vectors",    "metadata",        "strict_mode_config",
+    "shard_number",    "sharding_method", "replication_factor", "write_consistency_factor",
+    "on_disk_payload", "payload",         "id_tracker",         "hnsw_config",
+    "wal_config",      "init_from",       "optimizers_config",  "quantization_config",
+    "sparse_vectors",  "metadata",        "strict_mode_config",
 };
 
 constexpr std::string_view kVectorFieldsNotOffered[] = {
@@ -72,7 +72,8 @@ CollectionOptions read_collection_options(const std::string& body) {
     return options;
 }
 
-/// What Qdrant's clients require of a collection's configuration; zeros stand for parts that arfc does not have.
+/// What Qdrant's clients require of a collection's configuration; zeros stand for parts that arfc
+/// does not have.
 void write_config(JsonWriter& json, const CollectionInfo& info) {
     json.key("config");
     json.begin_object();

@@ -26,7 +26,8 @@ Metric metric_from_distance(std::string_view name) {
         fail(ErrorKind::kUnsupported, "Distance is not offered: vectors.distance, \"Manhattan\"");
     }
     fail(
-        ErrorKind::kInvalidArgument, "Distance is not one of Cosine, Dot, Euclid: vectors.distance, \"", name, "\"");
+        ErrorKind::kInvalidArgument,
+        "Distance is not one of Cosine, Dot, Euclid: vectors.distance, \"", name, "\"");
 }
 
 float rest_score(Metric metric, float score) noexcept {

@@ -6,7 +6,9 @@ namespace arfc::server {
 
 double seconds_since(std::chrono::steady_clock::time_point moment) noexcept {
     const auto passed = std::chrono::steady_clock::now() - moment;
-    return static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(passed).count()) / 1e6;
+    return static_cast<double>(
+               std::chrono::duration_cast<std::chrono::microseconds>(passed).count()) /
+           1e6;
 }
 
 Success::Success(const Request& request) : request_(request), json_(response_.body) {

@@ -32,10 +32,12 @@ Response error_response(const Request& request, ErrorKind kind, std::string_view
     return error_response(request, http_status(kind), kind, message);
 }
 
-Response error_response(const Request& request, unsigned status, ErrorKind kind, std::string_view message) {
+Response error_response(
+    const Request& request, unsigned status, ErrorKind kind, std::string_view message) {
     if (status >= 500 && kind != ErrorKind::kUnsupported) {
         spdlog::error(
-            "Request {} failed, {} {}: {}", request.number, to_string(request.method), request.target, message);
+            "Request {} failed, {} {}: {}", request.number, to_string(request.method),
+            request.target, message);
     }
     Response response;
     response.status = status;
@@ -47,7 +49,9 @@ Response error_response(const Request& request, unsigned status, ErrorKind kind,
     json.key("status");
     json.begin_object();
     if (kind == ErrorKind::kInternal) {
-        json.field("error", "An error inside the server; its log has the details, request " + std::to_string(request.number));
+        json.field(
+            "error", "An error inside the server; its log has the details, request " +
+                         std::to_string(request.number));
     } else {
         json.field("error", message);
     }
@@ -64,7 +68,9 @@ Response response_of_current_exception(const Request& request) noexcept {
     } catch (const Error& error) {
         return error_response(request, error.kind(), error.what());
     } catch (const std::bad_alloc&) {
-        return error_response(request, ErrorKind::kResourceExhausted, "Memory ran out while the request was answered");
+        return error_response(
+            request, ErrorKind::kResourceExhausted,
+            "Memory ran out while the request was answered");
     } catch (const std::exception& error) {
         return error_response(request, ErrorKind::kInternal, error.what());
     } catch (...) {

@@ -1,5 +1,7 @@
 #include "http_server.h"
 
+#include <spdlog/spdlog.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/co_spawn.hpp>
@@ -19,8 +21,6 @@
 #include <optional>
 #include <thread>
 
-#include <spdlog/spdlog.h>
-
 #include "arfc/base/error.h"
 #include "errors.h"
 
@@ -31,14 +31,15 @@ namespace {
 namespace asio = boost::asio;
 namespace beast = boost::beast;
 namespace http = boost::beast::http;
-using tcp = asio::ip::tcp;
+using Tcp = asio::ip::tcp;
 
 constexpr auto kAwait = asio::as_tuple(asio::use_awaitable);
 
-// What an early refusal leaves unread is read and dropped for so long: a connection closed over unread bytes is
-// reset, and the client might never see why.
+// What an early refusal leaves unread is read and dropped for so long: a connection closed over
+// unread bytes is reset, and the client might never see why.
 constexpr std::chrono::seconds kLingerTime{2};
-constexpr std::chrono::milliseconds kPauseAfterFailedAccept{100}; // Descriptors have run out: let some come back.
+constexpr std::chrono::milliseconds kPauseAfterFailedAccept{100}; // Descriptors have run out: let
+                                                                  // some come back.
 constexpr std::size_t kReadAhead = 512; // Bytes beyond a body's end that its reader may look at.
 
 Method method_of(http::verb verb) {
@@ -58,16 +59,20 @@ std::string http_date() {
     std::tm parts{};
     ::gmtime_r(&now, &parts);
     char text[64];
-    const std::size_t length = std::strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    const std::size_t length =
+        std::strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &parts);
     return {text, length};
 }
 
-/// Says what is wrong with a request that could not be read; nothing where the connection itself ended.
-std::optional<Response> response_of(beast::error_code error, const Request& request, const HttpOptions& options) {
+/// Says what is wrong with a request that could not be read; nothing where the connection itself
+/// ended.
+std::optional<Response> response_of(
+    beast::error_code error, const Request& request, const HttpOptions& options) {
     if (error == http::error::header_limit) {
         return error_response(
             request, 431, ErrorKind::kInvalidArgument,
-            "Request head is larger than allowed, in bytes: " + std::to_string(options.maximum_header_bytes));
+            "Request head is larger than allowed, in bytes: " +
+                std::to_string(options.maximum_header_bytes));
     }
     if (error == http::error::body_limit) {
         return error_response(
@@ -76,7 +81,8 @@ std::optional<Response> response_of(beast::error_code error, const Request& requ
     }
     const bool ended = error == http::error::end_of_stream || error == http::error::partial_message;
     if (error.category() == http::make_error_code(http::error::bad_method).category() && !ended) {
-        return error_response(request, ErrorKind::kInvalidArgument, "Request is not HTTP: " + error.message());
+        return error_response(
+            request, ErrorKind::kInvalidArgument, "Request is not HTTP: " + error.message());
     }
     return std::nullopt;
 }
@@ -86,8 +92,8 @@ std::optional<Response> response_of(beast::error_code error, const Request& requ
 class HttpServer::Implementation {
   public:
     Implementation(const HttpOptions& options, Answering answering)
-        : options_(options), answering_(std::move(answering)), pool_(options.threads), acceptor_(context_),
-          slots_(context_), drain_timer_(context_) {
+        : options_(options), answering_(std::move(answering)), pool_(options.threads),
+          acceptor_(context_), slots_(context_), drain_timer_(context_) {
         bind();
     }
 
@@ -119,7 +125,7 @@ class HttpServer::Implementation {
   private:
     /// One client; touched by the input thread alone.
     struct Connection {
-        explicit Connection(tcp::socket socket) : stream(std::move(socket)) {}
+        explicit Connection(Tcp::socket socket) : stream(std::move(socket)) {}
 
         beast::tcp_stream stream;
         beast::flat_buffer buffer; ///< Read and not yet parsed: the next request's beginning.
@@ -131,9 +137,11 @@ class HttpServer::Implementation {
         beast::error_code error;
         const asio::ip::address address = asio::ip::make_address(options_.address, error);
         if (error) {
-            fail(ErrorKind::kInvalidArgument, "Address is not an IP address: \"", options_.address, "\"");
+            fail(
+                ErrorKind::kInvalidArgument, "Address is not an IP address: \"", options_.address,
+                "\"");
         }
-        const tcp::endpoint endpoint(address, options_.port);
+        const Tcp::endpoint endpoint(address, options_.port);
         acceptor_.open(endpoint.protocol(), error);
         if (!error) {
             acceptor_.set_option(asio::socket_base::reuse_address(true), error);
@@ -149,8 +157,8 @@ class HttpServer::Implementation {
 
     [[noreturn]] void fail_to_bind(beast::error_code error) const {
         fail(
-            ErrorKind::kIo, "Server cannot listen on its address and port (", error.message(), "): ", options_.address,
-            ", ", options_.port);
+            ErrorKind::kIo, "Server cannot listen on its address and port (", error.message(),
+            "): ", options_.address, ", ", options_.port);
     }
 
     asio::awaitable<void> accept_connections() {
@@ -171,9 +179,11 @@ class HttpServer::Implementation {
                 continue;
             }
             const auto connection = connections_.emplace(connections_.end(), std::move(socket));
-            asio::co_spawn(context_, serve(*connection), [this, connection](const std::exception_ptr& failure) {
-                end(connection, failure);
-            });
+            asio::co_spawn(
+                context_, serve(*connection),
+                [this, connection](const std::exception_ptr& failure) {
+                    end(connection, failure);
+                });
         }
     }
 
@@ -193,7 +203,7 @@ class HttpServer::Implementation {
     }
 
     asio::awaitable<void> serve(Connection& connection) {
-        connection.stream.socket().set_option(tcp::no_delay(true));
+        connection.stream.socket().set_option(Tcp::no_delay(true));
         bool more = true;
         while (more) {
             const bool begun = co_await await_request(connection);
@@ -203,7 +213,7 @@ class HttpServer::Implementation {
             more = co_await serve_request(connection);
         }
         beast::error_code ignored;
-        connection.stream.socket().shutdown(tcp::socket::shutdown_both, ignored);
+        connection.stream.socket().shutdown(Tcp::socket::shutdown_both, ignored);
     }
 
     /// Waits for a request's first byte. @returns whether one came.
@@ -248,8 +258,9 @@ class HttpServer::Implementation {
         spdlog::debug("{} {} {}", to_string(request.method), request.target, response.status);
         const bool keep_alive = parser.keep_alive() && !draining_;
         const bool head_only = parser.get().method() == http::verb::head;
-        const bool sent = co_await write(connection, std::move(response), parser.get().version(), keep_alive, head_only);
-        co_return sent && keep_alive;
+        const bool sent = co_await write(
+            connection, std::move(response), parser.get().version(), keep_alive, head_only);
+        co_return sent&& keep_alive;
     }
 
     asio::awaitable<beast::error_code> read(Connection& connection, Parser& parser) {
@@ -261,16 +272,19 @@ class HttpServer::Implementation {
         }
         if (parser.content_length() && *parser.content_length() <= options_.maximum_body_bytes) {
             // Whoever parses the body may read ahead of its end; so it need not be copied for that.
-            parser.get().body().reserve(static_cast<std::size_t>(*parser.content_length()) + kReadAhead);
+            parser.get().body().reserve(
+                static_cast<std::size_t>(*parser.content_length()) + kReadAhead);
         }
         if (beast::iequals(parser.get()[http::field::expect], "100-continue")) {
             http::response<http::empty_body> go_on(http::status::continue_, parser.get().version());
-            const auto [error, bytes] = co_await http::async_write(connection.stream, go_on, kAwait);
+            const auto [error, bytes] =
+                co_await http::async_write(connection.stream, go_on, kAwait);
             if (error) {
                 co_return error;
             }
         }
-        const auto [error, bytes] = co_await http::async_read(connection.stream, connection.buffer, parser, kAwait);
+        const auto [error, bytes] =
+            co_await http::async_read(connection.stream, connection.buffer, parser, kAwait);
         co_return error;
     }
 
@@ -283,15 +297,21 @@ class HttpServer::Implementation {
         request.received = std::chrono::steady_clock::now();
     }
 
-    asio::awaitable<Response> answer(const Request& request) { co_return answering_.answer(request); }
+    asio::awaitable<Response> answer(const Request& request) {
+        co_return answering_.answer(request);
+    }
 
     /// Sends a response. @returns whether it went out.
     asio::awaitable<bool> write(
-        Connection& connection, Response response, unsigned version, bool keep_alive, bool head_only) {
-        http::response<http::string_body> message(static_cast<http::status>(response.status), version);
+        Connection& connection, Response response, unsigned version, bool keep_alive,
+        bool head_only) {
+        http::response<http::string_body> message(
+            static_cast<http::status>(response.status), version);
         message.set(http::field::server, "arfc/" ARFC_VERSION);
         message.set(http::field::date, http_date());
-        message.set(http::field::content_type, beast::string_view(response.content_type.data(), response.content_type.size()));
+        message.set(
+            http::field::content_type,
+            beast::string_view(response.content_type.data(), response.content_type.size()));
         for (const auto& [name, value] : response.headers) {
             message.set(name, value);
         }
@@ -312,12 +332,13 @@ class HttpServer::Implementation {
             co_return;
         }
         beast::error_code error;
-        connection.stream.socket().shutdown(tcp::socket::shutdown_send, error);
+        connection.stream.socket().shutdown(Tcp::socket::shutdown_send, error);
         connection.idle = true; // stop() need not wait for it.
         connection.stream.expires_after(kLingerTime);
         char dropped[8192];
         while (!error && !draining_) {
-            const auto [read_error, read] = co_await connection.stream.async_read_some(asio::buffer(dropped), kAwait);
+            const auto [read_error, read] =
+                co_await connection.stream.async_read_some(asio::buffer(dropped), kAwait);
             error = read_error;
         }
     }
@@ -358,7 +379,7 @@ class HttpServer::Implementation {
     const Answering answering_;
     asio::io_context context_{1}; // One thread runs it.
     asio::thread_pool pool_;
-    tcp::acceptor acceptor_;
+    Tcp::acceptor acceptor_;
     asio::steady_timer slots_; ///< Cancelled when there may be room for a connection.
     asio::steady_timer drain_timer_;
     std::uint16_t port_ = 0;

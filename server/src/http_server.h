@@ -23,11 +23,11 @@ struct HttpOptions {
     std::chrono::milliseconds drain_timeout{30'000};
 };
 
-/// Carries requests from connections to a function and its answers back: HTTP/1.0 and 1.1, kept-alive and pipelined
-/// connections, chunked bodies, `Expect: 100-continue`, HEAD.
+/// Carries requests from connections to a function and its answers back: HTTP/1.0 and 1.1,
+/// kept-alive and pipelined connections, chunked bodies, `Expect: 100-continue`, HEAD.
 ///
-/// One thread moves all bytes; what may be slow runs on a pool. A connection has one request in work at a time.
-/// Members may be called from many threads.
+/// One thread moves all bytes; what may be slow runs on a pool. A connection has one request in
+/// work at a time. Members may be called from many threads.
 class HttpServer {
   public:
     /// What answers requests. Called from many threads; throws nothing.
@@ -49,8 +49,9 @@ class HttpServer {
 
     [[nodiscard]] std::uint16_t port() const noexcept;
 
-    /// Accepts no more, closes idle connections, lets the others finish their request, for at most `drain_timeout`;
-    /// then cuts them and calls `at_limit`. Returns when all is done; further calls wait for the first.
+    /// Accepts no more, closes idle connections, lets the others finish their request, for at most
+    /// `drain_timeout`; then cuts them and calls `at_limit`. Returns when all is done; further
+    /// calls wait for the first.
     void stop(const std::function<void()>& at_limit = {});
 
   private:

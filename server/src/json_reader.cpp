@@ -11,7 +11,7 @@ namespace arfc::server {
 namespace {
 
 constexpr std::size_t kDeepestPayload = 128; // Levels; bounds the recursion of copy_to().
-constexpr std::size_t kLongestQuote = 64;    // Characters of a refused value that a message repeats.
+constexpr std::size_t kLongestQuote = 64; // Characters of a refused value that a message repeats.
 
 std::string_view name_of(JsonValue::Type type) {
     switch (type) {
@@ -108,8 +108,10 @@ void SeenFields::add(std::string_view name, const JsonPath& object) {
 }
 
 JsonDocument::JsonDocument(const std::string& body)
-    : copy_(is_padded(body) ? std::string() : padded_copy(body)), body_(is_padded(body) ? body : copy_) {
-    if (std::all_of(body_.begin(), body_.end(), [](unsigned char c) { return std::isspace(c) != 0; })) {
+    : copy_(is_padded(body) ? std::string() : padded_copy(body)),
+      body_(is_padded(body) ? body : copy_) {
+    if (std::all_of(
+            body_.begin(), body_.end(), [](unsigned char c) { return std::isspace(c) != 0; })) {
         fail(ErrorKind::kInvalidArgument, "Body is empty, a JSON object is expected");
     }
     check(parser_.iterate(body_.data(), body_.size(), body_.capacity()).get(document_));
@@ -118,7 +120,9 @@ JsonDocument::JsonDocument(const std::string& body)
 
 void JsonDocument::check(simdjson::error_code error) {
     if (error == simdjson::MEMALLOC) {
-        fail(ErrorKind::kResourceExhausted, "Memory ran out while a body was read, in bytes: ", body_.size());
+        fail(
+            ErrorKind::kResourceExhausted,
+            "Memory ran out while a body was read, in bytes: ", body_.size());
     }
     if (error != simdjson::SUCCESS) {
         refuse_syntax(simdjson::error_message(error));
@@ -133,7 +137,9 @@ void JsonDocument::refuse_syntax(std::string_view reason) {
     }
     const char* location = nullptr;
     if (is_open_ && document_.current_location().get(location) == simdjson::SUCCESS) {
-        fail(ErrorKind::kInvalidArgument, "Body is not valid JSON: ", reason, ", near byte ", location - body_.data());
+        fail(
+            ErrorKind::kInvalidArgument, "Body is not valid JSON: ", reason, ", near byte ",
+            location - body_.data());
     }
     fail(ErrorKind::kInvalidArgument, "Body is not valid JSON: ", reason);
 }
@@ -148,7 +154,9 @@ void JsonDocument::expect_end() {
 JsonValue::Type JsonValue::type() {
     simdjson::ondemand::json_type type{};
     if (value_.type().get(type) != simdjson::SUCCESS) {
-        fail(ErrorKind::kInvalidArgument, "Body is not valid JSON: no value begins so, ", path_.text(), ", ", token());
+        fail(
+            ErrorKind::kInvalidArgument, "Body is not valid JSON: no value begins so, ",
+            path_.text(), ", ", token());
     }
     switch (type) {
         case simdjson::ondemand::json_type::object: return Type::kObject;
@@ -173,8 +181,8 @@ void JsonValue::expect(Type expected) {
     const Type found = type();
     if (found != expected) {
         fail(
-            ErrorKind::kInvalidArgument, "Field has another type: ", path_.text(), " is ", name_of(found), ", expected ",
-            name_of(expected));
+            ErrorKind::kInvalidArgument, "Field has another type: ", path_.text(), " is ",
+            name_of(found), ", expected ", name_of(expected));
     }
 }
 
@@ -221,8 +229,8 @@ std::uint64_t JsonValue::unsigned_number(std::uint64_t smallest, std::uint64_t l
     }
     if (number < smallest || number > largest) {
         fail(
-            ErrorKind::kInvalidArgument, "Number is out of range: ", path_.text(), ", ", number, ", expected ", smallest,
-            " to ", largest);
+            ErrorKind::kInvalidArgument, "Number is out of range: ", path_.text(), ", ", number,
+            ", expected ", smallest, " to ", largest);
     }
     return number;
 }
@@ -256,8 +264,8 @@ void JsonValue::refuse_value(std::string_view what) {
 void JsonValue::copy_to(JsonWriter& writer, std::size_t depth) {
     if (depth == kDeepestPayload) {
         fail(
-            ErrorKind::kInvalidArgument, "Value is nested too deeply: ", path_.text(), ", expected at most ",
-            kDeepestPayload, " levels");
+            ErrorKind::kInvalidArgument, "Value is nested too deeply: ", path_.text(),
+            ", expected at most ", kDeepestPayload, " levels");
     }
     switch (type()) {
         case Type::kObject: {
@@ -278,7 +286,8 @@ void JsonValue::copy_to(JsonWriter& writer, std::size_t depth) {
         }
         case Type::kArray:
             writer.begin_array();
-            each_element([&](std::size_t, JsonValue& element) { element.copy_to(writer, depth + 1); });
+            each_element(
+                [&](std::size_t, JsonValue& element) { element.copy_to(writer, depth + 1); });
             writer.end_array();
             return;
         case Type::kString: writer.value(string()); return;

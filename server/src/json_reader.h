@@ -15,8 +15,8 @@
 
 namespace arfc::server {
 
-/// Where a value lies in a body, such as `points[3].vector[7]`; a chain of steps on the stack, spelled out for
-/// messages only. A step must not outlive the one that it was made from.
+/// Where a value lies in a body, such as `points[3].vector[7]`; a chain of steps on the stack,
+/// spelled out for messages only. A step must not outlive the one that it was made from.
 class JsonPath {
   public:
     JsonPath() noexcept = default;
@@ -41,8 +41,9 @@ class JsonDocument;
 
 /// One value of a request's body, read once and in order.
 ///
-/// Every reading function throws Error kInvalidArgument with the value's path: where the value is of another type or
-/// out of range, and where the body turns out not to be JSON. Whoever visits fields reads each or refuses it.
+/// Every reading function throws Error kInvalidArgument with the value's path: where the value is
+/// of another type or out of range, and where the body turns out not to be JSON. Whoever visits
+/// fields reads each or refuses it.
 class JsonValue {
   public:
     enum class Type : std::uint8_t { kObject, kArray, kString, kNumber, kBoolean, kNull };
@@ -60,13 +61,15 @@ class JsonValue {
     /// Consumes a null and says whether there was one.
     [[nodiscard]] bool take_null();
 
-    /// Says whether this is a null under one of these names: then the field counts as absent, and is consumed.
+    /// Says whether this is a null under one of these names: then the field counts as absent, and
+    /// is consumed.
     [[nodiscard]] bool is_absent(std::string_view name, std::span<const std::string_view> optional);
 
     [[nodiscard]] bool boolean();
     [[nodiscard]] std::string_view string(); ///< Unescaped; lives as long as the document.
     [[nodiscard]] std::uint64_t unsigned_number(
-        std::uint64_t smallest = 0, std::uint64_t largest = std::numeric_limits<std::uint64_t>::max());
+        std::uint64_t smallest = 0,
+        std::uint64_t largest = std::numeric_limits<std::uint64_t>::max());
     [[nodiscard]] double number();
 
     /// Reads a number that float32 can hold (rounded to the nearest), and refuses larger ones.
@@ -75,8 +78,8 @@ class JsonValue {
     /// Writes the value without insignificant white space; numbers keep their digits.
     void copy_to(JsonWriter& writer) { copy_to(writer, 0); }
 
-    /// Refuses a field that its object does not have: kInvalidArgument, or kUnsupported if `not_offered` names it.
-    /// Null stands for absence: a field of `not_offered` may have it.
+    /// Refuses a field that its object does not have: kInvalidArgument, or kUnsupported if
+    /// `not_offered` names it. Null stands for absence: a field of `not_offered` may have it.
     void refuse(std::string_view name, std::span<const std::string_view> not_offered = {});
 
     /// @throws Error  kUnsupported, with the path.
@@ -92,8 +95,9 @@ class JsonValue {
         : document_(&document), value_(value), path_(path) {}
 
     void copy_to(JsonWriter& writer, std::size_t depth);
-    void expect(Type type);
-    [[nodiscard]] std::string_view token(); ///< The text of a scalar, of the first character of anything else.
+    void expect(Type expected);
+    [[nodiscard]] std::string_view token(); ///< The text of a scalar, of the first character of
+                                            ///< anything else.
     [[noreturn]] void refuse_number();
 
     JsonDocument* document_;
@@ -104,14 +108,16 @@ class JsonValue {
 /// A request's body while it is read: an object. Thread-compatible.
 class JsonDocument {
   public:
-    /// @param body  Must outlive the document; is copied unless it has capacity for SIMDJSON_PADDING bytes more.
+    /// @param body  Must outlive the document; is copied unless it has capacity for
+    /// SIMDJSON_PADDING bytes more.
     /// @throws Error  kInvalidArgument: the body is empty or plainly not JSON.
     explicit JsonDocument(const std::string& body);
     JsonDocument(const JsonDocument&) = delete;
     JsonDocument& operator=(const JsonDocument&) = delete;
+    ~JsonDocument() = default;
 
-    /// Reads the whole body: calls `visit(name, value)` for each field of the outermost object, then makes sure that
-    /// nothing follows it. To be called once.
+    /// Reads the whole body: calls `visit(name, value)` for each field of the outermost object,
+    /// then makes sure that nothing follows it. To be called once.
     template <class Visit>
     void read(Visit&& visit);
 
@@ -135,7 +141,8 @@ class JsonDocument {
 /// @throws Error  kInvalidArgument: "Field is missing: <path>".
 [[noreturn]] void refuse_missing(std::string_view path);
 
-/// Tells the fields of an object apart from those that came before. An object has few: what is unknown is refused.
+/// Tells the fields of an object apart from those that came before. An object has few: what is
+/// unknown is refused.
 class SeenFields {
   public:
     /// @throws Error  kInvalidArgument: the name came before.
@@ -147,7 +154,8 @@ class SeenFields {
 };
 
 template <class Visit>
-void JsonDocument::each_field(simdjson::ondemand::object& object, const JsonPath& path, Visit&& visit) {
+void JsonDocument::each_field(
+    simdjson::ondemand::object& object, const JsonPath& path, Visit&& visit) {
     SeenFields seen;
     for (auto result : object) {
         simdjson::ondemand::field field;

@@ -8,8 +8,8 @@
 
 namespace arfc::server {
 
-/// Appends JSON to a text that somebody else owns; places the commas. Allocates only when the text grows.
-/// The caller keeps objects and arrays balanced and gives each key one value.
+/// Appends JSON to a text that somebody else owns; places the commas. Allocates only when the text
+/// grows. The caller keeps objects and arrays balanced and gives each key one value.
 class JsonWriter {
   public:
     explicit JsonWriter(std::string& out) noexcept : out_(out) {}
@@ -33,9 +33,7 @@ class JsonWriter {
     }
     void value(const char* text) { value(std::string_view(text)); }
     void value(std::same_as<bool> auto truth) { json(truth ? "true" : "false"); }
-    void value(std::integral auto number)
-        requires(!std::same_as<decltype(number), bool>)
-    {
+    void value(std::integral auto number) requires(!std::same_as<decltype(number), bool>) {
         append_number(number);
     }
     /// The shortest text that reads back as the same number; null for what JSON cannot write.

@@ -8,7 +8,8 @@ namespace arfc::server {
 
 namespace {
 
-constexpr std::string_view kUpsertFieldsNotOffered[] = {"shard_key", "update_filter", "update_mode"};
+constexpr std::string_view kUpsertFieldsNotOffered[] = {
+    "shard_key", "update_filter", "update_mode"};
 constexpr std::string_view kDeleteFieldsNotOffered[] = {"filter", "shard_key"};
 
 /// Points on their way into a collection.
@@ -59,20 +60,23 @@ void read_columns(JsonValue& columns, std::size_t dim, Batch& batch) {
     bool has_payloads = false;
     columns.each_field([&](std::string_view name, JsonValue& field) {
         if (name == "ids") {
-            field.each_element([&](std::size_t, JsonValue& id) { batch.ids.push_back(read_point_id(id)); });
+            field.each_element(
+                [&](std::size_t, JsonValue& id) { batch.ids.push_back(read_point_id(id)); });
         } else if (name == "vectors") {
             if (field.type() == JsonValue::Type::kObject) {
                 field.refuse_as_not_offered(); // Named vectors.
             }
-            field.each_element(
-                [&](std::size_t, JsonValue& vector) { append_embedding(vector, dim, batch.embeddings); });
+            field.each_element([&](std::size_t, JsonValue& vector) {
+                append_embedding(vector, dim, batch.embeddings);
+            });
         } else if (name == "payloads") {
             if (field.take_null()) {
                 return;
             }
             has_payloads = true;
-            field.each_element(
-                [&](std::size_t, JsonValue& payload) { batch.payloads.push_back(read_payload(payload)); });
+            field.each_element([&](std::size_t, JsonValue& payload) {
+                batch.payloads.push_back(read_payload(payload));
+            });
         } else {
             field.refuse(name);
         }
@@ -80,7 +84,8 @@ void read_columns(JsonValue& columns, std::size_t dim, Batch& batch) {
     const std::size_t rows = batch.embeddings.size() / dim;
     if (batch.ids.size() != rows || (has_payloads && batch.payloads.size() != rows)) {
         fail(
-            ErrorKind::kInvalidArgument, "Columns of a batch differ in length: batch has ids, vectors, payloads ",
+            ErrorKind::kInvalidArgument,
+            "Columns of a batch differ in length: batch has ids, vectors, payloads ",
             batch.ids.size(), ", ", rows, ", ", batch.payloads.size());
     }
 }
@@ -95,7 +100,8 @@ Batch read_batch(const std::string& body, std::size_t dim) {
         }
         has_points = has_points || is_points;
         if (name == "points") {
-            field.each_element([&](std::size_t, JsonValue& point) { read_point(point, dim, batch); });
+            field.each_element(
+                [&](std::size_t, JsonValue& point) { read_point(point, dim, batch); });
         } else if (name == "batch") {
             read_columns(field, dim, batch);
         } else {
@@ -113,7 +119,8 @@ std::vector<PointId> read_ids(const std::string& body) {
     bool has_points = false;
     JsonDocument(body).read([&](std::string_view name, JsonValue& field) {
         if (name == "points") {
-            field.each_element([&](std::size_t, JsonValue& id) { ids.push_back(read_point_id(id)); });
+            field.each_element(
+                [&](std::size_t, JsonValue& id) { ids.push_back(read_point_id(id)); });
             has_points = true;
         } else {
             field.refuse(name, kDeleteFieldsNotOffered);
@@ -138,7 +145,8 @@ Response updated(const Call& call) {
 Response upsert_points(const Call& call, Registry& registry) {
     const auto served = registry.find(call.captures[0]);
     const Batch batch = read_batch(call.request.body, served->dim);
-    const MatrixView<const float> embeddings(batch.embeddings.data(), batch.ids.size(), served->dim);
+    const MatrixView<const float> embeddings(
+        batch.embeddings.data(), batch.ids.size(), served->dim);
     served->collection->upsert(batch.ids, embeddings, batch.payloads, call.wait);
     return updated(call);
 }
@@ -155,7 +163,9 @@ Response get_point(const Call& call, Registry& registry) {
     const PointId id = point_id_from_text(call.captures[1], "id");
     const auto points = served->collection->get({&id, 1}, true);
     if (points.empty()) {
-        fail(ErrorKind::kNotFound, "There is no such point in collection ", call.captures[0], ": ", id);
+        fail(
+            ErrorKind::kNotFound, "There is no such point in collection ", call.captures[0], ": ",
+            id);
     }
     Success success(call.request);
     JsonWriter& json = success.result();

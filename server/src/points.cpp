@@ -10,7 +10,8 @@ namespace arfc::server {
 
 namespace {
 
-/// Says whether a text is a UUID as Qdrant takes them: 32 hexadecimal digits, dashed 8-4-4-4-12 or not at all.
+/// Says whether a text is a UUID as Qdrant takes them: 32 hexadecimal digits, dashed 8-4-4-4-12 or
+/// not at all.
 bool is_uuid(std::string_view text) {
     constexpr std::string_view kPrefix = "urn:uuid:";
     if (text.starts_with(kPrefix)) {
@@ -31,10 +32,13 @@ bool is_uuid(std::string_view text) {
 
 [[noreturn]] void refuse_id(std::string_view name, std::string_view text) {
     if (is_uuid(text)) {
-        fail(ErrorKind::kUnsupported, "UUIDs are not offered as point ids: ", name, ", \"", text, "\"");
+        fail(
+            ErrorKind::kUnsupported, "UUIDs are not offered as point ids: ", name, ", \"", text,
+            "\"");
     }
     fail(
-        ErrorKind::kInvalidArgument, "Point id is neither an unsigned 64-bit integer nor a UUID: ", name, ", \"",
+        ErrorKind::kInvalidArgument,
+        "Point id is neither an unsigned 64-bit integer nor a UUID: ", name, ", \"",
         text.substr(0, 64), "\"");
 }
 
@@ -85,7 +89,8 @@ void append_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out
     });
     if (out.size() - before != dim) {
         fail(
-            ErrorKind::kInvalidArgument, "Embedding width differs from the collection's: ", value.path().text(), " has ",
+            ErrorKind::kInvalidArgument,
+            "Embedding width differs from the collection's: ", value.path().text(), " has ",
             out.size() - before, ", expected ", dim);
     }
 }

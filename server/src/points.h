@@ -25,7 +25,8 @@ void write_payload(JsonWriter& json, std::string_view payload);
 void write_vector(JsonWriter& json, std::span<const float> vector);
 
 /// Appends one embedding.
-/// @throws Error  kUnsupported: a named, sparse or multi-vector, a text or image to embed. kInvalidArgument: a value,
+/// @throws Error  kUnsupported: a named, sparse or multi-vector, a text or image to embed.
+/// kInvalidArgument: a value,
 ///                or it is not `dim` wide.
 void append_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out);
 

@@ -13,12 +13,28 @@ namespace arfc::server {
 
 namespace {
 
-constexpr std::uint64_t kLargestLimit = 100'000; // Answers are made in memory: some tens of megabytes at most.
+constexpr std::uint64_t kLargestLimit = 100'000; // Answers are made in memory: some tens of
+                                                 // megabytes at most.
 
-constexpr std::string_view kQueryFieldsNotOffered[] = {"filter", "prefetch", "using", "shard_key", "lookup_from"};
+constexpr std::string_view kQueryFieldsNotOffered[] = {
+    "filter", "prefetch", "using", "shard_key", "lookup_from"};
 constexpr std::string_view kKindsNotOffered[] = {
-    "recommend", "discover", "context", "order_by", "fusion",  "rrf",    "formula", "sample",
-    "mmr",       "indices",  "values",  "text",     "model",   "image",  "object",  "options",
+    "recommend",
+    "discover",
+    "context",
+    "order_by",
+    "fusion",
+    "rrf",
+    "formula",
+    "sample",
+    "mmr",
+    "indices",
+    "values",
+    "text",
+    "model",
+    "image",
+    "object",
+    "options",
     "relevance_feedback",
 };
 constexpr std::string_view kOptionalFields[] = {
@@ -42,7 +58,8 @@ struct Query {
 void read_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out) {
     switch (value.type()) {
         case JsonValue::Type::kNumber:
-        case JsonValue::Type::kString: value.refuse_as_not_offered(); // The id of a point to start from.
+        case JsonValue::Type::kString:
+            value.refuse_as_not_offered(); // The id of a point to start from.
         case JsonValue::Type::kObject:
             value.each_field([&](std::string_view name, JsonValue& field) {
                 if (name == "nearest" && field.type() == JsonValue::Type::kArray) {
@@ -83,7 +100,8 @@ void read_extension(JsonValue& extension, SearchOptions& search) {
             return;
         }
         if (name == "stages") {
-            field.each_element([&](std::size_t, JsonValue& stage) { search.stages.push_back(read_stage(stage)); });
+            field.each_element(
+                [&](std::size_t, JsonValue& stage) { search.stages.push_back(read_stage(stage)); });
         } else if (name == "nprobe") {
             search.nprobe = field.unsigned_number(1);
         } else {
@@ -100,7 +118,8 @@ void read_parameters(JsonValue& parameters, SearchOptions& search) {
         if (name == "exact") {
             search.exact = field.boolean();
         } else if (name == "hnsw_ef") {
-            (void)field.unsigned_number(1); // For graphs, which no collection has yet; Qdrant ignores it there too.
+            (void)field.unsigned_number(1); // For graphs, which no collection has yet; Qdrant
+                                            // ignores it there too.
         } else if (name == "arfc") {
             read_extension(field, search);
         } else {
@@ -150,12 +169,16 @@ Query read_query(const std::string& body, std::size_t dim) {
 
 /// Turns the scores into REST's and keeps what was asked for.
 std::vector<Hit> select_hits(std::vector<Hit> hits, const Query& query, Metric metric) {
-    hits.erase(hits.begin(), hits.begin() + static_cast<std::ptrdiff_t>(std::min(query.offset, hits.size())));
+    hits.erase(
+        hits.begin(),
+        hits.begin() + static_cast<std::ptrdiff_t>(std::min(query.offset, hits.size())));
     for (Hit& hit : hits) {
         hit.score = rest_score(metric, hit.score);
     }
     if (query.score_threshold) {
-        std::erase_if(hits, [&](const Hit& hit) { return !reaches(metric, hit.score, *query.score_threshold); });
+        std::erase_if(hits, [&](const Hit& hit) {
+            return !reaches(metric, hit.score, *query.score_threshold);
+        });
     }
     return hits;
 }
@@ -214,10 +237,11 @@ void write_usage(JsonWriter& json, const std::vector<StageUsage>& stages) {
 Response query_points(const Call& call, Registry& registry) {
     const auto served = registry.find(call.captures[0]);
     const Query query = read_query(call.request.body, served->dim);
-    SearchAnswer answer =
-        served->collection->search(MatrixView<const float>(query.embedding.data(), 1, served->dim), query.search);
+    SearchAnswer answer = served->collection->search(
+        MatrixView<const float>(query.embedding.data(), 1, served->dim), query.search);
     const std::vector<Hit> hits = select_hits(std::move(answer.hits.at(0)), query, served->metric);
-    const Vectors vectors = query.with_vector ? fetch_vectors(*served->collection, hits) : Vectors();
+    const Vectors vectors =
+        query.with_vector ? fetch_vectors(*served->collection, hits) : Vectors();
     Success success(call.request);
     JsonWriter& json = success.result();
     json.begin_object();

@@ -15,9 +15,11 @@ constexpr std::size_t kLongestName = 255;
 constexpr std::string_view kRemovedPrefix = ".removed-"; // No name begins with a dot.
 
 bool is_collection_name(std::string_view name) {
-    return !name.empty() && name.size() <= kLongestName && std::all_of(name.begin(), name.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-    });
+    return !name.empty() && name.size() <= kLongestName &&
+           std::all_of(name.begin(), name.end(), [](char c) {
+               return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '_' || c == '-';
+           });
 }
 
 [[noreturn]] void fail_unknown(std::string_view name) {
@@ -28,7 +30,9 @@ void remove_tree(const std::filesystem::path& folder) {
     std::error_code error;
     std::filesystem::remove_all(folder, error);
     if (error) {
-        spdlog::warn("Folder of a deleted collection cannot be removed: {} ({})", folder.string(), error.message());
+        spdlog::warn(
+            "Folder of a deleted collection cannot be removed: {} ({})", folder.string(),
+            error.message());
     }
 }
 
@@ -36,7 +40,9 @@ void remove_tree(const std::filesystem::path& folder) {
 
 void check_collection_name(std::string_view name) {
     if (!is_collection_name(name)) {
-        fail(ErrorKind::kInvalidArgument, "Collection name is not 1 to 255 of A-Z a-z 0-9 _ -: \"", name, "\"");
+        fail(
+            ErrorKind::kInvalidArgument, "Collection name is not 1 to 255 of A-Z a-z 0-9 _ -: \"",
+            name, "\"");
     }
 }
 
@@ -44,7 +50,9 @@ Registry::Registry(std::filesystem::path directory) : directory_(std::move(direc
     std::error_code error;
     std::filesystem::create_directories(directory_, error);
     if (error) {
-        fail(ErrorKind::kIo, "Data directory cannot be made: ", directory_.string(), " (", error.message(), ")");
+        fail(
+            ErrorKind::kIo, "Data directory cannot be made: ", directory_.string(), " (",
+            error.message(), ")");
     }
     open_all();
 }
@@ -63,7 +71,8 @@ void Registry::open_all() {
         }
     } catch (const std::filesystem::filesystem_error& error) {
         fail(
-            ErrorKind::kIo, "Data directory cannot be read: ", directory_.string(), " (", error.code().message(), ")");
+            ErrorKind::kIo, "Data directory cannot be read: ", directory_.string(), " (",
+            error.code().message(), ")");
     }
     std::sort(folders.begin(), folders.end());
     for (const std::filesystem::path& folder : folders) {
@@ -102,10 +111,11 @@ void Registry::serve(Entry& entry, std::unique_ptr<Collection> collection) {
     served->dim = info.dim;
     served->metric = info.metric;
     entry.released = released->get_future();
-    entry.served = std::shared_ptr<ServedCollection>(served.release(), [released](ServedCollection* last) {
-        delete last; // Closes it; whoever waits may touch the folder from now on.
-        released->set_value();
-    });
+    entry.served =
+        std::shared_ptr<ServedCollection>(served.release(), [released](ServedCollection* last) {
+            delete last; // Closes it; whoever waits may touch the folder from now on.
+            released->set_value();
+        });
     entry.state = State::kServed;
 }
 
@@ -200,8 +210,8 @@ void Registry::remove_folder(std::string_view name) {
     std::filesystem::rename(directory_ / name, removed, error);
     if (error) {
         fail(
-            ErrorKind::kIo, "Collection's folder cannot be removed: ", (directory_ / name).string(), " (",
-            error.message(), ")");
+            ErrorKind::kIo, "Collection's folder cannot be removed: ", (directory_ / name).string(),
+            " (", error.message(), ")");
     }
     sync_directory(directory_);
     remove_tree(removed);

@@ -21,15 +21,17 @@ struct ServedCollection {
     std::unique_ptr<Collection> collection;
     std::size_t dim = 0;
     Metric metric = Metric::kCosine;
-    std::atomic<bool> closing = false;  ///< Somebody waits for the running requests to end: long ones should.
-    std::atomic<int> trainings = 0;     ///< Trainings that are running.
+    std::atomic<bool> closing = false; ///< Somebody waits for the running requests to end: long
+                                       ///< ones should.
+    std::atomic<int> trainings = 0;    ///< Trainings that are running.
 };
 
 /// The collections of a data directory, one folder each, by name. Thread-safe.
 class Registry {
   public:
-    /// Opens every collection of the directory, which is created if it is missing. One that cannot be opened is
-    /// logged and keeps its name and its error. Folders that are no collections are left alone.
+    /// Opens every collection of the directory, which is created if it is missing. One that cannot
+    /// be opened is logged and keeps its name and its error. Folders that are no collections are
+    /// left alone.
     /// @throws Error  kIo: the directory cannot be made or read.
     explicit Registry(std::filesystem::path directory);
     Registry(const Registry&) = delete;
@@ -40,22 +42,27 @@ class Registry {
     [[nodiscard]] std::vector<std::string> names() const;
 
     /// Returns a collection, to be held while a request works on it.
-    /// @throws Error  kInvalidArgument: not a name. kNotFound: none has it. What opening it said, if that failed.
+    /// @throws Error  kInvalidArgument: not a name. kNotFound: none has it. What opening it said,
+    /// if that failed.
     [[nodiscard]] std::shared_ptr<ServedCollection> find(std::string_view name) const;
 
-    /// @throws Error  kInvalidArgument: not a name. kAlreadyExists. What Collection::create() throws.
+    /// @throws Error  kInvalidArgument: not a name. kAlreadyExists. What Collection::create()
+    /// throws.
     void create(std::string_view name, const CollectionOptions& options);
 
-    /// Takes the name away at once, waits for the requests that hold the collection, and removes its folder.
-    /// Trainings are cancelled. Survives a crash: the folder is whole or gone after the next start.
-    /// @throws Error  kInvalidArgument: not a name. kNotFound: none has it. kIo: its folder cannot be renamed; it is
+    /// Takes the name away at once, waits for the requests that hold the collection, and removes
+    /// its folder. Trainings are cancelled. Survives a crash: the folder is whole or gone after the
+    /// next start.
+    /// @throws Error  kInvalidArgument: not a name. kNotFound: none has it. kIo: its folder cannot
+    /// be renamed; it is
     ///                then out of service until the next start.
     void remove(std::string_view name);
 
     /// Asks long requests to end.
     void cancel_long_requests() noexcept;
 
-    /// Closes every collection, once the requests that hold it have ended. Nothing may be called afterwards.
+    /// Closes every collection, once the requests that hold it have ended. Nothing may be called
+    /// afterwards.
     void close() noexcept;
 
   private:
@@ -63,8 +70,8 @@ class Registry {
     struct Entry {
         State state = State::kCreating;
         std::shared_ptr<ServedCollection> served; ///< Where kServed.
-        std::future<void> released;               ///< Ready when the last holder of `served` has let go.
-        std::optional<Error> damage;              ///< Where kDamaged.
+        std::future<void> released;  ///< Ready when the last holder of `served` has let go.
+        std::optional<Error> damage; ///< Where kDamaged.
     };
 
     static void serve(Entry& entry, std::unique_ptr<Collection> collection);

@@ -18,7 +18,7 @@ enum class Method : std::uint8_t { kGet, kPut, kPost, kDelete, kOther };
 /// One request as it came, whole, without the connection that it came over.
 struct Request {
     Method method = Method::kGet;
-    std::string target;       ///< Path and query, percent-encoded: "/collections/a/points?wait=true".
+    std::string target; ///< Path and query, percent-encoded: "/collections/a/points?wait=true".
     std::string content_type; ///< "" where there was none.
     std::string body;
     std::uint64_t number = 0; ///< Counts the requests of this process; names one in the log.

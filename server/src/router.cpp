@@ -33,7 +33,9 @@ std::string percent_decoded(std::string_view text, bool plus_is_space) {
         const int high = i + 2 < text.size() ? hexadecimal(text[i + 1]) : -1;
         const int low = i + 2 < text.size() ? hexadecimal(text[i + 2]) : -1;
         if (high < 0 || low < 0) {
-            fail(ErrorKind::kInvalidArgument, "Percent sign is not followed by two hexadecimal digits: ", text);
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Percent sign is not followed by two hexadecimal digits: ", text);
         }
         decoded += static_cast<char>(high * 16 + low);
         i += 2;
@@ -51,7 +53,8 @@ std::string_view take_segment(std::string_view& path) {
 
 bool matches(std::string_view pattern, std::string_view path, std::vector<std::string>& captures) {
     captures.clear();
-    if (std::count(pattern.begin(), pattern.end(), '/') != std::count(path.begin(), path.end(), '/')) {
+    if (std::count(pattern.begin(), pattern.end(), '/') !=
+        std::count(path.begin(), path.end(), '/')) {
         return false;
     }
     while (!pattern.empty()) {
@@ -85,8 +88,8 @@ Response refuse_target(const Request& request, const Match& found) {
     const std::string allowed = joined_names(found.other_methods);
     Response response = error_response(
         request, 405, ErrorKind::kInvalidArgument,
-        "Path does not take this method: " + std::string(to_string(request.method)) + " " + path + ", expected " +
-            allowed);
+        "Path does not take this method: " + std::string(to_string(request.method)) + " " + path +
+            ", expected " + allowed);
     response.headers.emplace_back("Allow", allowed);
     return response;
 }
@@ -99,7 +102,8 @@ bool is_json(std::string_view content_type) {
             plain += static_cast<char>(std::tolower(static_cast<unsigned char>(character)));
         }
     }
-    return plain.empty() || plain == "application/json" || plain == "application/json;charset=utf-8";
+    return plain.empty() || plain == "application/json" ||
+           plain == "application/json;charset=utf-8";
 }
 
 void read_parameters(const Route& route, Call& call) {
@@ -111,7 +115,9 @@ void read_parameters(const Route& route, Call& call) {
             fail(ErrorKind::kInvalidArgument, "Query parameter is unknown: ", name);
         }
         if (value != "true" && value != "false") {
-            fail(ErrorKind::kInvalidArgument, "Query parameter is not true or false: wait, \"", value, "\"");
+            fail(
+                ErrorKind::kInvalidArgument, "Query parameter is not true or false: wait, \"",
+                value, "\"");
         }
         call.wait = value == "true";
     }
@@ -137,7 +143,8 @@ std::string_view path_of(std::string_view target) noexcept {
 std::vector<std::pair<std::string, std::string>> query_parameters(std::string_view target) {
     std::vector<std::pair<std::string, std::string>> parameters;
     const std::size_t question_mark = target.find('?');
-    std::string_view rest = question_mark == std::string_view::npos ? "" : target.substr(question_mark + 1);
+    std::string_view rest =
+        question_mark == std::string_view::npos ? "" : target.substr(question_mark + 1);
     while (!rest.empty()) {
         const std::string_view part = rest.substr(0, rest.find('&'));
         rest.remove_prefix(std::min(part.size() + 1, rest.size()));
@@ -146,7 +153,8 @@ std::vector<std::pair<std::string, std::string>> query_parameters(std::string_vi
         }
         const std::size_t equals = std::min(part.find('='), part.size());
         const std::string_view value = equals == part.size() ? "" : part.substr(equals + 1);
-        parameters.emplace_back(percent_decoded(part.substr(0, equals), true), percent_decoded(value, true));
+        parameters.emplace_back(
+            percent_decoded(part.substr(0, equals), true), percent_decoded(value, true));
     }
     return parameters;
 }

@@ -15,7 +15,8 @@ std::span<const Route> routes() noexcept {
         {Method::kDelete, "/collections/{collection}", delete_collection},
         {Method::kPost, "/collections/{collection}/train", train_collection},
         {Method::kPut, "/collections/{collection}/points", upsert_points, RunsOn::kPool, true},
-        {Method::kPost, "/collections/{collection}/points/delete", delete_points, RunsOn::kPool, true},
+        {Method::kPost, "/collections/{collection}/points/delete", delete_points, RunsOn::kPool,
+         true},
         {Method::kPost, "/collections/{collection}/points/query", query_points},
         {Method::kGet, "/collections/{collection}/points/{id}", get_point},
     };

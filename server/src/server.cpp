@@ -18,20 +18,24 @@ namespace arfc {
 
 namespace {
 
-constexpr std::size_t kFewestThreads = 4; // So that one training or large upsert does not hold up every query.
+constexpr std::size_t kFewestThreads = 4; // So that one training or large upsert does not hold up
+                                          // every query.
 
 /// Returns the IP address to bind.
 std::string loopback_address(const std::string& address) {
-    const std::string numeric = address == "localhost" ? "127.0.0.1" : address;
+    std::string numeric = address == "localhost" ? "127.0.0.1" : address;
     boost::system::error_code error;
     const auto parsed = boost::asio::ip::make_address(numeric, error);
     if (error) {
-        fail(ErrorKind::kInvalidArgument, "Address is neither an IP address nor localhost: \"", address, "\"");
+        fail(
+            ErrorKind::kInvalidArgument, "Address is neither an IP address nor localhost: \"",
+            address, "\"");
     }
     if (!parsed.is_loopback()) {
         fail(
             ErrorKind::kUnsupported,
-            "Server has no authentication yet and so binds loopback addresses only, such as 127.0.0.1, not: ",
+            "Server has no authentication yet and so binds loopback addresses only, such as "
+            "127.0.0.1, not: ",
             address);
     }
     return numeric;
@@ -57,7 +61,9 @@ void check(const ServerOptions& options) {
         fail(ErrorKind::kInvalidArgument, "Data directory is not given");
     }
     if (options.maximum_connections == 0) {
-        fail(ErrorKind::kInvalidArgument, "Server must accept at least one connection: maximum_connections, 0");
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Server must accept at least one connection: maximum_connections, 0");
     }
     constexpr std::size_t kLargestHead = 1U << 20U;
     if (options.maximum_header_bytes == 0 || options.maximum_header_bytes > kLargestHead) {
@@ -73,10 +79,13 @@ struct Server::Parts {
     explicit Parts(const ServerOptions& options)
         : address(loopback_address(options.address)),
           http(
-              http_options(options),
-              {.answer = [this](const server::Request& request) { return server::handle(request, *registry); },
-               .may_block = server::may_block}) {
-        // The port is ours now: a server that cannot have it has not opened large collections in vain.
+              http_options(options), {.answer =
+                                          [this](const server::Request& request) {
+                                              return server::handle(request, *registry);
+                                          },
+                                      .may_block = server::may_block}) {
+        // The port is ours now: a server that cannot have it has not opened large collections in
+        // vain.
         registry.emplace(options.data_directory);
         http.start();
     }

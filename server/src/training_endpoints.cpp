@@ -13,8 +13,8 @@ double read_time_budget(JsonValue& value) {
     const double seconds = value.number();
     if (seconds <= 0) {
         fail(
-            ErrorKind::kInvalidArgument, "Number is out of range: ", value.path().text(), ", ", seconds,
-            ", expected more than 0 seconds");
+            ErrorKind::kInvalidArgument, "Number is out of range: ", value.path().text(), ", ",
+            seconds, ", expected more than 0 seconds");
     }
     return seconds;
 }
@@ -44,7 +44,9 @@ CollectionTrainOptions read_train_options(const std::string& body) {
 /// Counts a training for as long as it lives.
 class RunningTraining {
   public:
-    explicit RunningTraining(ServedCollection& served) noexcept : served_(served) { ++served_.trainings; }
+    explicit RunningTraining(ServedCollection& served) noexcept : served_(served) {
+        ++served_.trainings;
+    }
     RunningTraining(const RunningTraining&) = delete;
     RunningTraining& operator=(const RunningTraining&) = delete;
     ~RunningTraining() { --served_.trainings; }

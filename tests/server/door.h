@@ -28,7 +28,10 @@ class DoorTest : public ::testing::Test {
   protected:
     Answer ask(Method method, const std::string& target, const std::string& body = "") {
         const Response response = handle(
-            {.method = method, .target = target, .content_type = body.empty() ? "" : "application/json", .body = body},
+            {.method = method,
+             .target = target,
+             .content_type = body.empty() ? "" : "application/json",
+             .body = body},
             *registry_);
         Answer answer{response.status, nlohmann::json::parse(response.body)};
         EXPECT_TRUE(answer.body.at("time").is_number()) << response.body;
@@ -40,7 +43,8 @@ class DoorTest : public ::testing::Test {
 
     /// Expects a refusal with this status whose message contains a text.
     void refused(
-        Method method, const std::string& target, const std::string& body, unsigned status, const std::string& text) {
+        Method method, const std::string& target, const std::string& body, unsigned status,
+        const std::string& text) {
         const Answer answer = ask(method, target, body);
         ASSERT_EQ(answer.status, status) << body << " -> " << answer.body;
         EXPECT_THAT(answer.error(), ::testing::HasSubstr(text)) << body;
@@ -50,13 +54,15 @@ class DoorTest : public ::testing::Test {
     void create(const std::string& name, const std::string& distance = "Cosine") {
         const Answer answer =
             ask(Method::kPut, "/collections/" + name,
-                R"({"vectors":{"size":4,"distance":")" + distance + R"("},"arfc":{"factory":"ARFC4"}})");
+                R"({"vectors":{"size":4,"distance":")" + distance +
+                    R"("},"arfc":{"factory":"ARFC4"}})");
         ASSERT_EQ(answer.status, 200U) << answer.body;
     }
 
     void upsert(const std::string& name, const std::string& points) {
         const Answer answer =
-            ask(Method::kPut, "/collections/" + name + "/points?wait=true", R"({"points":)" + points + "}");
+            ask(Method::kPut, "/collections/" + name + "/points?wait=true",
+                R"({"points":)" + points + "}");
         ASSERT_EQ(answer.status, 200U) << answer.body;
         ASSERT_EQ(answer.result(), nlohmann::json({{"status", "completed"}}));
     }

@@ -20,8 +20,8 @@ using ::testing::Pair;
 class CapturedLog {
   public:
     CapturedLog() : before_(spdlog::default_logger()) {
-        spdlog::set_default_logger(
-            std::make_shared<spdlog::logger>("test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_)));
+        spdlog::set_default_logger(std::make_shared<spdlog::logger>(
+            "test", std::make_shared<spdlog::sinks::ostream_sink_mt>(text_)));
     }
     CapturedLog(const CapturedLog&) = delete;
     CapturedLog& operator=(const CapturedLog&) = delete;
@@ -67,14 +67,16 @@ TEST(ErrorsTest, EveryKindHasItsStatus) {
 TEST(ErrorsTest, ExhaustionSaysWhenToRetry) {
     const CapturedLog log;
     EXPECT_THAT(
-        response_to(Error(ErrorKind::kResourceExhausted, "Disk is full")).headers, ElementsAre(Pair("Retry-After", "1")));
+        response_to(Error(ErrorKind::kResourceExhausted, "Disk is full")).headers,
+        ElementsAre(Pair("Retry-After", "1")));
     EXPECT_EQ(response_to(std::bad_alloc()).status, 503U);
 }
 
 TEST(ErrorsTest, InternalMessagesGoToTheLogAlone) {
     const CapturedLog log;
     for (const Response& response :
-         {response_to(Error(ErrorKind::kInternal, "secret")), response_to(std::logic_error("secret")), response_to(1)}) {
+         {response_to(Error(ErrorKind::kInternal, "secret")),
+          response_to(std::logic_error("secret")), response_to(1)}) {
         EXPECT_EQ(response.status, 500U);
         EXPECT_THAT(response.body, Not(HasSubstr("secret")));
         EXPECT_THAT(response.body, HasSubstr("request 7"));

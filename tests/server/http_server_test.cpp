@@ -10,7 +10,8 @@
 namespace arfc::server {
 namespace {
 
-using namespace std::chrono_literals; // NOLINT(google-build-using-namespace): literals cannot be had otherwise
+using namespace std::chrono_literals; // NOLINT(google-build-using-namespace): literals cannot be
+                                      // had otherwise
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
@@ -22,9 +23,11 @@ class HttpServerTest : public ::testing::Test {
 
     void start(HttpOptions options = {}) {
         server_ = std::make_unique<HttpServer>(
-            options, HttpServer::Answering{
-                         .answer = [this](const Request& request) { return answer(request); },
-                         .may_block = [](const Request& request) { return request.target.starts_with("/slow"); }});
+            options,
+            HttpServer::Answering{
+                .answer = [this](const Request& request) { return answer(request); },
+                .may_block =
+                    [](const Request& request) { return request.target.starts_with("/slow"); }});
         server_->start();
     }
 
@@ -34,8 +37,10 @@ class HttpServerTest : public ::testing::Test {
             released_.wait();
         }
         Response response;
-        response.body = std::string(to_string(request.method)) + " " + request.target + " [" + request.content_type +
-                        "] " + (request.body.size() > 64 ? std::to_string(request.body.size()) : request.body);
+        response.body =
+            std::string(to_string(request.method)) + " " + request.target + " [" +
+            request.content_type + "] " +
+            (request.body.size() > 64 ? std::to_string(request.body.size()) : request.body);
         response.headers.emplace_back("X-Extra", "yes");
         return response;
     }
@@ -95,7 +100,9 @@ TEST_F(HttpServerTest, ReadsChunkedBodies) {
     start();
     RawClient connection(server_->port());
     const std::string head = "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
-    EXPECT_EQ(body_of(connection.ask(head + "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n")), "POST /a [] abc0123456789");
+    EXPECT_EQ(
+        body_of(connection.ask(head + "3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n")),
+        "POST /a [] abc0123456789");
     ASSERT_TRUE(connection.send(head + "2\r\nx"));
     EXPECT_TRUE(connection.is_silent_for(50ms));
     EXPECT_EQ(body_of(connection.ask("y\r\n0\r\n\r\n")), "POST /a [] xy");
@@ -114,13 +121,17 @@ TEST_F(HttpServerTest, CarriesLargeBodies) {
     start();
     RawClient connection(server_->port());
     const std::string body(8U << 20U, 'x');
-    EXPECT_EQ(body_of(connection.ask(request_text("PUT", "/a", body))), "PUT /a [] " + std::to_string(body.size()));
+    EXPECT_EQ(
+        body_of(connection.ask(request_text("PUT", "/a", body))),
+        "PUT /a [] " + std::to_string(body.size()));
 }
 
 TEST_F(HttpServerTest, ClosesWhenAskedAndForHttp10) {
     start();
     RawClient closing(server_->port());
-    EXPECT_THAT(closing.ask(request_text("GET", "/", "", "Connection: close\r\n")), HasSubstr("Connection: close"));
+    EXPECT_THAT(
+        closing.ask(request_text("GET", "/", "", "Connection: close\r\n")),
+        HasSubstr("Connection: close"));
     EXPECT_TRUE(closing.is_closed_within(5s));
     RawClient old(server_->port());
     EXPECT_THAT(old.ask("GET /old HTTP/1.0\r\n\r\n"), StartsWith("HTTP/1.0 200 OK"));
@@ -141,7 +152,8 @@ TEST_F(HttpServerTest, LetsClientsAskBeforeTheySendABody) {
     start({.maximum_body_bytes = 100});
     RawClient connection(server_->port());
     const std::string expect = "Expect: 100-continue\r\n";
-    ASSERT_TRUE(connection.send("PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + expect + "\r\n"));
+    ASSERT_TRUE(
+        connection.send("PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + expect + "\r\n"));
     EXPECT_EQ(status_line_of(connection.response()), "HTTP/1.1 100 Continue");
     EXPECT_EQ(body_of(connection.ask("{}")), "PUT /a [] {}");
     // Too large a body need not be sent to be refused.
@@ -153,8 +165,11 @@ TEST_F(HttpServerTest, LetsClientsAskBeforeTheySendABody) {
 TEST_F(HttpServerTest, RefusesLargeBodiesReadably) {
     start({.maximum_body_bytes = 1000});
     RawClient whole(server_->port());
-    EXPECT_EQ(status_line_of(whole.ask(request_text("PUT", "/a", std::string(1000, 'x')))), "HTTP/1.1 200 OK");
-    // A client that sends it all before it reads must still get to read why: the connection is not reset.
+    EXPECT_EQ(
+        status_line_of(whole.ask(request_text("PUT", "/a", std::string(1000, 'x')))),
+        "HTTP/1.1 200 OK");
+    // A client that sends it all before it reads must still get to read why: the connection is not
+    // reset.
     RawClient eager(server_->port());
     const std::string refusal = eager.ask(request_text("PUT", "/a", std::string(4U << 20U, 'x')));
     EXPECT_EQ(status_line_of(refusal), "HTTP/1.1 413 Payload Too Large");
@@ -164,7 +179,8 @@ TEST_F(HttpServerTest, RefusesLargeBodiesReadably) {
     RawClient chunked(server_->port());
     EXPECT_EQ(
         status_line_of(chunked.ask(
-            "PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" + std::string(2000, 'x') + "\r\n0\r\n\r\n")),
+            "PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" +
+            std::string(2000, 'x') + "\r\n0\r\n\r\n")),
         "HTTP/1.1 413 Payload Too Large");
 }
 
@@ -172,9 +188,12 @@ TEST_F(HttpServerTest, RefusesLargeHeads) {
     start({.maximum_header_bytes = 2000});
     RawClient small(server_->port());
     EXPECT_EQ(
-        status_line_of(small.ask(request_text("GET", "/", "", "X: " + std::string(1500, 'x') + "\r\n"))), "HTTP/1.1 200 OK");
+        status_line_of(
+            small.ask(request_text("GET", "/", "", "X: " + std::string(1500, 'x') + "\r\n"))),
+        "HTTP/1.1 200 OK");
     RawClient large(server_->port());
-    const std::string refusal = large.ask(request_text("GET", "/", "", "X: " + std::string(3000, 'x') + "\r\n"));
+    const std::string refusal =
+        large.ask(request_text("GET", "/", "", "X: " + std::string(3000, 'x') + "\r\n"));
     EXPECT_THAT(refusal, StartsWith("HTTP/1.1 431"));
     EXPECT_THAT(refusal, HasSubstr("Request head is larger than allowed, in bytes: 2000"));
     RawClient endless(server_->port());
@@ -184,8 +203,9 @@ TEST_F(HttpServerTest, RefusesLargeHeads) {
 TEST_F(HttpServerTest, RefusesWhatIsNotHttp) {
     start();
     for (const std::string garbage :
-         {"\x16\x03\x01\x02\x01 TLS perhaps\r\n\r\n", "hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /\r\n\r\n",
-          "GET / HTTP/1.1\r\nno colon\r\n\r\n", "PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+         {"\x16\x03\x01\x02\x01 TLS perhaps\r\n\r\n", "hello\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
+          "GET /\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+          "PUT / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
           "PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
           "PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n"}) {
         RawClient connection(server_->port());
@@ -273,8 +293,10 @@ TEST_F(HttpServerTest, ServesManyClientsAtOnce) {
         threads.emplace_back([&, i] {
             RawClient connection(server_->port());
             for (int j = 0; j < 200; ++j) {
-                const std::string target = (j % 3 == 0 ? "/slow/" : "/") + std::to_string(i * 1000 + j);
-                wrong += body_of(connection.ask(request_text("PUT", target, target))) != "PUT " + target + " [] " + target;
+                const std::string target =
+                    (j % 3 == 0 ? "/slow/" : "/") + std::to_string(i * 1000 + j);
+                wrong += body_of(connection.ask(request_text("PUT", target, target))) !=
+                         "PUT " + target + " [] " + target;
             }
         });
     }
@@ -303,7 +325,8 @@ TEST_F(HttpServerTest, StoppingLetsARunningRequestFinish) {
     const std::string response = running.response();
     EXPECT_EQ(body_of(response), "GET /slow [] ");
     EXPECT_THAT(response, HasSubstr("Connection: close"));
-    EXPECT_TRUE(running.is_closed_within(5s)); // The one behind may be sent again: it was not begun.
+    EXPECT_TRUE(running.is_closed_within(5s)); // The one behind may be sent again: it was not
+                                               // begun.
     stopper.join();
     release_ = {};
 }

@@ -75,7 +75,9 @@ TEST(JsonWriterTest, WritesNullForWhatIsNoNumber) {
 }
 
 TEST(JsonWriterTest, EscapesWhatMustBe) {
-    EXPECT_EQ(written(std::string_view("a\"b\\c\b\f\n\r\t\x01\x1f\0z", 14)), R"("a\"b\\c\b\f\n\r\t\u0001\u001f\u0000z")");
+    EXPECT_EQ(
+        written(std::string_view("a\"b\\c\b\f\n\r\t\x01\x1f\0z", 14)),
+        R"("a\"b\\c\b\f\n\r\t\u0001\u001f\u0000z")");
     EXPECT_EQ(written("/ \x7f \xC3\xA9 \xF0\x9F\x90\x8D"), "\"/ \x7f \xC3\xA9 \xF0\x9F\x90\x8D\"");
 }
 

@@ -11,8 +11,10 @@ class QueryEndpointsTest : public DoorTest {
   protected:
     void fill(const std::string& distance) {
         create("c", distance);
-        upsert("c", R"([{"id":1,"vector":[1,0,0,0],"payload":{"n":"one"}},{"id":2,"vector":[3,4,0,0]},
-                        {"id":3,"vector":[0,2,0,0],"payload":{"n":"three"}},{"id":4,"vector":[0,0,1,0]}])");
+        upsert(
+            "c", R"([{"id":1,"vector":[1,0,0,0],"payload":{"n":"one"}},{"id":2,"vector":[3,4,0,0]},
+                        {"id":3,"vector":[0,2,0,0],"payload":{"n":"three"}},
+                        {"id":4,"vector":[0,0,1,0]}])");
     }
     Answer query(const std::string& body) { return ask(Method::kPost, kPath, body); }
     static std::vector<int> ids(const Answer& answer) {
@@ -81,7 +83,8 @@ TEST_F(QueryEndpointsTest, LimitsAndSkips) {
 TEST_F(QueryEndpointsTest, ReturnsPayloadsAndVectorsWhenAsked) {
     fill("Euclid");
     const json points =
-        query(R"({"query":{"nearest":[0,0,0,0]},"with_payload":true,"with_vector":true})").result()["points"];
+        query(R"({"query":{"nearest":[0,0,0,0]},"with_payload":true,"with_vector":true})")
+            .result()["points"];
     EXPECT_EQ(points[0]["payload"], json({{"n", "one"}}));
     EXPECT_EQ(points[1]["payload"], nullptr);
     EXPECT_EQ(points[3]["vector"], json({3, 4, 0, 0}));
@@ -90,8 +93,10 @@ TEST_F(QueryEndpointsTest, ReturnsPayloadsAndVectorsWhenAsked) {
 TEST_F(QueryEndpointsTest, TakesItsParameters) {
     fill("Cosine");
     const Answer answer = query(
-        R"({"query":[1,0,0,0],"limit":1,"params":{"hnsw_ef":64,"exact":true,"arfc":{"stages":null,"nprobe":null}},
-            "filter":null,"prefetch":null,"using":null,"lookup_from":null,"with_payload":null,"score_threshold":null})");
+        R"({"query":[1,0,0,0],"limit":1,
+            "params":{"hnsw_ef":64,"exact":true,"arfc":{"stages":null,"nprobe":null}},
+            "filter":null,"prefetch":null,"using":null,"lookup_from":null,
+            "with_payload":null,"score_threshold":null})");
     ASSERT_EQ(answer.status, 200U) << answer.body;
     EXPECT_THAT(ids(answer), ElementsAre(1));
 }
@@ -103,7 +108,8 @@ TEST_F(QueryEndpointsTest, AnswersAnEmptyCollection) {
 
 TEST_F(QueryEndpointsTest, AnswersTheSameAfterReopening) {
     fill("Cosine");
-    const std::string body = R"({"query":[0.3,0.5,0.1,0.7],"with_payload":true,"with_vector":true})";
+    const std::string body =
+        R"({"query":[0.3,0.5,0.1,0.7],"with_payload":true,"with_vector":true})";
     const json before = query(body).result()["points"];
     reopen();
     EXPECT_EQ(query(body).result()["points"], before);
@@ -121,7 +127,8 @@ TEST_F(QueryEndpointsTest, RefusesQueriesWithTheFieldsPath) {
         {"{\"query\":[1,0,0,0]", 400, "Body is not valid JSON"},
         {"{}", 400, "Field is missing: query"},
         {R"({"query":{}})", 400, "Field is missing: query"},
-        {R"({"query":[1,2,3]})", 400, "Embedding width differs from the collection's: query has 3, expected 4"},
+        {R"({"query":[1,2,3]})", 400,
+         "Embedding width differs from the collection's: query has 3, expected 4"},
         {R"({"query":{"nearest":[1]}})", 400, "query.nearest has 1, expected 4"},
         {R"({"query":[1,2,3,true]})", 400, "query[3] is a boolean, expected a number"},
         {R"({"query":[1,2,3,NaN]})", 400, "query[3], NaN"},
@@ -132,18 +139,21 @@ TEST_F(QueryEndpointsTest, RefusesQueriesWithTheFieldsPath) {
         {R"({"query":"5c56c793-69f3-4fbf-87e6-c4bf54c28c26"})", 501, "Field is not offered: query"},
         {R"({"query":{"nearest":7}})", 501, "Field is not offered: query.nearest"},
         {R"({"query":{"indices":[1],"values":[1]}})", 501, "Field is not offered: query.indices"},
-        {R"({"query":{"recommend":{"positive":[1]}}})", 501, "Field is not offered: query.recommend"},
+        {R"({"query":{"recommend":{"positive":[1]}}})", 501,
+         "Field is not offered: query.recommend"},
         {R"({"query":{"fusion":"rrf"}})", 501, "Field is not offered: query.fusion"},
         {R"({"query":{"farthest":[1,2,3,4]}})", 400, "Field is unknown: query.farthest"},
         {R"({"query":[[1,2,3,4]]})", 501, "Field is not offered: query[0]"},
-        {R"({"query":[1,0,0,0],"limit":0})", 400, "Number is out of range: limit, 0, expected 1 to 100000"},
+        {R"({"query":[1,0,0,0],"limit":0})", 400,
+         "Number is out of range: limit, 0, expected 1 to 100000"},
         {R"({"query":[1,0,0,0],"limit":100001})", 400, "limit, 100001"},
         {R"({"query":[1,0,0,0],"limit":"3"})", 400, "limit is a string"},
         {R"({"query":[1,0,0,0],"offset":-1})", 400, "offset, -1"},
         {R"({"query":[1,0,0,0],"score_threshold":"x"})", 400, "score_threshold is a string"},
         {R"({"query":[1,0,0,0],"with_payload":"yes"})", 400, "with_payload is a string"},
         {R"({"query":[1,0,0,0],"with_payload":["n"]})", 501, "Field is not offered: with_payload"},
-        {R"({"query":[1,0,0,0],"with_payload":{"include":["n"]}})", 501, "Field is not offered: with_payload"},
+        {R"({"query":[1,0,0,0],"with_payload":{"include":["n"]}})", 501,
+         "Field is not offered: with_payload"},
         {R"({"query":[1,0,0,0],"with_vector":["text"]})", 501, "Field is not offered: with_vector"},
         {R"({"query":[1,0,0,0],"with_vectors":true})", 400, "Field is unknown: with_vectors"},
         {R"({"query":[1,0,0,0],"top":3})", 400, "Field is unknown: top"},
@@ -153,22 +163,31 @@ TEST_F(QueryEndpointsTest, RefusesQueriesWithTheFieldsPath) {
         {R"({"query":[1,0,0,0],"shard_key":"a"})", 501, "Field is not offered: shard_key"},
         {R"({"query":[1,0,0,0],"lookup_from":{}})", 501, "Field is not offered: lookup_from"},
         {R"({"query":[1,0,0,0],"params":[]})", 400, "params is an array, expected an object"},
-        {R"({"query":[1,0,0,0],"params":{"quantization":{"rescore":true}}})", 400, "Field is unknown: params.quantization"},
-        {R"({"query":[1,0,0,0],"params":{"indexed_only":true}})", 501, "Field is not offered: params.indexed_only"},
+        {R"({"query":[1,0,0,0],"params":{"quantization":{"rescore":true}}})", 400,
+         "Field is unknown: params.quantization"},
+        {R"({"query":[1,0,0,0],"params":{"indexed_only":true}})", 501,
+         "Field is not offered: params.indexed_only"},
         {R"({"query":[1,0,0,0],"params":{"ef":3}})", 400, "Field is unknown: params.ef"},
         {R"({"query":[1,0,0,0],"params":{"exact":1}})", 400, "params.exact is a number"},
         {R"({"query":[1,0,0,0],"params":{"hnsw_ef":0}})", 400, "params.hnsw_ef, 0"},
-        {R"({"query":[1,0,0,0],"params":{"arfc":{"probe":3}}})", 400, "Field is unknown: params.arfc.probe"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"probe":3}}})", 400,
+         "Field is unknown: params.arfc.probe"},
         {R"({"query":[1,0,0,0],"params":{"arfc":{"nprobe":0}}})", 400, "params.arfc.nprobe, 0"},
-        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":{}}}})", 400, "params.arfc.stages is an object"},
-        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":[{"limit":3}]}}})", 400, "Field is missing: params.arfc.stages[0].bytes"},
-        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":[{"bytes":0}]}}})", 400, "params.arfc.stages[0].bytes, 0"},
-        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":[{"bytes":4,"k":1}]}}})", 400, "Field is unknown: params.arfc.stages[0].k"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":{}}}})", 400,
+         "params.arfc.stages is an object"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":[{"limit":3}]}}})", 400,
+         "Field is missing: params.arfc.stages[0].bytes"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":[{"bytes":0}]}}})", 400,
+         "params.arfc.stages[0].bytes, 0"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":[{"bytes":4,"k":1}]}}})", 400,
+         "Field is unknown: params.arfc.stages[0].k"},
     };
     for (const Case& refusal : cases) {
         refused(Method::kPost, kPath, refusal.body, refusal.status, refusal.message);
     }
-    refused(Method::kPost, "/collections/d/points/query", "not even JSON", 404, "There is no such collection: d");
+    refused(
+        Method::kPost, "/collections/d/points/query", "not even JSON", 404,
+        "There is no such collection: d");
 }
 
 } // namespace

@@ -22,7 +22,9 @@ class RawClient {
         address.sin_family = AF_INET;
         address.sin_port = htons(port);
         address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        connected_ = ::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
+        connected_ =
+            ::connect(descriptor_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) ==
+            0;
     }
     RawClient(const RawClient&) = delete;
     RawClient& operator=(const RawClient&) = delete;
@@ -42,7 +44,8 @@ class RawClient {
         return true;
     }
 
-    /// Returns the next response, head and body; what came until then if the connection ends or 10 seconds pass.
+    /// Returns the next response, head and body; what came until then if the connection ends or 10
+    /// seconds pass.
     /// @param has_body  Whether a Content-Length announces one: not after HEAD.
     std::string response(bool has_body = true) {
         std::size_t head_end = std::string::npos;
@@ -66,9 +69,7 @@ class RawClient {
         return response;
     }
 
-    std::string ask(std::string_view request) {
-        return send(request) ? response() : "";
-    }
+    std::string ask(std::string_view request) { return send(request) ? response() : ""; }
 
     /// Says whether the server ends the connection within a time, sending nothing more.
     bool is_closed_within(std::chrono::milliseconds time) {
@@ -77,7 +78,9 @@ class RawClient {
     }
 
     /// Says whether anything arrives within a time.
-    bool is_silent_for(std::chrono::milliseconds time) const { return received_.empty() && !wait(time); }
+    bool is_silent_for(std::chrono::milliseconds time) const {
+        return received_.empty() && !wait(time);
+    }
 
   private:
     [[nodiscard]] bool wait(std::chrono::milliseconds time) const {
@@ -105,7 +108,8 @@ class RawClient {
 
 /// Returns a request with a body of this many bytes announced and given.
 inline std::string request_text(
-    std::string_view method, std::string_view target, std::string_view body = "", std::string_view headers = "") {
+    std::string_view method, std::string_view target, std::string_view body = "",
+    std::string_view headers = "") {
     std::string text;
     text += method;
     text += ' ';

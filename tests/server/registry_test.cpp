@@ -28,22 +28,25 @@ class RegistryTest : public ::testing::Test {
     /// Makes a collection whose manifest is not what was written.
     void damage(const std::string& name) const {
         { Registry(directory_.path()).create(name, options()); }
-        std::ofstream(directory_ / name / "manifest.json") << "{\"this is\": \"no manifest of ours\"}";
+        std::ofstream(directory_ / name / "manifest.json")
+            << "{\"this is\": \"no manifest of ours\"}";
     }
 
     test::TemporaryDirectory directory_;
 };
 
 TEST_F(RegistryTest, MakesItsDirectory) {
-    const Registry registry(directory_ / "a" );
+    const Registry registry(directory_ / "a");
     EXPECT_TRUE(std::filesystem::is_directory(directory_ / "a"));
     EXPECT_THAT(registry.names(), IsEmpty());
 }
 
 TEST_F(RegistryTest, RefusesADirectoryThatCannotBe) {
     std::ofstream(directory_ / "file") << "x";
-    ARFC_EXPECT_ERROR(Registry(directory_ / "file"), ErrorKind::kIo, (directory_ / "file").string());
-    ARFC_EXPECT_ERROR(Registry(directory_ / "file" / "below"), ErrorKind::kIo, "Data directory cannot be made");
+    ARFC_EXPECT_ERROR(
+        Registry(directory_ / "file"), ErrorKind::kIo, (directory_ / "file").string());
+    ARFC_EXPECT_ERROR(
+        Registry(directory_ / "file" / "below"), ErrorKind::kIo, "Data directory cannot be made");
 }
 
 TEST_F(RegistryTest, OpensWhatIsThere) {
@@ -166,7 +169,8 @@ TEST_F(RegistryTest, ChurnFromManyThreadsEndsConsistent) {
                     }
                 } catch (const Error& error) {
                     EXPECT_TRUE(
-                        error.kind() == ErrorKind::kAlreadyExists || error.kind() == ErrorKind::kNotFound)
+                        error.kind() == ErrorKind::kAlreadyExists ||
+                        error.kind() == ErrorKind::kNotFound)
                         << error.what();
                 }
             }

@@ -42,8 +42,12 @@ constexpr Route kTable[] = {
 
 class RouterTest : public ::testing::Test {
   protected:
-    Response ask(Method method, const std::string& target, const std::string& body = "", const std::string& type = "") {
-        return handle({.method = method, .target = target, .content_type = type, .body = body, .number = 42}, registry_, kTable);
+    Response ask(
+        Method method, const std::string& target, const std::string& body = "",
+        const std::string& type = "") {
+        return handle(
+            {.method = method, .target = target, .content_type = type, .body = body, .number = 42},
+            registry_, kTable);
     }
     static std::string message(const Response& response) {
         return nlohmann::json::parse(response.body)["status"]["error"];
@@ -68,12 +72,14 @@ TEST_F(RouterTest, DecodesCapturesAfterSplitting) {
     for (const std::string broken : {"/a/%", "/a/%2", "/a/%zz", "/a/x%1"}) {
         const Response response = ask(Method::kGet, broken);
         EXPECT_EQ(response.status, 400U) << broken;
-        EXPECT_THAT(message(response), HasSubstr("Percent sign is not followed by two hexadecimal digits"));
+        EXPECT_THAT(
+            message(response), HasSubstr("Percent sign is not followed by two hexadecimal digits"));
     }
 }
 
 TEST_F(RouterTest, AnswersUnknownPathsWith404AndThePath) {
-    for (const std::string path : {"/b", "/a/", "//", "/a/one/", "/a/one/b", "/a/one/b/2/3", "a", "", "/A"}) {
+    for (const std::string path :
+         {"/b", "/a/", "//", "/a/one/", "/a/one/b", "/a/one/b/2/3", "a", "", "/A"}) {
         const Response response = ask(Method::kGet, path + "?wait=true");
         EXPECT_EQ(response.status, 404U) << path;
         EXPECT_EQ(message(response), "There is no such path: " + path);
@@ -85,7 +91,8 @@ TEST_F(RouterTest, AnswersOtherMethodsWith405AndThoseAllowed) {
     const Response response = ask(Method::kDelete, "/a/one");
     EXPECT_EQ(response.status, 405U);
     EXPECT_THAT(response.headers, ElementsAre(Pair("Allow", "PUT, GET")));
-    EXPECT_EQ(message(response), "Path does not take this method: DELETE /a/one, expected PUT, GET");
+    EXPECT_EQ(
+        message(response), "Path does not take this method: DELETE /a/one, expected PUT, GET");
     EXPECT_EQ(ask(Method::kOther, "/").status, 405U);
 }
 
@@ -113,12 +120,14 @@ TEST_F(RouterTest, TakesJsonBodiesOnly) {
     for (const std::string type : {"", "application/json", "Application/JSON; charset=\"UTF-8\""}) {
         EXPECT_EQ(ask(Method::kPut, "/a/x", "{}", type).status, 200U) << type;
     }
-    for (const std::string type : {"text/plain", "application/jsonl", "application/json; charset=latin1"}) {
+    for (const std::string type :
+         {"text/plain", "application/jsonl", "application/json; charset=latin1"}) {
         const Response response = ask(Method::kPut, "/a/x", "{}", type);
         EXPECT_EQ(response.status, 415U) << type;
         EXPECT_EQ(message(response), "Content-Type is not application/json: " + type);
     }
-    EXPECT_EQ(ask(Method::kPut, "/a/x", "", "text/plain").status, 200U); // There is no body to speak of.
+    EXPECT_EQ(ask(Method::kPut, "/a/x", "", "text/plain").status, 200U); // There is no body to
+                                                                         // speak of.
 }
 
 TEST_F(RouterTest, WithholdsWhatAnExceptionSays) {
@@ -165,7 +174,8 @@ TEST(QueryParametersTest, SplitsAndDecodes) {
     EXPECT_THAT(query_parameters("/a?"), IsEmpty());
     EXPECT_THAT(
         query_parameters("/a?b=1&c&d=%20+x&=e&f=g=h"),
-        ElementsAre(Pair("b", "1"), Pair("c", ""), Pair("d", "  x"), Pair("", "e"), Pair("f", "g=h")));
+        ElementsAre(
+            Pair("b", "1"), Pair("c", ""), Pair("d", "  x"), Pair("", "e"), Pair("f", "g=h")));
 }
 
 } // namespace

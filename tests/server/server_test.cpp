@@ -23,7 +23,8 @@ class ServerTest : public ::testing::Test {
         return Server::start(options);
     }
     static json ask(
-        const Server& server, std::string_view method, std::string_view target, const std::string& body = "") {
+        const Server& server, std::string_view method, std::string_view target,
+        const std::string& body = "") {
         RawClient client(server.port());
         return json::parse(body_of(client.ask(request_text(method, target, body))));
     }
@@ -38,10 +39,14 @@ TEST_F(ServerTest, ServesAndKeepsWhatItWasGiven) {
         const auto server = start();
         EXPECT_EQ(server->url(), "http://127.0.0.1:" + std::to_string(server->port()));
         EXPECT_EQ(
-            ask(*server, "PUT", "/collections/c", R"({"vectors":{"size":4,"distance":"Cosine"},"arfc":{"factory":"ARFC4"}})")["result"],
+            ask(*server, "PUT", "/collections/c",
+                R"({"vectors":{"size":4,"distance":"Cosine"},"arfc":{"factory":"ARFC4"}})")
+                ["result"],
             true);
         EXPECT_EQ(
-            ask(*server, "PUT", "/collections/c/points?wait=true", R"({"points":[{"id":7,"vector":[4,3,2,1],"payload":{"a":"b"}}]})")["result"]["status"],
+            ask(*server, "PUT", "/collections/c/points?wait=true",
+                R"({"points":[{"id":7,"vector":[4,3,2,1],"payload":{"a":"b"}}]})")["result"]
+                                                                                  ["status"],
             "completed");
         before = ask(*server, "POST", "/collections/c/points/query", query)["result"]["points"];
         ASSERT_EQ(before.size(), 1U);
@@ -50,24 +55,30 @@ TEST_F(ServerTest, ServesAndKeepsWhatItWasGiven) {
         EXPECT_FALSE(RawClient(server->port()).connected());
     }
     const auto server = start();
-    EXPECT_EQ(ask(*server, "POST", "/collections/c/points/query", query)["result"]["points"], before);
+    EXPECT_EQ(
+        ask(*server, "POST", "/collections/c/points/query", query)["result"]["points"], before);
 }
 
 TEST_F(ServerTest, BindsLoopbackAddressesAlone) {
     for (const std::string address : {"0.0.0.0", "192.0.2.1", "::"}) {
-        ARFC_EXPECT_ERROR((void)start({.address = address}), ErrorKind::kUnsupported, "no authentication yet");
+        ARFC_EXPECT_ERROR(
+            (void)start({.address = address}), ErrorKind::kUnsupported, "no authentication yet");
         ARFC_EXPECT_ERROR((void)start({.address = address}), ErrorKind::kUnsupported, address);
     }
-    ARFC_EXPECT_ERROR((void)start({.address = "example.com"}), ErrorKind::kInvalidArgument, "example.com");
+    ARFC_EXPECT_ERROR(
+        (void)start({.address = "example.com"}), ErrorKind::kInvalidArgument, "example.com");
     EXPECT_EQ(ask(*start({.address = "localhost"}), "GET", "/collections")["status"], "ok");
 }
 
 TEST_F(ServerTest, RefusesItsOptions) {
-    ARFC_EXPECT_ERROR((void)Server::start({}), ErrorKind::kInvalidArgument, "Data directory is not given");
     ARFC_EXPECT_ERROR(
-        (void)start({.maximum_connections = 0}), ErrorKind::kInvalidArgument, "maximum_connections, 0");
+        (void)Server::start({}), ErrorKind::kInvalidArgument, "Data directory is not given");
     ARFC_EXPECT_ERROR(
-        (void)start({.maximum_header_bytes = 0}), ErrorKind::kInvalidArgument, "maximum_header_bytes, 0");
+        (void)start({.maximum_connections = 0}), ErrorKind::kInvalidArgument,
+        "maximum_connections, 0");
+    ARFC_EXPECT_ERROR(
+        (void)start({.maximum_header_bytes = 0}), ErrorKind::kInvalidArgument,
+        "maximum_header_bytes, 0");
 }
 
 TEST_F(ServerTest, ATakenPortIsAnErrorBeforeAnythingIsOpened) {
@@ -75,7 +86,9 @@ TEST_F(ServerTest, ATakenPortIsAnErrorBeforeAnythingIsOpened) {
     ServerOptions options;
     options.data_directory = directory_ / "other";
     options.port = server->port();
-    ARFC_EXPECT_ERROR((void)Server::start(options), ErrorKind::kIo, "127.0.0.1, " + std::to_string(server->port()));
+    ARFC_EXPECT_ERROR(
+        (void)Server::start(options), ErrorKind::kIo,
+        "127.0.0.1, " + std::to_string(server->port()));
     EXPECT_FALSE(std::filesystem::exists(directory_ / "other"));
 }
 
@@ -86,7 +99,9 @@ TEST_F(ServerTest, ADataDirectoryThatIsAFileIsAnError) {
 
 TEST_F(ServerTest, StoppingDrainsAnUpsertInFlight) {
     const auto server = start();
-    (void)ask(*server, "PUT", "/collections/c", R"({"vectors":{"size":64,"distance":"Dot"},"arfc":{"factory":"ARFC4"}})");
+    (void)ask(
+        *server, "PUT", "/collections/c",
+        R"({"vectors":{"size":64,"distance":"Dot"},"arfc":{"factory":"ARFC4"}})");
     const std::vector<float> rows = test::random_rows(2000, 64);
     json points = json::array();
     for (std::size_t i = 0; i < 2000; ++i) {
@@ -97,7 +112,8 @@ TEST_F(ServerTest, StoppingDrainsAnUpsertInFlight) {
         request_text("PUT", "/collections/c/points?wait=true", json({{"points", points}}).dump());
     RawClient client(server->port());
     ASSERT_TRUE(client.send(std::string_view(request).substr(0, request.size() - 10)));
-    EXPECT_TRUE(client.is_silent_for(std::chrono::milliseconds(100))); // What was sent has been read by now.
+    EXPECT_TRUE(client.is_silent_for(std::chrono::milliseconds(100))); // What was sent has been
+                                                                       // read by now.
     std::thread stopper([&] { server->stop(); });
     while (RawClient(server->port()).connected()) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -111,7 +127,9 @@ TEST_F(ServerTest, StoppingDrainsAnUpsertInFlight) {
 
 TEST_F(ServerTest, AStopDoesNotWaitForALongTraining) {
     const auto server = start({.drain_timeout = std::chrono::milliseconds(100)});
-    (void)ask(*server, "PUT", "/collections/c", R"({"vectors":{"size":64,"distance":"Cosine"},"arfc":{"factory":"ARFC32/8"}})");
+    (void)ask(
+        *server, "PUT", "/collections/c",
+        R"({"vectors":{"size":64,"distance":"Cosine"},"arfc":{"factory":"ARFC32/8"}})");
     const std::vector<float> rows = test::random_rows(4000, 64);
     json points = json::array();
     for (std::size_t i = 0; i < 4000; ++i) {
@@ -122,7 +140,8 @@ TEST_F(ServerTest, AStopDoesNotWaitForALongTraining) {
     RawClient client(server->port());
     ASSERT_TRUE(client.send(request_text("POST", "/collections/c/train")));
     while (ask(*server, "GET", "/collections/c")["result"]["status"] != "yellow") {
-        ASSERT_TRUE(client.is_silent_for(std::chrono::milliseconds(1))) << "trained too soon: " << client.response();
+        ASSERT_TRUE(client.is_silent_for(std::chrono::milliseconds(1)))
+            << "trained too soon: " << client.response();
     }
     server->stop();
     // Untrained and whole, as before.
