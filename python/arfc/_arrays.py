@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arfc.errors import InvalidArgumentError
+from arfc.errors import InvalidArgumentError, ResourceExhaustedError
 
 _FLOATS = (np.float16, np.float32, np.float64)
 
@@ -98,6 +98,16 @@ def _integers(values: Sequence[Any]) -> NDArray[Any]:
     if low < -(2**63) or high >= 2**64 or (low < 0 and high >= 2**63):
         raise InvalidArgumentError(f"Ids are out of range: {low} to {high}")
     return np.array(values, np.uint64 if high >= 2**63 else np.int64)
+
+
+def allocate(rows: int, columns: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """Returns an uninitialised matrix [rows, columns] that the native module fills."""
+    try:
+        return np.empty((rows, columns), dtype)
+    except (MemoryError, ValueError) as error:
+        raise ResourceExhaustedError(
+            f"Answer does not fit into memory: {rows} rows of {columns} {dtype.__name__}"
+        ) from error
 
 
 def as_count(value: Any, what: str, low: int = 1, high: int = 2**31 - 1) -> int:

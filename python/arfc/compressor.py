@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arfc import _arfc
-from arfc._arrays import as_codes, as_count, as_matrix
+from arfc._arrays import allocate, as_codes, as_count, as_matrix
 from arfc.errors import InvalidArgumentError, UnsupportedError
 
 Metric = Literal["cosine", "ip", "l2"]
@@ -213,7 +213,7 @@ class Compressor:
             if num_bytes is None
             else as_count(num_bytes, "num_bytes", 1, self.code_bytes)
         )
-        codes = np.empty((matrix.shape[0], count), np.uint8)
+        codes = allocate(matrix.shape[0], count, np.uint8)
         self._native.encode(matrix, codes)
         return codes
 
@@ -226,7 +226,7 @@ class Compressor:
         Raises InvalidArgumentError (a shape is out of range).
         """
         matrix = self._checked_codes(codes)
-        rows = np.empty((matrix.shape[0], self.dim), np.float32)
+        rows = allocate(matrix.shape[0], self.dim, np.float32)
         self._native.decode(matrix, rows)
         return rows
 
@@ -243,7 +243,7 @@ class Compressor:
         """
         left = as_matrix(queries, "Queries", dim=self.dim)
         right = self._checked_codes(codes)
-        scores = np.empty((left.shape[0], right.shape[0]), np.float32)
+        scores = allocate(left.shape[0], right.shape[0], np.float32)
         self._native.score(left, right, bool(neural), scores)
         return scores
 

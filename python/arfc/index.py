@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arfc import _arfc
-from arfc._arrays import as_count, as_ids, as_matrix, as_stages
+from arfc._arrays import allocate, as_count, as_ids, as_matrix, as_stages
 from arfc.compressor import ProgressFunction, native_path, native_progress, native_seconds
 from arfc.errors import InvalidArgumentError, UnsupportedError
 
@@ -146,8 +146,8 @@ class Index:
         """
         queries = as_matrix(q, "Queries", dim=self.d)
         count = as_count(k, "k")
-        distances = np.empty((queries.shape[0], count), np.float32)
-        labels = np.empty((queries.shape[0], count), np.int64)
+        distances = allocate(queries.shape[0], count, np.float32)
+        labels = allocate(queries.shape[0], count, np.int64)
         self._native.search(queries, *_parameters(params), distances, labels)
         return distances, labels
 

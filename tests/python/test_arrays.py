@@ -130,3 +130,10 @@ def test_arrays_outlive_what_they_came_from(model, rows):
     model.encode(rows)
     assert sys.getrefcount(rows) == references
     np.testing.assert_array_equal(codes, again)
+
+
+def test_an_answer_that_cannot_fit_is_refused(rows):
+    index = arfc.index_factory(DIM, "Flat")
+    index.add(rows)
+    with pytest.raises(arfc.ResourceExhaustedError, match=r"1500 rows of 2147483647 float32"):
+        index.search(rows, 2**31 - 1)
