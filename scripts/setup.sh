@@ -165,7 +165,7 @@ build_arfc() {
 # installed.
 install_arfc() {
     local stamp=$venv/.arfc-installed
-    if [ -f "$stamp" ] && [ -z "$(find python build/release/python build/release/tools \
+    if [ -f "$stamp" ] && [ -z "$(find python build/release/python build/release/bin \
         -newer "$stamp" -type f ! -path '*/__pycache__/*' -print -quit)" ]; then
         return
     fi
