@@ -215,7 +215,9 @@ def table(ways: list[Way]) -> str:
     )
 
 
-def legend(data: Data, ways: list[Way], points: list[CurvePoint]) -> str:
+def legend(
+    data: Data, ways: list[Way], infos: list[arfc.CollectionInfo], points: list[CurvePoint]
+) -> str:
     """Returns what the table's columns mean, and what the index costs in quality."""
     payload = sum(len(json.dumps(payload)) for payload in data.payloads) / MEBIBYTE
     loss = points[-1].quality.recall_at_10 - ways[1].quality.recall_at_10
@@ -225,8 +227,9 @@ def legend(data: Data, ways: list[Way], points: list[CurvePoint]) -> str:
         "\nrecall@10: of the ten exact nearest by float32. p50: one query over REST on the"
         " loopback, one client."
         + ("" if data.answers is None else "\nnDCG@10, R@1: a first line finds its text's rest.")
-        + f"\nBy index and shortlist, {ways[1].name} loses {loss:.3f} recall@10 against exhaustive"
-        f" search by {points[-1].bytes} bytes ({points[-1].quality.recall_at_10:.3f})."
+        + f"\nBy scanning {infos[1].default_nprobe} of {infos[1].nlist} lists, the collection's"
+        f" default, {ways[1].name} loses {loss:.3f} recall@10 against exhaustive search by"
+        f" {points[-1].bytes} bytes ({points[-1].quality.recall_at_10:.3f})."
     )
 
 
@@ -268,7 +271,7 @@ def tell(arguments: argparse.Namespace) -> None:
     points = measure.curve(model, data, truth, lambda *step: bar("Measuring lengths", *step))
     advice = measure.recommend(points, ways[0].quality, dim)
 
-    text = f"{table(ways)}\n\n{legend(data, ways, points)}\n{rows:,} rows, {machine()}"
+    text = f"{table(ways)}\n\n{legend(data, ways, infos, points)}\n{rows:,} rows, {machine()}"
     (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
     (folder / "results.json").write_text(results(data, ways, points, advice), encoding="utf-8")
     picture.draw(folder / "recall.png", data.title, rows, dim, points, ways)
