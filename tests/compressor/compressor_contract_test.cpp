@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <random>
+#include <set>
 
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
@@ -227,7 +228,7 @@ TEST_P(CompressorContract, LongerPrefixesReconstructBetter) {
     }
     const std::vector<std::byte> codes = encode(rows, bytes);
     double before = std::numeric_limits<double>::infinity();
-    for (const std::size_t b : {std::size_t{1}, (bytes + 1) / 2, bytes}) {
+    for (const std::size_t b : std::set<std::size_t>{1, (bytes + 1) / 2, bytes}) {
         const std::vector<std::byte> prefix = cut(codes, bytes, b);
         std::vector<float> decoded(rows.size());
         model().decode({prefix.data(), 300, b}, {decoded.data(), 300, d});
