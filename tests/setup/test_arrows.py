@@ -36,9 +36,11 @@ def compile_command(room: str) -> tuple[list[str], str]:
         if not (build / "compile_commands.json").exists():
             continue
         for entry in json.loads((build / "compile_commands.json").read_text(encoding="utf-8")):
-            if pathlib.Path(entry["file"]).is_relative_to(PROJECT / room / "src"):
-                arguments = compiler_call(entry)
-                return arguments[: arguments.index("-o")], entry["directory"]
+            arguments = compiler_call(entry)
+            output = arguments.index("-o")
+            # The room's own library: beside it a room may keep others, which stand lower.
+            if f"CMakeFiles/arfc_{room}.dir/" in arguments[output + 1]:
+                return arguments[:output], entry["directory"]
     pytest.skip("the project is not configured")
 
 
