@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <new>
 #include <typeinfo>
 #include <utility>
 
@@ -22,7 +22,8 @@
 namespace arfc {
 namespace {
 
-constexpr std::size_t kEncodedRows = 16384; // Added at a time: bounds what a large add() needs beside the rows.
+constexpr std::size_t kEncodedRows = 16384; // Added at a time: bounds what a large add() needs
+                                            // beside the rows.
 
 std::size_t checked_count(std::int64_t n) {
     if (n < 0) {
@@ -33,12 +34,15 @@ std::size_t checked_count(std::int64_t n) {
 
 void require_trained(bool is_trained) {
     if (!is_trained) {
-        fail(ErrorKind::kFailedPrecondition, "Index is not trained; call train() with rows like those to be added");
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Index is not trained; call train() with rows like those to be added");
     }
 }
 
 /// Copies columns [first, first + width).
-std::vector<std::byte> columns(MatrixView<const std::byte> codes, std::size_t first, std::size_t width) {
+std::vector<std::byte> columns(
+    MatrixView<const std::byte> codes, std::size_t first, std::size_t width) {
     std::vector<std::byte> out(codes.rows() * width);
     for (std::size_t i = 0; i < codes.rows(); ++i) {
         std::copy_n(codes.row(i).data() + first, width, out.data() + i * width);
@@ -47,7 +51,9 @@ std::vector<std::byte> columns(MatrixView<const std::byte> codes, std::size_t fi
 }
 
 /// Squared distances are never negative, though their estimate may round below zero.
-float to_distance(float score) noexcept { return std::max(0.0F, -score); }
+float to_distance(float score) noexcept {
+    return std::max(0.0F, -score);
+}
 
 void append(std::vector<std::byte>& values, std::span<const std::byte> more) {
     values.insert(values.end(), more.begin(), more.end());
@@ -65,9 +71,15 @@ struct ArfcIndex::State {
     bool has_ids = false;
 
     [[nodiscard]] std::size_t head_bytes() const noexcept { return spec.stage_bytes.front(); }
-    [[nodiscard]] std::size_t tail_bytes() const noexcept { return spec.code_bytes() - head_bytes(); }
-    [[nodiscard]] StagedShape shape() const { return {.stage_bytes = spec.stage_bytes, .nlist = spec.nlist}; }
-    [[nodiscard]] MemoryTails tail_source() const noexcept { return {tails.data(), tail_bytes(), tail_bytes()}; }
+    [[nodiscard]] std::size_t tail_bytes() const noexcept {
+        return spec.code_bytes() - head_bytes();
+    }
+    [[nodiscard]] StagedShape shape() const {
+        return {.stage_bytes = spec.stage_bytes, .nlist = spec.nlist};
+    }
+    [[nodiscard]] MemoryTails tail_source() const noexcept {
+        return {tails.data(), tail_bytes(), tail_bytes()};
+    }
     [[nodiscard]] std::int64_t id_of(std::uint64_t row) const noexcept {
         return has_ids ? ids[row] : static_cast<std::int64_t>(row);
     }
@@ -75,10 +87,12 @@ struct ArfcIndex::State {
     void require_unit_rows(MatrixView<const float> rows) const {
         for (std::size_t i = 0; is_cosine && i < rows.rows(); ++i) {
             if (!is_unit(rows.row(i))) {
-                fail(ErrorKind::kInvalidArgument,
-                     "Index was trained on rows of unit length, so it ranks by cosine and takes no other rows; "
-                     "L2-normalise this row, or train on rows as they are; row and length: ",
-                     i, ", ", length(rows.row(i)));
+                fail(
+                    ErrorKind::kInvalidArgument,
+                    "Index was trained on rows of unit length, so it ranks by cosine and takes no "
+                    "other rows; "
+                    "L2-normalise this row, or train on rows as they are; row and length: ",
+                    i, ", ", length(rows.row(i)));
             }
         }
     }
@@ -105,7 +119,9 @@ void ArfcIndex::State::add(MatrixView<const float> rows, const std::int64_t* new
         ids.reserve(std::max(ids.size(), before) + std::max(rows.rows(), before / 2));
     }
     const std::size_t later = spec.stage_bytes.size() - 1;
-    index->add({heads.data(), rows.rows(), head_bytes()}, {terms.data(), later == 0 ? 0 : rows.rows(), later});
+    index->add(
+        {heads.data(), rows.rows(), head_bytes()},
+        {terms.data(), later == 0 ? 0 : rows.rows(), later});
     append(tails, new_tails);
     if (new_ids != nullptr && !has_ids) { // Rows that had positions for ids keep them.
         for (std::size_t row = 0; row < before; ++row) {
@@ -135,13 +151,17 @@ ArfcIndex::ArfcIndex(int width, std::string_view description, faiss::MetricType 
         fail(ErrorKind::kInvalidArgument, "Embedding width is outside [1, 65536]: ", width);
     }
     if (metric != faiss::METRIC_L2 && metric != faiss::METRIC_INNER_PRODUCT) {
-        fail(ErrorKind::kUnsupported, "ARFC indexes offer METRIC_INNER_PRODUCT and METRIC_L2; asked for FAISS metric: ",
-             static_cast<int>(metric));
+        fail(
+            ErrorKind::kUnsupported,
+            "ARFC indexes offer METRIC_INNER_PRODUCT and METRIC_L2; asked for FAISS metric: ",
+            static_cast<int>(metric));
     }
     state_->spec = parse_factory(static_cast<std::size_t>(width), description);
     if (state_->spec.id_map != IdMap::kNone) {
-        fail(ErrorKind::kInvalidArgument, "ArfcIndex is what stands behind an IDMap; use index_factory() for: \"",
-             description, "\"");
+        fail(
+            ErrorKind::kInvalidArgument,
+            "ArfcIndex is what stands behind an IDMap; use index_factory() for: \"", description,
+            "\"");
     }
     is_trained = false;
 }
@@ -150,12 +170,15 @@ ArfcIndex::~ArfcIndex() = default;
 
 void ArfcIndex::train(std::int64_t n, const float* x) {
     if (ntotal > 0) {
-        fail(ErrorKind::kFailedPrecondition, "Index holds rows of the model that it has; call reset() first; rows: ", ntotal);
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Index holds rows of the model that it has; call reset() first; rows: ", ntotal);
     }
     const MatrixView<const float> rows(x, checked_count(n), static_cast<std::size_t>(d));
     if (rows.rows() < std::max<std::size_t>(state_->spec.nlist, 1)) {
-        fail(ErrorKind::kInvalidArgument, "Training rows are too few: ", n, ", expected at least ",
-             std::max<std::size_t>(state_->spec.nlist, 1));
+        fail(
+            ErrorKind::kInvalidArgument, "Training rows are too few: ", n, ", expected at least ",
+            std::max<std::size_t>(state_->spec.nlist, 1));
     }
     bool all_unit = metric_type == faiss::METRIC_INNER_PRODUCT;
     for (std::size_t i = 0; all_unit && i < rows.rows(); ++i) {
@@ -163,7 +186,9 @@ void ArfcIndex::train(std::int64_t n, const float* x) {
     }
     TrainOptions options;
     options.code_bytes = state_->spec.code_bytes();
-    options.metric = metric_type == faiss::METRIC_L2 ? Metric::kL2 : all_unit ? Metric::kCosine : Metric::kInnerProduct;
+    options.metric = metric_type == faiss::METRIC_L2 ? Metric::kL2
+                   : all_unit                        ? Metric::kCosine
+                                                     : Metric::kInnerProduct;
     options.time_budget_s = train_options.time_budget_s;
     options.seed = train_options.seed;
     options.device = train_options.device;
@@ -172,22 +197,29 @@ void ArfcIndex::train(std::int64_t n, const float* x) {
     auto index = std::make_unique<StagedIndex>(compressor, state_->shape());
     std::vector<std::byte> codes(rows.rows() * options.code_bytes);
     compressor->encode(rows, options.code_bytes, {codes.data(), rows.rows(), options.code_bytes});
-    index->train({codes.data(), rows.rows(), options.code_bytes}, rows,
-                 {.seed = train_options.seed, .progress = train_options.progress});
+    index->train(
+        {codes.data(), rows.rows(), options.code_bytes}, rows,
+        {.seed = train_options.seed, .progress = train_options.progress});
     state_->compressor = std::move(compressor);
     state_->index = std::move(index);
     state_->is_cosine = all_unit;
     is_trained = true;
 }
 
-void ArfcIndex::add(std::int64_t n, const float* x) { add_with_ids(n, x, nullptr); }
+void ArfcIndex::add(std::int64_t n, const float* x) {
+    add_with_ids(n, x, nullptr);
+}
 
 void ArfcIndex::add_with_ids(std::int64_t n, const float* x, const std::int64_t* xids) {
     require_trained(is_trained);
     if (checked_count(n) == 0) {
         return;
     }
-    state_->add({x, checked_count(n), static_cast<std::size_t>(d)}, xids);
+    try {
+        state_->add({x, checked_count(n), static_cast<std::size_t>(d)}, xids);
+    } catch (const std::bad_alloc&) {
+        fail(ErrorKind::kResourceExhausted, "Memory ran out while rows were added: ", n);
+    }
     ntotal += n;
 }
 
@@ -205,26 +237,35 @@ StagedRequest to_request(const faiss::SearchParameters* params, std::int64_t k) 
         request.nprobe = arfc->nprobe;
     } else if (const auto* ivf = dynamic_cast<const faiss::SearchParametersIVF*>(params)) {
         if (ivf->max_codes != 0 || ivf->quantizer_params != nullptr) {
-            fail(ErrorKind::kUnsupported, "ARFC indexes take nprobe of SearchParametersIVF, not max_codes or "
-                                          "quantizer_params; max_codes: ", ivf->max_codes);
+            fail(
+                ErrorKind::kUnsupported,
+                "ARFC indexes take nprobe of SearchParametersIVF, not max_codes or "
+                "quantizer_params; max_codes: ",
+                ivf->max_codes);
         }
         request.nprobe = ivf->nprobe;
     } else if (typeid(*params) != typeid(faiss::SearchParameters)) {
-        fail(ErrorKind::kUnsupported, "ARFC indexes take SearchParametersARFC, SearchParametersIVF or SearchParameters, not: ",
-             typeid(*params).name());
+        fail(
+            ErrorKind::kUnsupported,
+            "ARFC indexes take SearchParametersARFC, SearchParametersIVF or SearchParameters, "
+            "not: ",
+            typeid(*params).name());
     }
     return request;
 }
 
 } // namespace
 
-void ArfcIndex::search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-                       const faiss::SearchParameters* params) const {
+void ArfcIndex::search(
+    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+    const faiss::SearchParameters* params) const {
     require_trained(is_trained);
     const MatrixView<const float> queries(x, checked_count(n), static_cast<std::size_t>(d));
     StagedRequest request = to_request(params, k);
     if (params != nullptr && params->sel != nullptr) {
-        request.accepts = [this, sel = params->sel](std::uint64_t row) { return sel->is_member(state_->id_of(row)); };
+        request.accepts = [this, sel = params->sel](std::uint64_t row) {
+            return sel->is_member(state_->id_of(row));
+        };
     }
     const MemoryTails tails = state_->tail_source();
     const StagedAnswer answer = state_->index->search(queries, request, &tails);
@@ -235,14 +276,15 @@ void ArfcIndex::search(std::int64_t n, const float* x, std::int64_t k, float* di
             const bool is_row = answer.rows[i] != kNoRow;
             labels[i] = is_row ? state_->id_of(answer.rows[i]) : -1;
             distances[i] = !is_row ? (is_l2 ? 1.0F : -1.0F) * std::numeric_limits<float>::max()
-                           : is_l2 ? to_distance(answer.scores[i])
+                         : is_l2   ? to_distance(answer.scores[i])
                                    : answer.scores[i] * scale;
         }
     }
 }
 
-void ArfcIndex::range_search(std::int64_t, const float*, float, faiss::RangeSearchResult*,
-                             const faiss::SearchParameters*) const {
+void ArfcIndex::range_search(
+    std::int64_t, const float*, float, faiss::RangeSearchResult*,
+    const faiss::SearchParameters*) const {
     fail(ErrorKind::kUnsupported, "ARFC indexes do not offer range_search yet; use search()");
 }
 
@@ -259,7 +301,9 @@ void ArfcIndex::reconstruct(std::int64_t key, float* recons) const {
 
 void ArfcIndex::reconstruct_n(std::int64_t i0, std::int64_t ni, float* recons) const {
     if (i0 < 0 || ni < 0 || i0 > ntotal - ni) {
-        fail(ErrorKind::kNotFound, "Index holds rows [0, ", ntotal, "), asked for [", i0, ", ", i0, " + ", ni, ")");
+        fail(
+            ErrorKind::kNotFound, "Index holds rows [0, ", ntotal, "), asked for [", i0, ", ", i0,
+            " + ", ni, ")");
     }
     std::vector<std::uint64_t> rows(static_cast<std::size_t>(ni));
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -288,7 +332,9 @@ std::size_t ArfcIndex::remove_ids(const faiss::IDSelector& sel) {
         if (!state.index->is_live(row)) {
             continue;
         }
-        std::memmove(state.tails.data() + kept * width, state.tails.data() + row * width, width);
+        if (kept != row) {
+            std::copy_n(state.tails.data() + row * width, width, state.tails.data() + kept * width);
+        }
         if (state.has_ids) {
             state.ids[kept] = state.ids[row];
         }
@@ -311,25 +357,37 @@ void ArfcIndex::reset() {
     ntotal = 0;
 }
 
-std::size_t ArfcIndex::sa_code_size() const { return state_->spec.code_bytes(); }
+std::size_t ArfcIndex::sa_code_size() const {
+    return state_->spec.code_bytes();
+}
 
 void ArfcIndex::sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const {
     require_trained(is_trained);
     const MatrixView<const float> rows(x, checked_count(n), static_cast<std::size_t>(d));
-    state_->compressor->encode(rows, sa_code_size(), {reinterpret_cast<std::byte*>(bytes), rows.rows(), sa_code_size()});
+    state_->compressor->encode(
+        rows, sa_code_size(), {reinterpret_cast<std::byte*>(bytes), rows.rows(), sa_code_size()});
 }
 
 void ArfcIndex::sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const {
     require_trained(is_trained);
     const std::size_t rows = checked_count(n);
-    state_->compressor->decode({reinterpret_cast<const std::byte*>(bytes), rows, sa_code_size()},
-                               {x, rows, static_cast<std::size_t>(d)});
+    state_->compressor->decode(
+        {reinterpret_cast<const std::byte*>(bytes), rows, sa_code_size()},
+        {x, rows, static_cast<std::size_t>(d)});
 }
 
-std::string ArfcIndex::factory() const { return to_string(state_->spec); }
-const Compressor* ArfcIndex::compressor() const noexcept { return state_->compressor.get(); }
-bool ArfcIndex::is_cosine() const noexcept { return state_->is_cosine; }
-std::size_t ArfcIndex::nlist() const noexcept { return state_->spec.nlist; }
+std::string ArfcIndex::factory() const {
+    return to_string(state_->spec);
+}
+const Compressor* ArfcIndex::compressor() const noexcept {
+    return state_->compressor.get();
+}
+bool ArfcIndex::is_cosine() const noexcept {
+    return state_->is_cosine;
+}
+std::size_t ArfcIndex::nlist() const noexcept {
+    return state_->spec.nlist;
+}
 
 std::size_t ArfcIndex::default_nprobe() const {
     require_trained(is_trained);
@@ -356,7 +414,8 @@ ArfcIndex::Bytes ArfcIndex::resident_bytes() const noexcept {
 
 void ArfcIndex::write(ByteWriter& out) const {
     out.number(static_cast<std::uint32_t>(d));
-    out.number(static_cast<std::uint8_t>(metric_type == faiss::METRIC_L2 ? Metric::kL2 : Metric::kInnerProduct));
+    out.number(static_cast<std::uint8_t>(
+        metric_type == faiss::METRIC_L2 ? Metric::kL2 : Metric::kInnerProduct));
     out.text(factory());
     out.number(static_cast<std::uint8_t>(is_trained ? 1 : 0));
     if (!is_trained) {
@@ -377,13 +436,15 @@ std::unique_ptr<ArfcIndex> ArfcIndex::read(ByteReader& in) {
     const auto width = in.number<std::uint32_t>();
     const auto metric = in.number<std::uint8_t>();
     in.require(width >= 1 && width <= 65536, "embedding width ", width);
-    in.require(metric <= static_cast<std::uint8_t>(Metric::kL2), "metric ", static_cast<int>(metric));
+    in.require(
+        metric <= static_cast<std::uint8_t>(Metric::kL2), "metric ", static_cast<int>(metric));
     const std::string_view description = in.text();
     std::unique_ptr<ArfcIndex> index;
     try {
-        index = std::make_unique<ArfcIndex>(static_cast<int>(width), description,
-                                            metric == static_cast<std::uint8_t>(Metric::kL2) ? faiss::METRIC_L2
-                                                                                             : faiss::METRIC_INNER_PRODUCT);
+        index = std::make_unique<ArfcIndex>(
+            static_cast<int>(width), description,
+            metric == static_cast<std::uint8_t>(Metric::kL2) ? faiss::METRIC_L2
+                                                             : faiss::METRIC_INNER_PRODUCT);
     } catch (const Error& error) {
         in.require(false, error.what());
     }
@@ -401,15 +462,20 @@ void ArfcIndex::read_trained(ByteReader& in) {
     state.compressor = Compressor::open(files);
     const Metric model_metric = state.compressor->metric();
     const bool is_l2 = metric_type == faiss::METRIC_L2;
-    in.require(state.compressor->dim() == static_cast<std::size_t>(d) &&
-                   state.compressor->code_bytes() >= state.spec.code_bytes() && (model_metric == Metric::kL2) == is_l2,
-               "the model has width ", state.compressor->dim(), ", code length ", state.compressor->code_bytes(),
-               " and metric ", to_string(model_metric), "; the index has ", d, ", ", state.spec.code_bytes());
+    in.require(
+        state.compressor->dim() == static_cast<std::size_t>(d) &&
+            state.compressor->code_bytes() >= state.spec.code_bytes() &&
+            (model_metric == Metric::kL2) == is_l2,
+        "the model has width ", state.compressor->dim(), ", code length ",
+        state.compressor->code_bytes(), " and metric ", to_string(model_metric), "; the index has ",
+        d, ", ", state.spec.code_bytes());
     state.is_cosine = model_metric == Metric::kCosine;
     state.index = std::make_unique<StagedIndex>(state.compressor, state.shape());
     const StagedIndex::Restored restored = state.index->restore(in.text());
     const auto rows = in.number<std::uint64_t>();
-    in.require(rows == restored.rows && state.index->is_trained(), rows, " rows, of which lists cover ", restored.rows);
+    in.require(
+        rows == restored.rows && state.index->is_trained(), rows, " rows, of which lists cover ",
+        restored.rows);
     const std::vector<std::byte> heads = in.array<std::byte>(rows * state.head_bytes());
     state.tails = in.array<std::byte>(rows * state.tail_bytes());
     state.has_ids = in.number<std::uint8_t>() != 0;

@@ -11,15 +11,15 @@ namespace arfc {
 
 /// A row on its way through the stages of a search.
 struct Candidate {
-    float score = 0;                 ///< By the last stage it went through; never NaN.
-    float sum = 0;                   ///< Of look-ups, so far.
+    float score = 0; ///< By the last stage it went through; never NaN.
+    float sum = 0;   ///< Of look-ups, so far.
     std::uint32_t row = 0;
     std::uint32_t tokens = 0;        ///< Tokens in the sum.
     const std::byte* head = nullptr; ///< [head_bytes], in the index.
 };
 
-/// Orders by score, larger first, then by row, smaller first: a total order, so that answers do not depend on the
-/// order in which rows are met.
+/// Orders by score, larger first, then by row, smaller first: a total order, so that answers do not
+/// depend on the order in which rows are met.
 [[nodiscard]] inline bool is_better(const Candidate& a, const Candidate& b) noexcept {
     return a.score != b.score ? a.score > b.score : a.row < b.row;
 }
@@ -34,7 +34,8 @@ class BestRows {
   public:
     explicit BestRows(std::size_t limit) : limit_(limit) {}
 
-    /// Says whether a candidate of this score can still be among the best: a cheap test before push().
+    /// Says whether a candidate of this score can still be among the best: a cheap test before
+    /// push().
     [[nodiscard]] bool may_admit(float score) const noexcept { return score >= least_; }
 
     void push(const Candidate& candidate) {

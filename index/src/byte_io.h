@@ -20,14 +20,12 @@ static_assert(std::endian::native == std::endian::little, "stored numbers are li
 class ByteWriter {
   public:
     template <class T>
-        requires std::is_arithmetic_v<T>
-    void number(T value) {
-        array(std::span<const T>(&value, 1));
-    }
+    requires std::is_arithmetic_v<T>
+    void number(T value) { array(std::span<const T>(&value, 1)); }
 
     /// Appends the elements, without their count.
     template <class T>
-        requires std::is_trivially_copyable_v<T>
+    requires std::is_trivially_copyable_v<T>
     void array(std::span<const T> values) {
         if (!values.empty()) {
             bytes_.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
@@ -50,12 +48,14 @@ class ByteWriter {
 /// Reads what ByteWriter wrote; allocates nothing before it knows that the bytes are there.
 class ByteReader {
   public:
-    /// @param what  Named in messages, such as "Index file". Must outlive the reader, as must `bytes`.
-    ByteReader(std::string_view bytes, std::string_view what) noexcept : bytes_(bytes), what_(what) {}
+    /// @param what  Named in messages, such as "Index file". Must outlive the reader, as must
+    ///              `bytes`.
+    ByteReader(std::string_view bytes, std::string_view what) noexcept
+        : bytes_(bytes), what_(what) {}
 
     /// @throws Error  kCorruption: the bytes end before.
     template <class T>
-        requires std::is_arithmetic_v<T>
+    requires std::is_arithmetic_v<T>
     [[nodiscard]] T number() {
         T value;
         std::memcpy(&value, raw(1, sizeof(T)), sizeof(T));
@@ -64,7 +64,7 @@ class ByteReader {
 
     /// Reads `count` elements.
     template <class T>
-        requires std::is_trivially_copyable_v<T>
+    requires std::is_trivially_copyable_v<T>
     [[nodiscard]] std::vector<T> array(std::uint64_t count) {
         const char* const from = raw(count, sizeof(T));
         std::vector<T> values(count);
@@ -82,8 +82,10 @@ class ByteReader {
     /// @throws Error  kCorruption: bytes are left.
     void finish() const {
         if (position_ != bytes_.size()) {
-            fail(ErrorKind::kCorruption, what_, " is longer than its sizes say, in bytes: ", bytes_.size(), ", expected ",
-                 position_);
+            fail(
+                ErrorKind::kCorruption, what_,
+                " is longer than its sizes say, in bytes: ", bytes_.size(), ", expected ",
+                position_);
         }
     }
 
@@ -99,8 +101,9 @@ class ByteReader {
     const char* raw(std::uint64_t count, std::size_t size) {
         const std::size_t left = bytes_.size() - position_;
         if (count > left / size) {
-            fail(ErrorKind::kCorruption, what_, " ends early: ", count, " elements of ", size, " bytes at offset ",
-                 position_, " of ", bytes_.size());
+            fail(
+                ErrorKind::kCorruption, what_, " ends early: ", count, " elements of ", size,
+                " bytes at offset ", position_, " of ", bytes_.size());
         }
         const char* const from = bytes_.data() + position_;
         position_ += count * size;

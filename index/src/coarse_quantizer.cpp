@@ -18,14 +18,15 @@ namespace {
 
 constexpr std::size_t kRowsPerList = 128; // More shift a centroid less than the spread of its rows.
 constexpr std::size_t kIterations = 10;
-constexpr std::size_t kTile = 64;         // Rows assigned by one task.
-constexpr std::size_t kTogether = 4;      // Rows multiplied by a centroid while it is in registers.
-constexpr std::size_t kLanes = 16;        // Partial sums of a product; fixed, so that every instruction set
-                                          // adds in the same order.
+constexpr std::size_t kTile = 64;    // Rows assigned by one task.
+constexpr std::size_t kTogether = 4; // Rows multiplied by a centroid while it is in registers.
+constexpr std::size_t kLanes = 16;   // Partial sums of a product; fixed, so that every instruction
+                                   // set adds in the same order.
 
 /// Multiplies Rows rows by one centroid.
 template <std::size_t Rows>
-[[gnu::always_inline]] inline void multiply(const float* rows, const float* centroid, std::size_t dim, float* out) {
+[[gnu::always_inline]] inline void multiply(
+    const float* rows, const float* centroid, std::size_t dim, float* out) {
     float lanes[Rows][kLanes] = {};
     std::size_t j = 0;
     for (; j + kLanes <= dim; j += kLanes) {
@@ -51,8 +52,9 @@ template <std::size_t Rows>
 }
 
 /// Multiplies [count, dim] rows by every centroid: products [count, nlist].
-[[gnu::always_inline]] inline void multiply_all(const float* rows, std::size_t count, const float* centroids,
-                                                std::size_t nlist, std::size_t dim, float* products) {
+[[gnu::always_inline]] inline void multiply_all(
+    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
+    std::size_t dim, float* products) {
     std::size_t i = 0;
     for (; i + kTogether <= count; i += kTogether) {
         for (std::size_t c = 0; c < nlist; ++c) {
@@ -70,16 +72,19 @@ template <std::size_t Rows>
     }
 }
 
-using MultiplyAll = void (*)(const float*, std::size_t, const float*, std::size_t, std::size_t, float*);
+using MultiplyAll =
+    void (*)(const float*, std::size_t, const float*, std::size_t, std::size_t, float*);
 
-void multiply_all_portable(const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
-                           std::size_t dim, float* products) {
+void multiply_all_portable(
+    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
+    std::size_t dim, float* products) {
     multiply_all(rows, count, centroids, nlist, dim, products);
 }
 
 #if defined(__x86_64__)
-[[gnu::target("avx2")]] void multiply_all_avx2(const float* rows, std::size_t count, const float* centroids,
-                                               std::size_t nlist, std::size_t dim, float* products) {
+[[gnu::target("avx2")]] void multiply_all_avx2(
+    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
+    std::size_t dim, float* products) {
     multiply_all(rows, count, centroids, nlist, dim, products);
 }
 #endif
@@ -105,7 +110,8 @@ std::vector<float> spread_sample(MatrixView<const float> rows, std::size_t most)
 }
 
 /// Chooses `count` different rows.
-std::vector<float> random_rows(MatrixView<const float> rows, std::size_t count, std::uint64_t seed) {
+std::vector<float> random_rows(
+    MatrixView<const float> rows, std::size_t count, std::uint64_t seed) {
     std::mt19937_64 random(seed);
     std::vector<std::size_t> order(rows.rows());
     std::iota(order.begin(), order.end(), std::size_t{0});
@@ -117,14 +123,17 @@ std::vector<float> random_rows(MatrixView<const float> rows, std::size_t count, 
     return chosen;
 }
 
-/// Gives every list without rows one half of the largest list's: both take its centroid, moved apart a little.
-void split_empty_lists(std::vector<std::size_t>& counts, std::vector<double>& sums, std::size_t dim) {
+/// Gives every list without rows one half of the largest list's: both take its centroid, moved
+/// apart a little.
+void split_empty_lists(
+    std::vector<std::size_t>& counts, std::vector<double>& sums, std::size_t dim) {
     constexpr double kApart = 1.0 / 1024; // As FAISS's k-means does.
     for (std::size_t c = 0; c < counts.size(); ++c) {
         if (counts[c] > 0) {
             continue;
         }
-        const auto largest = static_cast<std::size_t>(std::ranges::max_element(counts) - counts.begin());
+        const auto largest =
+            static_cast<std::size_t>(std::ranges::max_element(counts) - counts.begin());
         counts[c] = counts[largest] / 2;
         counts[largest] -= counts[c];
         const double total = static_cast<double>(counts[c] + counts[largest]);
@@ -138,8 +147,9 @@ void split_empty_lists(std::vector<std::size_t>& counts, std::vector<double>& su
 }
 
 /// Moves each centroid to the mean of its rows; one whose list stays empty stays where it is.
-void move_centroids(MatrixView<const float> rows, std::span<const std::uint32_t> lists, Metric metric,
-                    std::vector<float>& centroids) {
+void move_centroids(
+    MatrixView<const float> rows, std::span<const std::uint32_t> lists, Metric metric,
+    std::vector<float>& centroids) {
     const std::size_t dim = rows.cols();
     std::vector<double> sums(centroids.size());
     std::vector<std::size_t> counts(centroids.size() / dim);
@@ -171,16 +181,20 @@ CoarseQuantizer::CoarseQuantizer(Metric metric, std::size_t dim, std::vector<flo
     : metric_(metric), dim_(dim), centroids_(std::move(centroids)), offsets_(nlist()) {
     for (std::size_t c = 0; metric_ == Metric::kL2 && c < nlist(); ++c) {
         float squared = 0.0F;
-        multiply_all_portable(centroids_.data() + c * dim_, 1, centroids_.data() + c * dim_, 1, dim_, &squared);
+        multiply_all_portable(
+            centroids_.data() + c * dim_, 1, centroids_.data() + c * dim_, 1, dim_, &squared);
         offsets_[c] = -0.5F * squared;
     }
 }
 
-CoarseQuantizer CoarseQuantizer::train(Metric metric, MatrixView<const float> rows, std::size_t nlist,
-                                       std::uint64_t seed, const ProgressFunction& progress) {
+CoarseQuantizer CoarseQuantizer::train(
+    Metric metric, MatrixView<const float> rows, std::size_t nlist, std::uint64_t seed,
+    const ProgressFunction& progress) {
     if (nlist < 1 || rows.rows() < nlist) {
-        fail(ErrorKind::kInvalidArgument, "Training rows are fewer than inverted lists: ", rows.rows(), ", expected at least ",
-             nlist);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Training rows are fewer than inverted lists: ", rows.rows(), ", expected at least ",
+            nlist);
     }
     const std::size_t dim = rows.cols();
     std::vector<float> sample = spread_sample(rows, nlist * kRowsPerList);
@@ -191,8 +205,13 @@ CoarseQuantizer CoarseQuantizer::train(Metric metric, MatrixView<const float> ro
     std::vector<float> centroids = random_rows(used, nlist, seed);
     std::vector<std::uint32_t> lists(used.rows());
     for (std::size_t iteration = 0; iteration < kIterations; ++iteration) {
-        if (progress && !progress({.stage = "lists", .done = iteration, .total = kIterations, .error = {},
-                                   .held_out_recall = {}, .seconds_left = {}})) {
+        if (progress && !progress(
+                            {.stage = "lists",
+                             .done = iteration,
+                             .total = kIterations,
+                             .error = {},
+                             .held_out_recall = {},
+                             .seconds_left = {}})) {
             fail(ErrorKind::kCancelled, "Training was cancelled while lists were learned");
         }
         const CoarseQuantizer now(metric, dim, centroids);
@@ -208,7 +227,8 @@ void CoarseQuantizer::assign(MatrixView<const float> rows, std::span<std::uint32
         const std::size_t first = tile * kTile;
         const std::size_t count = std::min(kTile, rows.rows() - first);
         std::vector<float> products(count * nlist());
-        multiply_rows(rows.row(first).data(), count, centroids_.data(), nlist(), dim_, products.data());
+        multiply_rows(
+            rows.row(first).data(), count, centroids_.data(), nlist(), dim_, products.data());
         for (std::size_t i = 0; i < count; ++i) {
             const float* const product = products.data() + i * nlist();
             std::size_t best = 0;
@@ -224,10 +244,12 @@ void CoarseQuantizer::assign(MatrixView<const float> rows, std::span<std::uint32
 
 void CoarseQuantizer::probe(std::span<const float> query, std::span<std::uint32_t> lists) const {
     std::vector<float> nearness(nlist());
-    multiply_all_for_this_machine()(query.data(), 1, centroids_.data(), nlist(), dim_, nearness.data());
+    multiply_all_for_this_machine()(
+        query.data(), 1, centroids_.data(), nlist(), dim_, nearness.data());
     for (std::size_t c = 0; c < nlist(); ++c) {
         nearness[c] += offsets_[c];
-        if (std::isnan(nearness[c])) { // Infinite products of a huge query: an order is needed all the same.
+        if (std::isnan(nearness[c])) { // Infinite products of a huge query: an order is needed all
+                                       // the same.
             nearness[c] = -std::numeric_limits<float>::infinity();
         }
     }
@@ -236,7 +258,9 @@ void CoarseQuantizer::probe(std::span<const float> query, std::span<std::uint32_
     const auto nearer = [&](std::uint32_t a, std::uint32_t b) {
         return nearness[a] != nearness[b] ? nearness[a] > nearness[b] : a < b;
     };
-    std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(lists.size()), order.end(), nearer);
+    std::partial_sort(
+        order.begin(), order.begin() + static_cast<std::ptrdiff_t>(lists.size()), order.end(),
+        nearer);
     std::copy_n(order.begin(), lists.size(), lists.begin());
 }
 

@@ -13,10 +13,10 @@ namespace arfc {
 
 /// Divides the space into lists around centroids.
 ///
-/// Under inner product and cosine centroids have unit length and the nearest is the one of largest inner product;
-/// under L2 it is the one of smallest distance. Each product is one chain of float operations of fixed order, so
-/// a row's list depends on the row alone, in every batch and thread count; ties go to the lowest list.
-/// Immutable once made; thread-safe.
+/// Under inner product and cosine centroids have unit length and the nearest is the one of largest
+/// inner product; under L2 it is the one of smallest distance. Each product is one chain of float
+/// operations of fixed order, so a row's list depends on the row alone, in every batch and thread
+/// count; ties go to the lowest list. Immutable once made; thread-safe.
 class CoarseQuantizer {
   public:
     CoarseQuantizer() = default;
@@ -27,11 +27,16 @@ class CoarseQuantizer {
     /// Runs k-means from a seeded choice of rows; under cosine rows are normalised first.
     /// @param rows    [n, dim], n >= nlist; at most 128 rows a list are used, evenly spaced.
     /// @throws Error  kInvalidArgument: fewer rows than lists. kCancelled.
-    static CoarseQuantizer train(Metric metric, MatrixView<const float> rows, std::size_t nlist, std::uint64_t seed,
-                                 const ProgressFunction& progress);
+    static CoarseQuantizer train(
+        Metric metric, MatrixView<const float> rows, std::size_t nlist, std::uint64_t seed,
+        const ProgressFunction& progress);
 
-    [[nodiscard]] std::size_t nlist() const noexcept { return dim_ == 0 ? 0 : centroids_.size() / dim_; }
-    [[nodiscard]] MatrixView<const float> centroids() const noexcept { return {centroids_.data(), nlist(), dim_}; }
+    [[nodiscard]] std::size_t nlist() const noexcept {
+        return dim_ == 0 ? 0 : centroids_.size() / dim_;
+    }
+    [[nodiscard]] MatrixView<const float> centroids() const noexcept {
+        return {centroids_.data(), nlist(), dim_};
+    }
 
     /// Finds the nearest list of each row, on num_threads() threads.
     /// @param rows   [n, dim].
@@ -47,7 +52,8 @@ class CoarseQuantizer {
     Metric metric_ = Metric::kInnerProduct;
     std::size_t dim_ = 0;
     std::vector<float> centroids_; ///< [nlist, dim].
-    std::vector<float> offsets_;   ///< [nlist]: added to the inner product; minus half the squared norm under L2, else 0.
+    std::vector<float> offsets_;   ///< [nlist]: added to the inner product; minus half the squared
+                                   ///< norm under L2, else 0.
 };
 
 } // namespace arfc

@@ -11,7 +11,7 @@ namespace arfc {
 namespace {
 
 constexpr std::string_view kArfc = "ARFC";
-constexpr std::size_t kMostBytes = 1024;              // As Compressor::train takes.
+constexpr std::size_t kMostBytes = 1024; // As Compressor::train takes.
 constexpr std::size_t kMostLists = std::size_t{1} << 24;
 constexpr std::size_t kMostDim = 65536;
 
@@ -42,21 +42,26 @@ class Parser {
 
   private:
     [[noreturn]] void refuse(std::size_t position, std::string_view expected) const {
-        fail(ErrorKind::kInvalidArgument, "Factory string is wrong at column ", position + 1, ", ", expected, ": \"", text_,
-             "\"");
+        fail(
+            ErrorKind::kInvalidArgument, "Factory string is wrong at column ", position + 1, ", ",
+            expected, ": \"", text_, "\"");
     }
 
     [[noreturn]] void refuse_what_stands_before() const {
         const std::size_t start = std::min(text_.find(kArfc, position_), text_.size());
         const std::string_view before = text_.substr(position_, start - position_);
         if (before.starts_with("IVF") || before.starts_with("HNSW") || before.starts_with("NSG")) {
-            refuse(position_, "expected ARFC first and the coarse part after it, as in \"ARFC96/16,IVF256\"");
+            refuse(
+                position_,
+                "expected ARFC first and the coarse part after it, as in \"ARFC96/16,IVF256\"");
         }
         if (before.empty() || !before.ends_with(',')) {
             refuse(position_, "expected ARFC<size>");
         }
-        fail(ErrorKind::kUnsupported, "Transforms and wrappers other than IDMap and IDMap2 around ARFC are not built yet: \"",
-             before.substr(0, before.size() - 1), "\" in \"", text_, "\"");
+        fail(
+            ErrorKind::kUnsupported,
+            "Transforms and wrappers other than IDMap and IDMap2 around ARFC are not built yet: \"",
+            before.substr(0, before.size() - 1), "\" in \"", text_, "\"");
     }
 
     bool take(std::string_view word) {
@@ -100,8 +105,10 @@ class Parser {
             const std::size_t start = position_;
             const std::size_t bytes = size();
             if (bytes >= descending.back()) {
-                refuse(start, "expected a prefix shorter than the " + std::to_string(descending.back()) +
-                                  " bytes before it, found " + std::to_string(bytes));
+                refuse(
+                    start, "expected a prefix shorter than the " +
+                               std::to_string(descending.back()) + " bytes before it, found " +
+                               std::to_string(bytes));
             }
             descending.push_back(bytes);
         }
@@ -118,20 +125,24 @@ class Parser {
             refuse(start + 3, "expected a number of lists in [1, 16777216]");
         }
         if (position_ < text_.size() && (text_[position_] == '_' || text_[position_] == '(')) {
-            fail(ErrorKind::kUnsupported, "Coarse quantizers other than the plain list of centroids are not built yet: \"",
-                 text_.substr(start), "\" in \"", text_, "\"");
+            fail(
+                ErrorKind::kUnsupported,
+                "Coarse quantizers other than the plain list of centroids are not built yet: \"",
+                text_.substr(start), "\" in \"", text_, "\"");
         }
         return *nlist;
     }
 
     /// Tells what the grammar names, but is not built, from what it does not name.
     [[noreturn]] void refuse_coarse(std::size_t start) const {
-        static constexpr std::array<std::string_view, 12> kNamed = {"HNSW", "NSG", "Flat", "PQ",  "SQ",  "IMI",
-                                                                    "LSH",  "RQ",  "LSQ",  "ITQ", "RCQ", "Residual"};
+        static constexpr std::array<std::string_view, 12> kNamed = {
+            "HNSW", "NSG", "Flat", "PQ", "SQ", "IMI", "LSH", "RQ", "LSQ", "ITQ", "RCQ", "Residual"};
         const std::string_view rest = text_.substr(start);
-        if (std::ranges::any_of(kNamed, [&](std::string_view name) { return rest.starts_with(name); })) {
-            fail(ErrorKind::kUnsupported, "Coarse parts other than IVF<n> are not built yet: \"", rest, "\" in \"", text_,
-                 "\"");
+        if (std::ranges::any_of(
+                kNamed, [&](std::string_view name) { return rest.starts_with(name); })) {
+            fail(
+                ErrorKind::kUnsupported, "Coarse parts other than IVF<n> are not built yet: \"",
+                rest, "\" in \"", text_, "\"");
         }
         refuse(start, "expected IVF<n>");
     }
@@ -155,9 +166,9 @@ FactorySpec parse_factory(std::size_t dim, std::string_view description) {
 }
 
 std::string to_string(const FactorySpec& spec) {
-    std::string text = spec.id_map == IdMap::kIdMap2  ? "IDMap2,"
-                       : spec.id_map == IdMap::kIdMap ? "IDMap,"
-                                                      : "";
+    std::string text = spec.id_map == IdMap::kIdMap2 ? "IDMap2,"
+                     : spec.id_map == IdMap::kIdMap  ? "IDMap,"
+                                                     : "";
     text += kArfc;
     for (auto bytes = spec.stage_bytes.rbegin(); bytes != spec.stage_bytes.rend(); ++bytes) {
         text.append(bytes == spec.stage_bytes.rbegin() ? "" : "/").append(std::to_string(*bytes));

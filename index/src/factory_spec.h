@@ -29,8 +29,8 @@ struct FactorySpec {
 
 /// Reads an ARFC factory string.
 /// @param dim     Embedding width: a ratio is of 4 * dim bytes.
-/// @throws Error  kInvalidArgument: syntax or a size out of range, with the column. kUnsupported: a part that the
-///                grammar names and this version does not build.
+/// @throws Error  kInvalidArgument: syntax or a size out of range, with the column. kUnsupported: a
+///                part that the grammar names and this version does not build.
 [[nodiscard]] FactorySpec parse_factory(std::size_t dim, std::string_view description);
 
 /// Writes the spec as its canonical string, sizes in bytes: "IDMap2,ARFC96/16,IVF256".

@@ -4,6 +4,8 @@
 
 #include <exception>
 #include <new>
+#include <stdexcept>
+#include <string_view>
 
 #include "arfc/base/error.h"
 

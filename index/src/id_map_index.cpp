@@ -38,17 +38,21 @@ std::unique_ptr<faiss::SearchParameters> copy_as(const faiss::SearchParameters& 
     return std::make_unique<Parameters>(static_cast<const Parameters&>(params));
 }
 
-/// Copies parameters, so that their selector can be another while the caller's stay as they are: other threads may
-/// be searching with them.
+/// Copies parameters, so that their selector can be another while the caller's stay as they are:
+/// other threads may be searching with them.
 std::unique_ptr<faiss::SearchParameters> copy(const faiss::SearchParameters& params) {
-    for (const auto& copied : {copy_as<SearchParametersARFC>, copy_as<faiss::SearchParametersIVF>,
-                               copy_as<faiss::SearchParametersHNSW>, copy_as<faiss::SearchParameters>}) {
+    for (const auto& copied :
+         {copy_as<SearchParametersARFC>, copy_as<faiss::SearchParametersIVF>,
+          copy_as<faiss::SearchParametersHNSW>, copy_as<faiss::SearchParameters>}) {
         if (std::unique_ptr<faiss::SearchParameters> made = copied(params)) {
             return made;
         }
     }
-    fail(ErrorKind::kUnsupported, "IDMap translates the selector of SearchParametersARFC, IVF, HNSW and SearchParameters, "
-                                  "not of: ", typeid(params).name());
+    fail(
+        ErrorKind::kUnsupported,
+        "IDMap translates the selector of SearchParametersARFC, IVF, HNSW and SearchParameters, "
+        "not of: ",
+        typeid(params).name());
 }
 
 /// Runs `search(parameters)` with the selector translated.
@@ -64,8 +68,9 @@ void with_positions(const faiss::SearchParameters* params, const Ids& ids, const
     search(translated.get());
 }
 
-void search_by_id(const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, std::int64_t k,
-                  float* distances, std::int64_t* labels, const faiss::SearchParameters* params) {
+void search_by_id(
+    const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, std::int64_t k,
+    float* distances, std::int64_t* labels, const faiss::SearchParameters* params) {
     with_positions(params, ids, [&](const faiss::SearchParameters* translated) {
         inner.search(n, x, k, distances, labels, translated);
     });
@@ -74,14 +79,17 @@ void search_by_id(const faiss::Index& inner, const Ids& ids, std::int64_t n, con
     }
 }
 
-void range_search_by_id(const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, float radius,
-                        faiss::RangeSearchResult* result, const faiss::SearchParameters* params) {
+void range_search_by_id(
+    const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, float radius,
+    faiss::RangeSearchResult* result, const faiss::SearchParameters* params) {
     with_positions(params, ids, [&](const faiss::SearchParameters* translated) {
         inner.range_search(n, x, radius, result, translated);
     });
     const std::size_t found = result->lims[result->nq];
     for (std::size_t i = 0; i < found; ++i) {
-        result->labels[i] = result->labels[i] < 0 ? result->labels[i] : ids[static_cast<std::size_t>(result->labels[i])];
+        result->labels[i] = result->labels[i] < 0
+                              ? result->labels[i]
+                              : ids[static_cast<std::size_t>(result->labels[i])];
     }
 }
 
@@ -105,46 +113,59 @@ void take_over(Map& map, std::unique_ptr<faiss::Index> inner, Ids ids) {
 
 } // namespace
 
-IdMapIndex::IdMapIndex(std::unique_ptr<faiss::Index> inner) { take_over(*this, std::move(inner), {}); }
+IdMapIndex::IdMapIndex(std::unique_ptr<faiss::Index> inner) {
+    take_over(*this, std::move(inner), {});
+}
 
 IdMapIndex::IdMapIndex(std::unique_ptr<faiss::Index> inner, Ids ids) {
     take_over(*this, std::move(inner), std::move(ids));
 }
 
-void IdMapIndex::add(std::int64_t, const float*) { refuse_add(); }
+void IdMapIndex::add(std::int64_t, const float*) {
+    refuse_add();
+}
 
-void IdMapIndex::search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-                        const faiss::SearchParameters* params) const {
+void IdMapIndex::search(
+    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+    const faiss::SearchParameters* params) const {
     search_by_id(*index, id_map, n, x, k, distances, labels, params);
 }
 
-void IdMapIndex::range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
-                              const faiss::SearchParameters* params) const {
+void IdMapIndex::range_search(
+    std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+    const faiss::SearchParameters* params) const {
     range_search_by_id(*index, id_map, n, x, radius, result, params);
 }
 
-IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner) { take_over(*this, std::move(inner), {}); }
+IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner) {
+    take_over(*this, std::move(inner), {});
+}
 
 IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner, Ids ids) {
     take_over(*this, std::move(inner), std::move(ids));
     construct_rev_map();
 }
 
-void IdMap2Index::add(std::int64_t, const float*) { refuse_add(); }
+void IdMap2Index::add(std::int64_t, const float*) {
+    refuse_add();
+}
 
-void IdMap2Index::search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-                         const faiss::SearchParameters* params) const {
+void IdMap2Index::search(
+    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+    const faiss::SearchParameters* params) const {
     search_by_id(*index, id_map, n, x, k, distances, labels, params);
 }
 
-void IdMap2Index::range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
-                               const faiss::SearchParameters* params) const {
+void IdMap2Index::range_search(
+    std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+    const faiss::SearchParameters* params) const {
     range_search_by_id(*index, id_map, n, x, radius, result, params);
 }
 
 void IdMap2Index::reset() {
     faiss::IndexIDMap2::reset();
-    rev_map.clear(); // FAISS 1.7.3 leaves it, and would then reconstruct rows under ids that are gone.
+    rev_map.clear(); // FAISS 1.7.3 leaves it, and would then reconstruct rows under ids that are
+                     // gone.
 }
 
 void IdMap2Index::reconstruct(std::int64_t key, float* recons) const {

@@ -9,8 +9,9 @@
 
 namespace arfc {
 
-/// FAISS's IndexIDMap, whose search takes parameters: `sel` is asked for the caller's ids, everything else reaches the
-/// index behind. FAISS 1.7.3's own throws on any parameter. Throws arfc::Error for what it checks itself.
+/// FAISS's IndexIDMap, whose search takes parameters: `sel` is asked for the caller's ids,
+/// everything else reaches the index behind. FAISS 1.7.3's own throws on any parameter. Throws
+/// arfc::Error for what it checks itself.
 class IdMapIndex : public faiss::IndexIDMap {
   public:
     /// Takes the index over; it must hold no rows.
@@ -21,10 +22,12 @@ class IdMapIndex : public faiss::IndexIDMap {
 
     /// @throws Error  kInvalidArgument, always: rows of this index have ids.
     void add(std::int64_t n, const float* x) override;
-    void search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-                const faiss::SearchParameters* params = nullptr) const override;
-    void range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
-                      const faiss::SearchParameters* params = nullptr) const override;
+    void search(
+        std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+        const faiss::SearchParameters* params = nullptr) const override;
+    void range_search(
+        std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+        const faiss::SearchParameters* params = nullptr) const override;
 };
 
 /// The same of FAISS's IndexIDMap2, which also finds rows by id.
@@ -34,10 +37,12 @@ class IdMap2Index : public faiss::IndexIDMap2 {
     IdMap2Index(std::unique_ptr<faiss::Index> inner, std::vector<std::int64_t> ids);
 
     void add(std::int64_t n, const float* x) override;
-    void search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-                const faiss::SearchParameters* params = nullptr) const override;
-    void range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
-                      const faiss::SearchParameters* params = nullptr) const override;
+    void search(
+        std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+        const faiss::SearchParameters* params = nullptr) const override;
+    void range_search(
+        std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+        const faiss::SearchParameters* params = nullptr) const override;
 
     void reset() override;
 

@@ -22,25 +22,29 @@ std::unique_ptr<faiss::Index> wrap(IdMap id_map, std::unique_ptr<faiss::Index> i
     return index;
 }
 
-std::unique_ptr<faiss::Index> faiss_factory(int d, std::string_view description, faiss::MetricType metric) {
+std::unique_ptr<faiss::Index> faiss_factory(
+    int d, std::string_view description, faiss::MetricType metric) {
     IdMap id_map = IdMap::kNone;
     if (description.starts_with("IDMap2,")) {
         id_map = IdMap::kIdMap2;
     } else if (description.starts_with("IDMap,")) {
         id_map = IdMap::kIdMap;
     }
-    const std::string inner(id_map == IdMap::kNone ? description : description.substr(description.find(',') + 1));
+    const std::string inner(
+        id_map == IdMap::kNone ? description : description.substr(description.find(',') + 1));
     if (inner.empty()) {
         fail(ErrorKind::kInvalidArgument, "Factory string names no index: \"", description, "\"");
     }
     return translate_faiss(ErrorKind::kInvalidArgument, "FAISS refuses the factory string", [&] {
-        return wrap(id_map, std::unique_ptr<faiss::Index>(faiss::index_factory(d, inner.c_str(), metric)));
+        return wrap(
+            id_map, std::unique_ptr<faiss::Index>(faiss::index_factory(d, inner.c_str(), metric)));
     });
 }
 
 } // namespace
 
-std::unique_ptr<faiss::Index> index_factory(int d, std::string_view description, faiss::MetricType metric) {
+std::unique_ptr<faiss::Index> index_factory(
+    int d, std::string_view description, faiss::MetricType metric) {
     if (d < 1 || d > 65536) {
         fail(ErrorKind::kInvalidArgument, "Embedding width is outside [1, 65536]: ", d);
     }

@@ -18,13 +18,15 @@
 
 namespace arfc {
 
-// An ARFC index file: magic (8), format (u32), IdMap (u8), ids behind an IdMap (count u64, i64 each), the index
-// (ArfcIndex::write), SHA-256 of all that precedes as 64 hexadecimal digits. Numbers are little-endian.
+// An ARFC index file: magic (8), format (u32), IdMap (u8), ids behind an IdMap (count u64, i64
+// each), the index (ArfcIndex::write), SHA-256 of all that precedes as 64 hexadecimal digits.
+// Numbers are little-endian.
 class IndexFile {
   public:
     static bool is_one(std::string_view bytes) noexcept { return bytes.starts_with(kMagic); }
 
-    static std::string write(const ArfcIndex& index, IdMap id_map, const std::vector<std::int64_t>& ids) {
+    static std::string write(
+        const ArfcIndex& index, IdMap id_map, const std::vector<std::int64_t>& ids) {
         ByteWriter out;
         out.array(std::span<const char>(kMagic));
         out.number(kFormat);
@@ -45,23 +47,32 @@ class IndexFile {
         ByteReader in(body, "Index file");
         (void)in.array<char>(kMagic.size());
         if (const auto format = in.number<std::uint32_t>(); format > kFormat) {
-            fail(ErrorKind::kUnsupported, "Index file is of a newer format: ", format, ", this version reads up to ", kFormat);
+            fail(
+                ErrorKind::kUnsupported, "Index file is of a newer format: ", format,
+                ", this version reads up to ", kFormat);
         }
         if (sha256_hex(body) != bytes.substr(body.size())) {
-            fail(ErrorKind::kCorruption, "Index file differs from its checksum; bytes: ", bytes.size());
+            fail(
+                ErrorKind::kCorruption,
+                "Index file differs from its checksum; bytes: ", bytes.size());
         }
         const auto id_map = in.number<std::uint8_t>();
-        in.require(id_map <= static_cast<std::uint8_t>(IdMap::kIdMap2), "kind of id map ", static_cast<int>(id_map));
+        in.require(
+            id_map <= static_cast<std::uint8_t>(IdMap::kIdMap2), "kind of id map ",
+            static_cast<int>(id_map));
         std::vector<std::int64_t> ids = in.array<std::int64_t>(in.number<std::uint64_t>());
         std::unique_ptr<ArfcIndex> index = ArfcIndex::read(in);
         in.finish();
         const bool has_map = id_map != static_cast<std::uint8_t>(IdMap::kNone);
-        in.require(ids.size() == (has_map ? static_cast<std::size_t>(index->ntotal) : 0), ids.size(), " ids of ",
-                   index->ntotal, " rows");
+        in.require(
+            ids.size() == (has_map ? static_cast<std::size_t>(index->ntotal) : 0), ids.size(),
+            " ids of ", index->ntotal, " rows");
         switch (static_cast<IdMap>(id_map)) {
             case IdMap::kNone: return index;
-            case IdMap::kIdMap: return std::make_unique<IdMapIndex>(std::move(index), std::move(ids));
-            case IdMap::kIdMap2: return std::make_unique<IdMap2Index>(std::move(index), std::move(ids));
+            case IdMap::kIdMap:
+                return std::make_unique<IdMapIndex>(std::move(index), std::move(ids));
+            case IdMap::kIdMap2:
+                return std::make_unique<IdMap2Index>(std::move(index), std::move(ids));
         }
         return index;
     }
@@ -92,8 +103,10 @@ std::unique_ptr<faiss::Index> with_our_id_map(std::unique_ptr<faiss::Index> inde
     std::vector<std::int64_t> ids(map->id_map.begin(), map->id_map.end());
     std::unique_ptr<faiss::Index> inner(std::exchange(map->index, nullptr));
     if (ids.size() != static_cast<std::size_t>(inner->ntotal)) {
-        fail(ErrorKind::kCorruption, "Index file has ids that differ in number from its rows: ", ids.size(), ", expected ",
-             inner->ntotal);
+        fail(
+            ErrorKind::kCorruption,
+            "Index file has ids that differ in number from its rows: ", ids.size(), ", expected ",
+            inner->ntotal);
     }
     if (finds_by_id) {
         return std::make_unique<IdMap2Index>(std::move(inner), std::move(ids));
@@ -102,11 +115,12 @@ std::unique_ptr<faiss::Index> with_our_id_map(std::unique_ptr<faiss::Index> inde
 }
 
 std::unique_ptr<faiss::Index> read_faiss(const std::string& bytes) {
-    return translate_faiss(ErrorKind::kCorruption, "Index file is neither ARFC's nor one that FAISS reads", [&] {
-        faiss::VectorIOReader reader;
-        reader.data.assign(bytes.begin(), bytes.end());
-        return with_our_id_map(std::unique_ptr<faiss::Index>(faiss::read_index(&reader)));
-    });
+    return translate_faiss(
+        ErrorKind::kCorruption, "Index file is neither ARFC's nor one that FAISS reads", [&] {
+            faiss::VectorIOReader reader;
+            reader.data.assign(bytes.begin(), bytes.end());
+            return with_our_id_map(std::unique_ptr<faiss::Index>(faiss::read_index(&reader)));
+        });
 }
 
 } // namespace
@@ -122,8 +136,10 @@ void write_index(const faiss::Index& index, const std::filesystem::path& path) {
         write_file_atomically(path, faiss_bytes(index));
         return;
     }
-    const IdMap id_map = dynamic_cast<const faiss::IndexIDMap2*>(map) != nullptr ? IdMap::kIdMap2 : IdMap::kIdMap;
-    write_file_atomically(path, IndexFile::write(*inner, id_map, {map->id_map.begin(), map->id_map.end()}));
+    const IdMap id_map =
+        dynamic_cast<const faiss::IndexIDMap2*>(map) != nullptr ? IdMap::kIdMap2 : IdMap::kIdMap;
+    write_file_atomically(
+        path, IndexFile::write(*inner, id_map, {map->id_map.begin(), map->id_map.end()}));
 }
 
 std::unique_ptr<faiss::Index> read_index(const std::filesystem::path& path) {

@@ -18,8 +18,9 @@ class MemoryTails final : public TailSource {
     MemoryTails(const std::byte* first, std::size_t stride, std::size_t length) noexcept
         : first_(first), stride_(stride), length_(length) {}
 
-    void read_tails(std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
-                    std::span<std::size_t> lengths) const override {
+    void read_tails(
+        std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
+        std::span<std::size_t> lengths) const override {
         const std::size_t count = std::min(tails.cols(), length_);
         for (std::size_t i = 0; i < rows.size(); ++i) {
             std::copy_n(first_ + rows[i] * stride_, count, tails.row(i).data());

@@ -10,8 +10,8 @@
 
 namespace arfc {
 
-/// Calls work(i) for every i < count on num_threads() threads, in any order; rethrows the first exception.
-/// Inside another parallel region it runs on the calling thread alone.
+/// Calls work(i) for every i < count on num_threads() threads, in any order; rethrows the first
+/// exception. Inside another parallel region it runs on the calling thread alone.
 template <class Work>
 void for_each_in_parallel(std::size_t count, const Work& work) {
     std::exception_ptr first;

@@ -16,11 +16,12 @@ constexpr std::string_view kMagic = "ARFCLIST";
 constexpr std::uint32_t kFormat = 0;
 constexpr std::string_view kWhat = "Coarse file";
 constexpr std::size_t kDigestSize = 64;
-constexpr std::size_t kDecodedRows = 4096;         // Reconstructed at a time: 6 MB at 384 floats.
+constexpr std::size_t kDecodedRows = 4096; // Reconstructed at a time: 6 MB at 384 floats.
 constexpr std::size_t kMostLists = std::size_t{1} << 24;
 constexpr float kUnknownTerm = std::numeric_limits<float>::quiet_NaN();
 
-/// Makes room for `more` elements, at least half as much again as there is, so that appending stays linear.
+/// Makes room for `more` elements, at least half as much again as there is, so that appending stays
+/// linear.
 template <class T>
 void grow(std::vector<T>& values, std::size_t more) {
     const std::size_t needed = values.size() + more;
@@ -43,14 +44,16 @@ std::vector<std::byte> prefixes(MatrixView<const std::byte> codes, std::size_t w
     return out;
 }
 
-/// Moves the elements whose flag is set to the front, in order, and drops the others and the spare room.
+/// Moves the elements whose flag is set to the front, in order, and drops the others and the spare
+/// room.
 template <class T, class IsKept>
 void keep_if(std::vector<T>& values, std::size_t width, const IsKept& is_kept) {
     std::size_t kept = 0;
     for (std::size_t i = 0; i * width < values.size(); ++i) {
         if (is_kept(i)) {
-            std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(i * width), width,
-                        values.begin() + static_cast<std::ptrdiff_t>(kept * width));
+            std::copy_n(
+                values.begin() + static_cast<std::ptrdiff_t>(i * width), width,
+                values.begin() + static_cast<std::ptrdiff_t>(kept * width));
             ++kept;
         }
     }
@@ -64,7 +67,9 @@ std::uint8_t StagedIndex::TermScale::level(float term) const noexcept {
     if (!(high > low) || !(term > low)) {
         return 0;
     }
-    return term >= high ? 255 : static_cast<std::uint8_t>(std::lround((term - low) / (high - low) * 255.0F));
+    return term >= high
+             ? 255
+             : static_cast<std::uint8_t>(std::lround((term - low) / (high - low) * 255.0F));
 }
 
 float StagedIndex::TermScale::term(std::uint8_t level) const noexcept {
@@ -76,13 +81,16 @@ StagedIndex::StagedIndex(std::shared_ptr<const Compressor> compressor, StagedSha
     std::size_t previous = 0;
     for (const std::size_t bytes : shape_.stage_bytes) {
         if (bytes <= previous || bytes > compressor_->code_bytes()) {
-            fail(ErrorKind::kInvalidArgument, "Prefix lengths do not ascend within [1, ", compressor_->code_bytes(),
-                 "]: ", bytes, " after ", previous);
+            fail(
+                ErrorKind::kInvalidArgument, "Prefix lengths do not ascend within [1, ",
+                compressor_->code_bytes(), "]: ", bytes, " after ", previous);
         }
         previous = bytes;
     }
     if (previous == 0 || shape_.nlist > kMostLists) {
-        fail(ErrorKind::kInvalidArgument, "Index shape has no prefix length, or too many lists: ", shape_.nlist);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Index shape has no prefix length, or too many lists: ", shape_.nlist);
     }
     if (compressor_->metric() != Metric::kInnerProduct) {
         rank_terms_.resize(shape_.stage_bytes.size() - 1);
@@ -121,34 +129,44 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
         return;
     }
     if (heads.cols() != head_bytes()) {
-        fail(ErrorKind::kInvalidArgument, "Heads have a width other than the index's: ", heads.cols(), ", expected ",
-             head_bytes());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Heads have a width other than the index's: ", heads.cols(), ", expected ",
+            head_bytes());
     }
     const std::size_t later = shape_.stage_bytes.size() - 1;
     if (!rank_terms.empty() && (rank_terms.rows() != count || rank_terms.cols() != later)) {
-        fail(ErrorKind::kInvalidArgument, "Row terms have a shape other than the rows ask for: [", rank_terms.rows(), ", ",
-             rank_terms.cols(), "], expected [", count, ", ", later, "]");
+        fail(
+            ErrorKind::kInvalidArgument, "Row terms have a shape other than the rows ask for: [",
+            rank_terms.rows(), ", ", rank_terms.cols(), "], expected [", count, ", ", later, "]");
     }
     if (count > std::numeric_limits<std::uint32_t>::max() - rows()) {
-        fail(ErrorKind::kResourceExhausted, "Index holds at most 4294967295 rows; it has ", rows(), ", more asked for: ",
-             count);
+        fail(
+            ErrorKind::kResourceExhausted, "Index holds at most 4294967295 rows; it has ", rows(),
+            ", more asked for: ", count);
     }
     // Rows that restore() knew come first; the others are computed.
     const std::size_t known = covered_.rows > rows() ? std::min(count, covered_.rows - rows()) : 0;
-    const auto covered = [&](const auto& values) { return std::span(values).subspan(values.empty() ? 0 : rows(), values.empty() ? 0 : known); };
+    const auto covered = [&](const auto& values) {
+        return std::span(values).subspan(values.empty() ? 0 : rows(), values.empty() ? 0 : known);
+    };
     const MatrixView<const std::byte> rest = heads.slice(known, count - known);
-    std::vector<std::uint32_t> lists(covered(covered_.lists).begin(), covered(covered_.lists).end());
+    std::vector<std::uint32_t> lists(
+        covered(covered_.lists).begin(), covered(covered_.lists).end());
     lists.resize(known);
     append_all<std::uint32_t>(lists, assign(rest));
     std::vector<float> terms(covered(covered_.terms).begin(), covered(covered_.terms).end());
-    std::vector<std::uint8_t> levels(covered(covered_.levels).begin(), covered(covered_.levels).end());
+    std::vector<std::uint8_t> levels(
+        covered(covered_.levels).begin(), covered(covered_.levels).end());
     if (scan_term_kind() != TermKind::kNone && !rest.empty()) {
         std::vector<float> computed(rest.rows());
         compressor_->row_terms(rest, computed);
         if (scan_term_kind() == TermKind::kFloat) {
             append_all<float>(terms, computed);
         } else {
-            std::ranges::transform(computed, std::back_inserter(levels), [&](float term) { return scale_.level(term); });
+            std::ranges::transform(computed, std::back_inserter(levels), [&](float term) {
+                return scale_.level(term);
+            });
         }
     }
     for (std::vector<float>& column : rank_terms_) {
@@ -157,7 +175,8 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
     append(heads, lists, terms, levels);
     for (std::size_t stage = 0; stage < rank_terms_.size(); ++stage) {
         for (std::size_t i = 0; i < count; ++i) {
-            rank_terms_[stage].push_back(rank_terms.empty() ? kUnknownTerm : rank_terms.row(i)[stage]);
+            rank_terms_[stage].push_back(
+                rank_terms.empty() ? kUnknownTerm : rank_terms.row(i)[stage]);
         }
     }
     if (rows() >= covered_.rows) {
@@ -166,8 +185,9 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
 }
 
 /// Reserves first and appends then, so that running out of memory changes nothing.
-void StagedIndex::append(MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
-                         std::span<const float> terms, std::span<const std::uint8_t> levels) {
+void StagedIndex::append(
+    MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
+    std::span<const float> terms, std::span<const std::uint8_t> levels) {
     std::vector<std::size_t> counts(list_count());
     for (const std::uint32_t list : lists) {
         ++counts[list];
@@ -197,8 +217,10 @@ void StagedIndex::append(MatrixView<const std::byte> heads, std::span<const std:
 
 std::vector<float> StagedIndex::rank_terms(MatrixView<const std::byte> codes) const {
     if (codes.cols() != code_bytes()) {
-        fail(ErrorKind::kInvalidArgument, "Codes have a width other than the index's: ", codes.cols(), ", expected ",
-             code_bytes());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Codes have a width other than the index's: ", codes.cols(), ", expected ",
+            code_bytes());
     }
     const std::size_t later = shape_.stage_bytes.size() - 1;
     std::vector<float> terms(codes.rows() * later);
@@ -265,13 +287,15 @@ void StagedIndex::clear() {
     covered_ = {};
 }
 
-void StagedIndex::read_heads(std::span<const std::uint64_t> wanted, MatrixView<std::byte> heads) const {
+void StagedIndex::read_heads(
+    std::span<const std::uint64_t> wanted, MatrixView<std::byte> heads) const {
     for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (wanted[i] >= rows()) {
             fail(ErrorKind::kInvalidArgument, "Row does not exist: ", wanted[i], ", of ", rows());
         }
         const auto row = static_cast<std::uint32_t>(wanted[i]);
-        // Which list holds a row is not kept: four bytes a row against a few comparisons of a rare call.
+        // Which list holds a row is not kept: four bytes a row against a few comparisons of a rare
+        // call.
         for (const List& list : lists_) {
             std::size_t place = row;
             if (list_count() > 1) {
@@ -281,7 +305,8 @@ void StagedIndex::read_heads(std::span<const std::uint64_t> wanted, MatrixView<s
                 }
                 place = static_cast<std::size_t>(found - list.rows.begin());
             }
-            std::copy_n(list.heads.data() + place * head_bytes(), head_bytes(), heads.row(i).data());
+            std::copy_n(
+                list.heads.data() + place * head_bytes(), head_bytes(), heads.row(i).data());
             break;
         }
     }
@@ -301,8 +326,9 @@ std::vector<std::byte> StagedIndex::all_heads() const {
     std::vector<std::byte> heads(rows() * head_bytes());
     for (const List& list : lists_) {
         for (std::size_t place = 0; place < list_rows(list); ++place) {
-            std::copy_n(list.heads.data() + place * head_bytes(), head_bytes(),
-                        heads.data() + std::size_t{row_at(list, place)} * head_bytes());
+            std::copy_n(
+                list.heads.data() + place * head_bytes(), head_bytes(),
+                heads.data() + std::size_t{row_at(list, place)} * head_bytes());
         }
     }
     return heads;
@@ -356,7 +382,9 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     }
     const TermKind kind = scan_term_kind();
     out.array(kind == TermKind::kFloat ? std::span<const float>(terms) : std::span<const float>());
-    out.array(kind == TermKind::kLevel ? std::span<const std::uint8_t>(levels) : std::span<const std::uint8_t>());
+    out.array(
+        kind == TermKind::kLevel ? std::span<const std::uint8_t>(levels)
+                                 : std::span<const std::uint8_t>());
     const std::string digest = sha256_hex(out.bytes());
     out.array(std::span<const char>(digest));
     return std::move(out).take();
@@ -364,30 +392,42 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
 
 StagedIndex::Restored StagedIndex::restore(std::string_view bytes) {
     if (rows() > 0) {
-        fail(ErrorKind::kFailedPrecondition, "Coarse file is restored into an empty index only; it has rows: ", rows());
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Coarse file is restored into an empty index only; it has rows: ", rows());
     }
-    if (bytes.size() < kMagic.size() + sizeof(kFormat) + kDigestSize || bytes.substr(0, kMagic.size()) != kMagic) {
-        fail(ErrorKind::kCorruption, "Coarse file does not begin as one, or is too short, in bytes: ", bytes.size());
+    if (bytes.size() < kMagic.size() + sizeof(kFormat) + kDigestSize ||
+        bytes.substr(0, kMagic.size()) != kMagic) {
+        fail(
+            ErrorKind::kCorruption,
+            "Coarse file does not begin as one, or is too short, in bytes: ", bytes.size());
     }
     ByteReader in(bytes.substr(0, bytes.size() - kDigestSize), kWhat);
     (void)in.array<char>(kMagic.size());
     if (const auto format = in.number<std::uint32_t>(); format > kFormat) {
-        fail(ErrorKind::kUnsupported, "Coarse file is of a newer format: ", format, ", this version reads up to ", kFormat);
+        fail(
+            ErrorKind::kUnsupported, "Coarse file is of a newer format: ", format,
+            ", this version reads up to ", kFormat);
     }
-    if (sha256_hex(bytes.substr(0, bytes.size() - kDigestSize)) != bytes.substr(bytes.size() - kDigestSize)) {
-        fail(ErrorKind::kCorruption, "Coarse file differs from its checksum; bytes: ", bytes.size());
+    if (sha256_hex(bytes.substr(0, bytes.size() - kDigestSize)) !=
+        bytes.substr(bytes.size() - kDigestSize)) {
+        fail(
+            ErrorKind::kCorruption, "Coarse file differs from its checksum; bytes: ", bytes.size());
     }
     if (const std::string_view id = in.text(); id != compressor_->id()) {
-        fail(ErrorKind::kFailedPrecondition, "Coarse file was made with another model: ", id, ", expected ",
-             compressor_->id());
+        fail(
+            ErrorKind::kFailedPrecondition, "Coarse file was made with another model: ", id,
+            ", expected ", compressor_->id());
     }
     Restored restored;
     restored.sequence = in.number<std::uint64_t>();
     const std::vector<std::uint32_t> stages = in.array<std::uint32_t>(in.number<std::uint32_t>());
     const auto nlist = in.number<std::uint32_t>();
     if (!std::ranges::equal(stages, shape_.stage_bytes) || nlist != shape_.nlist) {
-        fail(ErrorKind::kFailedPrecondition, "Coarse file was made for another factory string: ", stages.size(),
-             " prefixes and ", nlist, " lists, expected ", shape_.stage_bytes.size(), " and ", shape_.nlist);
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Coarse file was made for another factory string: ", stages.size(), " prefixes and ",
+            nlist, " lists, expected ", shape_.stage_bytes.size(), " and ", shape_.nlist);
     }
     read_training_and_rows(in, restored);
     return restored;
@@ -398,7 +438,9 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
     read.trained_ = in.number<std::uint8_t>() != 0;
     read.scale_.low = in.number<float>();
     read.scale_.high = in.number<float>();
-    in.require(std::isfinite(read.scale_.low) && std::isfinite(read.scale_.high), "the scale of row terms is not finite");
+    in.require(
+        std::isfinite(read.scale_.low) && std::isfinite(read.scale_.high),
+        "the scale of row terms is not finite");
     if (read.trained_) {
         for (const std::uint64_t limit : in.array<std::uint64_t>(shape_.stage_bytes.size() - 1)) {
             read.default_limits_.push_back(limit);
@@ -406,13 +448,16 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
     }
     read.default_nprobe_ = in.number<std::uint32_t>();
     const std::size_t lists = read.trained_ && shape_.nlist > 1 ? shape_.nlist : 1;
-    in.require(read.default_nprobe_ >= 1 && read.default_nprobe_ <= lists, "nprobe ", read.default_nprobe_, " of ", lists,
-               " lists");
+    in.require(
+        read.default_nprobe_ >= 1 && read.default_nprobe_ <= lists, "nprobe ", read.default_nprobe_,
+        " of ", lists, " lists");
     if (lists > 1) {
         std::vector<float> centroids = in.array<float>(std::uint64_t{lists} * compressor_->dim());
-        in.require(std::ranges::all_of(centroids, [](float value) { return std::isfinite(value); }),
-                   "a centroid is not finite");
-        read.coarse_ = CoarseQuantizer(compressor_->metric(), compressor_->dim(), std::move(centroids));
+        in.require(
+            std::ranges::all_of(centroids, [](float value) { return std::isfinite(value); }),
+            "a centroid is not finite");
+        read.coarse_ =
+            CoarseQuantizer(compressor_->metric(), compressor_->dim(), std::move(centroids));
         read.lists_.resize(lists);
     }
     const auto count = in.number<std::uint64_t>();
@@ -420,8 +465,10 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
     read.covered_.rows = count;
     if (lists > 1) {
         read.covered_.lists = in.array<std::uint32_t>(count);
-        in.require(std::ranges::all_of(read.covered_.lists, [&](std::uint32_t list) { return list < lists; }),
-                   "a row is in a list that does not exist");
+        in.require(
+            std::ranges::all_of(
+                read.covered_.lists, [&](std::uint32_t list) { return list < lists; }),
+            "a row is in a list that does not exist");
     }
     if (read.scan_term_kind() == TermKind::kFloat) {
         read.covered_.terms = in.array<float>(count);

@@ -33,16 +33,19 @@ class TailSource {
     /// Reads tails. Called from many threads at once; what it throws passes through the search.
     /// @param rows     [n], any order, all of them live.
     /// @param tails    Out, [n, width]: the first `width` bytes that follow each row's head.
-    /// @param lengths  Out, [n]: bytes there were, at most `width`. A row with fewer keeps the longest
-    ///                 prefix it has: its sum stops there and its row term is that prefix's.
-    virtual void read_tails(std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
-                            std::span<std::size_t> lengths) const = 0;
+    /// @param lengths  Out, [n]: bytes there were, at most `width`. A row with fewer keeps the
+    ///                 longest prefix it has: its sum stops there and its row term is that
+    ///                 prefix's.
+    virtual void read_tails(
+        std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
+        std::span<std::size_t> lengths) const = 0;
 };
 
 /// What a staged index looks like; fixed for its life.
 struct StagedShape {
-    std::vector<std::size_t> stage_bytes; ///< Prefix lengths, ascending, in [1, code_bytes()]. The first
-                                          ///< is the head; the last is what rows are ranked by.
+    std::vector<std::size_t> stage_bytes; ///< Prefix lengths, ascending, in [1, code_bytes()]. The
+                                          ///< first is the head; the last is what rows are ranked
+                                          ///< by.
     std::size_t nlist = 0;                ///< Inverted lists once trained; 0: exhaustive.
 };
 
@@ -54,12 +57,12 @@ struct StagedTrainOptions {
 
 /// One search.
 struct StagedRequest {
-    std::size_t k = 10;                          ///< Answers per query, >= 1.
-    std::vector<Stage> stages;                   ///< Empty: the shape's, with default limits. The first must
-                                                 ///< be the head; later ones may be any longer length.
-    std::optional<std::size_t> nprobe;           ///< Lists to scan, in [1, nlist]; nothing: the default.
-    std::function<bool(std::uint64_t)> accepts;  ///< Where set, only rows that it accepts are scored. Called
-                                                 ///< from many threads.
+    std::size_t k = 10;                ///< Answers per query, >= 1.
+    std::vector<Stage> stages;         ///< Empty: the shape's, with default limits. The first must
+                                       ///< be the head; later ones may be any longer length.
+    std::optional<std::size_t> nprobe; ///< Lists to scan, in [1, nlist]; nothing: the default.
+    std::function<bool(std::uint64_t)> accepts; ///< Where set, only rows that it accepts are
+                                                ///< scored. Called from many threads.
 };
 
 /// Best rows of each query, best first; equal scores: smaller row first.
@@ -69,43 +72,52 @@ struct StagedAnswer {
     std::vector<StageUsage> stages;  ///< One for each stage that ran.
 };
 
-/// Resident bytes in use, by kind; the model is not among them, nor the spare room (at most half as much again)
-/// that arrays keep for rows to come until compact().
+/// Resident bytes in use, by kind; the model is not among them, nor the spare room (at most half as
+/// much again) that arrays keep for rows to come until compact().
 struct StagedBytes {
     std::size_t heads = 0;      ///< Head tokens.
-    std::size_t scan_terms = 0; ///< Row terms of the head: one byte each, four in a single-stage index.
+    std::size_t scan_terms = 0; ///< Row terms of the head: one byte each, four in a single-stage
+                                ///< index.
     std::size_t rank_terms = 0; ///< Cached row terms of later stages: four bytes a row and stage.
     std::size_t lists = 0;      ///< Row numbers in lists, tombstone bits, centroids.
-    [[nodiscard]] std::size_t total() const noexcept { return heads + scan_terms + rank_terms + lists; }
+    [[nodiscard]] std::size_t total() const noexcept {
+        return heads + scan_terms + rank_terms + lists;
+    }
 };
 
-/// Finds rows by their shortest prefix and ranks them by longer ones: the engine of ArfcIndex and Collection.
+/// Finds rows by their shortest prefix and ranks them by longer ones: the engine of ArfcIndex and
+/// Collection.
 ///
-/// Rows are numbered 0, 1, 2, ... in the order they are added. Their heads (the shortest prefix) lie
-/// contiguously, one run per inverted list; their tails lie wherever a TailSource says. A search
-///  1. scans the heads of the probed lists (of all lists where there are none): sum = bias + t0 + t1 + ...,
-///     float, in token order, then Compressor::combine with the row's scan term; keeps the best `limit`;
-///  2. for each later stage continues the *same* sums with the tokens that follow, applies the row term of
-///     that prefix, keeps `limit`;
+/// Rows are numbered 0, 1, 2, ... in the order they are added. Their heads (the shortest prefix)
+/// lie contiguously, one run per inverted list; their tails lie wherever a TailSource says. A
+/// search
+///  1. scans the heads of the probed lists (of all lists where there are none): sum = bias + t0 +
+///     t1 + ..., float, in token order, then Compressor::combine with the row's scan term; keeps
+///     the best `limit`;
+///  2. for each later stage continues the *same* sums with the tokens that follow, applies the row
+///     term of that prefix, keeps `limit`;
 ///  3. answers the k best of the last stage.
-/// The scores of an answer equal Compressor::score of the prefix, bit for bit, wherever a row lies and however
-/// many threads run.
 ///
-/// Row terms: a one-stage index keeps the head's float term for each row. An index with later stages keeps
-/// one byte of it (a linear scale over the range that train() saw, clamped), uses it to choose candidates only,
-/// and ranks by float terms; those of `stage_bytes[1..]` are cached per row, others are computed when needed.
-/// Where the only stage asked for is the head of such an index, candidates are ranked by the head's float term.
-/// Until train() was called there is one list, and scan terms are floats.
+/// The scores of an answer equal Compressor::score of the prefix, bit for bit, wherever a row lies
+/// and however many threads run.
+///
+/// Row terms: a one-stage index keeps the head's float term for each row. An index with later
+/// stages keeps one byte of it (a linear scale over the range that train() saw, clamped), uses it
+/// to choose candidates only, and ranks by float terms; those of `stage_bytes[1..]` are cached per
+/// row, others are computed when needed. Where the only stage asked for is the head of such an
+/// index, candidates are ranked by the head's float term. Until train() was called there is one
+/// list, and scan terms are floats.
 ///
 /// Lists: a row belongs to the list whose centroid is nearest to the reconstruction of its head
 /// (CoarseQuantizer), so its list is a function of its head alone.
 ///
-/// Const members may be called from many threads. Members that change the index need it alone: hold a
-/// shared_mutex around them. An exception leaves it as it was.
+/// Const members may be called from many threads. Members that change the index need it alone: hold
+/// a shared_mutex around them. An exception leaves it as it was.
 class StagedIndex {
   public:
     /// Makes an empty, untrained index.
-    /// @throws Error  kInvalidArgument: the stages are not ascending or exceed the compressor's code.
+    /// @throws Error  kInvalidArgument: the stages are not ascending or exceed the compressor's
+    ///                code.
     StagedIndex(std::shared_ptr<const Compressor> compressor, StagedShape shape);
     StagedIndex(StagedIndex&&) noexcept;
     StagedIndex& operator=(StagedIndex&&) noexcept;
@@ -116,24 +128,28 @@ class StagedIndex {
     [[nodiscard]] std::size_t head_bytes() const noexcept { return shape_.stage_bytes.front(); }
     [[nodiscard]] std::size_t code_bytes() const noexcept { return shape_.stage_bytes.back(); }
 
-    /// Learns the scale of scan terms, the lists, and the default limits and nprobe; rows that are there
-    /// already are put into the new lists.
+    /// Learns the scale of scan terms, the lists, and the default limits and nprobe; rows that are
+    /// there already are put into the new lists.
     ///
-    /// Defaults are the smallest of a grid whose recall@10 against exhaustive ranking by `code_bytes()`, over
-    /// up to 200 of the rows as queries, is at least 0.995. They stay within 200 rows and 32 lists where
-    /// that gives 0.99.
+    /// Defaults are the smallest of a grid whose recall@10 against exhaustive ranking by
+    /// `code_bytes()`, over up to 200 of the rows as queries, is at least 0.995. They stay within
+    /// 200 rows and 32 lists where that gives 0.99.
     /// @param codes      [n, code_bytes()], n >= 1: rows that stand for the index's.
-    /// @param originals  [n, dim] what the codes were made from, asked as queries when defaults are measured (a row is
-    ///                   no answer to itself); or no rows: reconstructions serve.
+    /// @param originals  [n, dim] what the codes were made from, asked as queries when defaults are
+    ///                   measured (a row is no answer to itself); or no rows: reconstructions
+    ///                   serve.
     /// @throws Error     kInvalidArgument: a shape; fewer rows than lists. kCancelled.
-    void train(MatrixView<const std::byte> codes, MatrixView<const float> originals,
-               const StagedTrainOptions& options = {});
+    void train(
+        MatrixView<const std::byte> codes, MatrixView<const float> originals,
+        const StagedTrainOptions& options = {});
     [[nodiscard]] bool is_trained() const noexcept { return trained_; }
 
     /// Appends rows: the first gets number rows().
     /// @param heads       [n, head_bytes()].
-    /// @param rank_terms  [n, stages - 1] from rank_terms(), so that no search need compute them; or no rows.
-    /// @throws Error      kInvalidArgument: a shape. kResourceExhausted: more than 2^32 - 1 rows, or memory.
+    /// @param rank_terms  [n, stages - 1] from rank_terms(), so that no search need compute them;
+    ///                    or no rows.
+    /// @throws Error      kInvalidArgument: a shape. kResourceExhausted: more than 2^32 - 1 rows,
+    ///                    or memory.
     void add(MatrixView<const std::byte> heads, MatrixView<const float> rank_terms = {});
 
     /// Computes what add() takes: the row terms of every later stage.
@@ -141,8 +157,8 @@ class StagedIndex {
     /// @returns [n, stages - 1].
     [[nodiscard]] std::vector<float> rank_terms(MatrixView<const std::byte> codes) const;
 
-    /// Takes rows out of every later answer; rows that are out already are passed over. Their numbers stay
-    /// taken and their bytes allocated until compact().
+    /// Takes rows out of every later answer; rows that are out already are passed over. Their
+    /// numbers stay taken and their bytes allocated until compact().
     /// @throws Error  kInvalidArgument: a row >= rows().
     void erase(std::span<const std::uint64_t> rows);
 
@@ -152,9 +168,13 @@ class StagedIndex {
     /// Drops every row; training stays.
     void clear();
 
-    [[nodiscard]] std::size_t rows() const noexcept { return live_.size(); }  ///< Erased ones included.
+    [[nodiscard]] std::size_t rows() const noexcept {
+        return live_.size();
+    } ///< Erased ones included.
     [[nodiscard]] std::size_t live_rows() const noexcept { return rows() - erased_; }
-    [[nodiscard]] bool is_live(std::uint64_t row) const noexcept { return row < rows() && live_[row]; }
+    [[nodiscard]] bool is_live(std::uint64_t row) const noexcept {
+        return row < rows() && live_[row];
+    }
 
     /// Copies heads.
     /// @param rows   [n], each < rows(), any order.
@@ -168,41 +188,47 @@ class StagedIndex {
     /// @param queries  [m, dim] float32, finite; not zero under cosine.
     /// @param tails    Where tokens beyond the head are; may be null where no stage needs them.
     /// @throws Error   kInvalidArgument: a shape, value or option. What `tails` throws.
-    [[nodiscard]] StagedAnswer search(MatrixView<const float> queries, const StagedRequest& request,
-                                      const TailSource* tails) const;
+    [[nodiscard]] StagedAnswer search(
+        MatrixView<const float> queries, const StagedRequest& request,
+        const TailSource* tails) const;
 
-    /// Returns the stages and nprobe that search() uses where a request names none: limits are measured at
-    /// k = 10 and grow in proportion above.
+    /// Returns the stages and nprobe that search() uses where a request names none: limits are
+    /// measured at k = 10 and grow in proportion above.
     [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
     [[nodiscard]] std::size_t default_nprobe() const noexcept;
 
     [[nodiscard]] StagedBytes resident_bytes() const noexcept;
 
-    /// Writes what cannot be recomputed cheaply: training, and list and scan term of every row. Heads are not
-    /// in it: after restore(), add() is fed the same heads in the same order.
+    /// Writes what cannot be recomputed cheaply: training, and list and scan term of every row.
+    /// Heads are not in it: after restore(), add() is fed the same heads in the same order.
     /// @param sequence  The caller's mark of what is covered; handed back by restore().
-    /// @returns little-endian bytes that end with their SHA-256; docs/index_format.md gives every one.
+    /// @returns little-endian bytes that end with their SHA-256; docs/index_format.md gives every
+    ///          one.
     [[nodiscard]] std::string save(std::uint64_t sequence = 0) const;
 
     /// What restore() read.
     struct Restored {
         std::uint64_t sequence = 0; ///< As given to save().
-        std::size_t rows = 0;       ///< The next so many rows added take list and scan term from the file.
+        std::size_t rows = 0; ///< The next so many rows added take list and scan term from the
+                              ///< file.
     };
 
-    /// Takes over what save() wrote; the index must be empty. Rows beyond those covered get their list by
-    /// computation, to the same effect.
-    /// @throws Error  kCorruption: truncated, altered, or sizes that contradict each other. kUnsupported: a newer
-    ///                format. kFailedPrecondition: another model's or another shape's, or the index has rows.
+    /// Takes over what save() wrote; the index must be empty. Rows beyond those covered get their
+    /// list by computation, to the same effect.
+    /// @throws Error  kCorruption: truncated, altered, or sizes that contradict each other.
+    ///                kUnsupported: a newer format. kFailedPrecondition: another model's or another
+    ///                shape's, or the index has rows.
     Restored restore(std::string_view bytes);
 
   private:
     /// Rows of one inverted list, in ascending row order.
     struct List {
-        std::vector<std::byte> heads;       ///< [n, head_bytes()].
-        std::vector<std::uint32_t> rows;    ///< [n]; empty where the only list holds every row in order.
-        std::vector<std::uint8_t> levels;   ///< [n] scan terms in steps of scale_; empty: floats, or none needed.
-        std::vector<float> terms;           ///< [n] scan terms; empty: levels, or none needed.
+        std::vector<std::byte> heads;     ///< [n, head_bytes()].
+        std::vector<std::uint32_t> rows;  ///< [n]; empty where the only list holds every row in
+                                          ///< order.
+        std::vector<std::uint8_t> levels; ///< [n] scan terms in steps of scale_; empty: floats, or
+                                          ///< none needed.
+        std::vector<float> terms;         ///< [n] scan terms; empty: levels, or none needed.
     };
     /// The range of scan terms that 256 levels divide evenly.
     struct TermScale {
@@ -222,32 +248,38 @@ class StagedIndex {
     class Search;
 
     [[nodiscard]] TermKind scan_term_kind() const noexcept;
-    void learn_scale_and_lists(MatrixView<const std::byte> codes, const StagedTrainOptions& options);
-    void learn_defaults(MatrixView<const std::byte> codes, MatrixView<const float> originals,
-                        const StagedTrainOptions& options);
+    void learn_scale_and_lists(
+        MatrixView<const std::byte> codes, const StagedTrainOptions& options);
+    void learn_defaults(
+        MatrixView<const std::byte> codes, MatrixView<const float> originals,
+        const StagedTrainOptions& options);
     [[nodiscard]] std::array<float, 256> level_terms() const noexcept;
     [[nodiscard]] std::size_t list_count() const noexcept { return lists_.size(); }
-    [[nodiscard]] std::size_t list_rows(const List& list) const noexcept { return list.heads.size() / head_bytes(); }
+    [[nodiscard]] std::size_t list_rows(const List& list) const noexcept {
+        return list.heads.size() / head_bytes();
+    }
     [[nodiscard]] std::uint32_t row_at(const List& list, std::size_t place) const noexcept {
         return list.rows.empty() ? static_cast<std::uint32_t>(place) : list.rows[place];
     }
     [[nodiscard]] std::vector<std::uint32_t> assign(MatrixView<const std::byte> heads) const;
     [[nodiscard]] std::vector<std::uint32_t> list_of_row() const;
-    void append(MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists, std::span<const float> terms,
-                std::span<const std::uint8_t> levels);
+    void append(
+        MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
+        std::span<const float> terms, std::span<const std::uint8_t> levels);
     void read_training_and_rows(ByteReader& in, Restored& restored);
 
     std::shared_ptr<const Compressor> compressor_;
     StagedShape shape_;
     bool trained_ = false;
     TermScale scale_;
-    CoarseQuantizer coarse_;                 ///< Of no lists while there is one list only.
-    std::vector<std::size_t> default_limits_;///< [stages - 1], at k = 10.
+    CoarseQuantizer coarse_;                  ///< Of no lists while there is one list only.
+    std::vector<std::size_t> default_limits_; ///< [stages - 1], at k = 10.
     std::size_t default_nprobe_ = 1;
-    std::vector<List> lists_;                ///< At least one.
-    std::vector<bool> live_;                 ///< [rows].
+    std::vector<List> lists_; ///< At least one.
+    std::vector<bool> live_;  ///< [rows].
     std::size_t erased_ = 0;
-    mutable std::vector<std::vector<float>> rank_terms_; ///< [stages - 1][rows]; NaN: not known yet. Relaxed atomics.
+    mutable std::vector<std::vector<float>> rank_terms_; ///< [stages - 1][rows]; NaN: not known
+                                                         ///< yet. Relaxed atomics.
     Covered covered_;
 };
 

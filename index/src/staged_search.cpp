@@ -18,13 +18,13 @@
 namespace arfc {
 namespace {
 
-constexpr std::size_t kQueries = 64;                // Answered together: their 80 later tables are 5 MB.
-constexpr std::size_t kCandidates = 4'000'000;      // Bound of all queries' candidates together: 100 MB.
-constexpr std::size_t kScanRows = 256;              // Scored between two looks at the best: sums stay in L1.
-constexpr std::size_t kTogether = 8;                // Rows whose sums, independent chains, run side by side.
-constexpr std::size_t kRankRows = 64;               // Tails read at once.
-constexpr std::size_t kDefaultLimit = 200;          // Of an index that has not measured better.
-constexpr std::size_t kMeasuredK = 10;              // Default limits are measured for this many answers.
+constexpr std::size_t kQueries = 64;           // Answered together: their 80 later tables are 5 MB.
+constexpr std::size_t kCandidates = 4'000'000; // Bound of all queries' candidates together: 100 MB.
+constexpr std::size_t kScanRows = 256;     // Scored between two looks at the best: sums stay in L1.
+constexpr std::size_t kTogether = 8;       // Rows whose sums, independent chains, run side by side.
+constexpr std::size_t kRankRows = 64;      // Tails read at once.
+constexpr std::size_t kDefaultLimit = 200; // Of an index that has not measured better.
+constexpr std::size_t kMeasuredK = 10;     // Default limits are measured for this many answers.
 constexpr std::size_t kMostAnswers = std::numeric_limits<std::int32_t>::max();
 constexpr float kNoScore = -std::numeric_limits<float>::infinity();
 
@@ -38,7 +38,9 @@ double milliseconds_since(Clock::time_point start) {
 /// @param tables  [tokens, kSymbols].
 /// @param codes   Row r's tokens begin at codes + r * stride.
 template <std::size_t Rows>
-void add_look_ups(const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens, float* sums) {
+void add_look_ups(
+    const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens,
+    float* sums) {
     std::array<float, Rows> sum;
     std::copy_n(sums, Rows, sum.begin());
     std::size_t t = 0;
@@ -62,8 +64,9 @@ void add_look_ups(const float* tables, const std::byte* codes, std::size_t strid
 }
 
 /// Continues the sums of `count` rows.
-void add_look_ups(const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens,
-                  std::size_t count, float* sums) {
+void add_look_ups(
+    const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens,
+    std::size_t count, float* sums) {
     std::size_t i = 0;
     for (; i + kTogether <= count; i += kTogether) {
         add_look_ups<kTogether>(tables, codes + i * stride, stride, tokens, sums + i);
@@ -73,7 +76,9 @@ void add_look_ups(const float* tables, const std::byte* codes, std::size_t strid
     }
 }
 
-float load(float& value) noexcept { return std::atomic_ref<float>(value).load(std::memory_order_relaxed); }
+float load(float& value) noexcept {
+    return std::atomic_ref<float>(value).load(std::memory_order_relaxed);
+}
 
 void store(float& value, float with) noexcept {
     std::atomic_ref<float>(value).store(with, std::memory_order_relaxed);
@@ -84,8 +89,9 @@ void store(float& value, float with) noexcept {
 /// One call of StagedIndex::search: checks it, then runs blocks of queries through the stages.
 class StagedIndex::Search {
   public:
-    Search(const StagedIndex& index, MatrixView<const float> queries, const StagedRequest& request,
-           const TailSource* tails)
+    Search(
+        const StagedIndex& index, MatrixView<const float> queries, const StagedRequest& request,
+        const TailSource* tails)
         : index_(index), queries_(queries), request_(request), tails_(tails) {
         check();
         plan_stages();
@@ -97,7 +103,8 @@ class StagedIndex::Search {
         answer_.scores.assign(queries_.rows() * request_.k, kNoScore);
         terms_.resize(queries_.rows());
         index_.compressor().query_terms(queries_, terms_);
-        const std::size_t most = std::max<std::size_t>(1, std::min(stages_.front().limit, index_.rows()));
+        const std::size_t most =
+            std::max<std::size_t>(1, std::min(stages_.front().limit, index_.rows()));
         const std::size_t block = std::clamp<std::size_t>(kCandidates / most, 1, kQueries);
         for (std::size_t first = 0; first < queries_.rows(); first += block) {
             run_block(first, std::min(block, queries_.rows() - first));
@@ -116,32 +123,43 @@ class StagedIndex::Search {
 
     void check() const {
         if (queries_.cols() != index_.compressor().dim()) {
-            fail(ErrorKind::kInvalidArgument, "Query width differs from the index's: ", queries_.cols(), ", expected ",
-                 index_.compressor().dim());
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Query width differs from the index's: ", queries_.cols(), ", expected ",
+                index_.compressor().dim());
         }
         if (request_.k < 1 || request_.k > kMostAnswers) {
-            fail(ErrorKind::kInvalidArgument, "Number of answers is outside [1, ", kMostAnswers, "]: ", request_.k);
+            fail(
+                ErrorKind::kInvalidArgument, "Number of answers is outside [1, ", kMostAnswers,
+                "]: ", request_.k);
         }
         const std::size_t nlist = std::max<std::size_t>(index_.shape().nlist, 1);
         if (request_.nprobe && (*request_.nprobe < 1 || *request_.nprobe > nlist)) {
-            fail(ErrorKind::kInvalidArgument, "Number of lists to probe is outside [1, ", nlist, "]: ", *request_.nprobe);
+            fail(
+                ErrorKind::kInvalidArgument, "Number of lists to probe is outside [1, ", nlist,
+                "]: ", *request_.nprobe);
         }
         std::size_t previous = 0;
         for (const Stage& stage : request_.stages) {
             if (stage.bytes <= previous || stage.bytes > index_.code_bytes()) {
-                fail(ErrorKind::kInvalidArgument, "Stage lengths do not ascend within [1, ", index_.code_bytes(), "]: ",
-                     stage.bytes, " after ", previous);
+                fail(
+                    ErrorKind::kInvalidArgument, "Stage lengths do not ascend within [1, ",
+                    index_.code_bytes(), "]: ", stage.bytes, " after ", previous);
             }
             const bool is_last = &stage == &request_.stages.back();
             if (!is_last && stage.limit != 0 && stage.limit < request_.k) {
-                fail(ErrorKind::kInvalidArgument, "Stage of ", stage.bytes,
-                     " bytes keeps fewer rows than are asked for: ", stage.limit, ", expected at least ", request_.k);
+                fail(
+                    ErrorKind::kInvalidArgument, "Stage of ", stage.bytes,
+                    " bytes keeps fewer rows than are asked for: ", stage.limit,
+                    ", expected at least ", request_.k);
             }
             previous = stage.bytes;
         }
         if (!request_.stages.empty() && request_.stages.front().bytes != index_.head_bytes()) {
-            fail(ErrorKind::kInvalidArgument, "First stage is not the index's shortest prefix: ",
-                 request_.stages.front().bytes, ", expected ", index_.head_bytes());
+            fail(
+                ErrorKind::kInvalidArgument,
+                "First stage is not the index's shortest prefix: ", request_.stages.front().bytes,
+                ", expected ", index_.head_bytes());
         }
     }
 
@@ -163,16 +181,20 @@ class StagedIndex::Search {
             stages_.push_back({.bytes = index_.head_bytes(), .limit = request_.k});
         }
         if (stages_.back().bytes > index_.head_bytes() && tails_ == nullptr) {
-            fail(ErrorKind::kInternal, "Search asks for tokens beyond the head and was given no place to read them");
+            fail(
+                ErrorKind::kInternal,
+                "Search asks for tokens beyond the head and was given no place to read them");
         }
         stages_.back().limit = request_.k;
         for (Stage& stage : stages_) {
-            stage.limit = std::clamp<std::size_t>(stage.limit, 1, std::max<std::size_t>(index_.rows(), 1));
+            stage.limit =
+                std::clamp<std::size_t>(stage.limit, 1, std::max<std::size_t>(index_.rows(), 1));
         }
         nprobe_ = std::min(request_.nprobe.value_or(index_.default_nprobe()), index_.list_count());
     }
 
-    /// Where many queries will meet the same rows, each row is asked about once; otherwise when it is met.
+    /// Where many queries will meet the same rows, each row is asked about once; otherwise when it
+    /// is met.
     void plan_filter() {
         ask_ = request_.accepts || index_.erased_ > 0;
         if (!request_.accepts || queries_.rows() * nprobe_ < index_.list_count()) {
@@ -201,15 +223,18 @@ class StagedIndex::Search {
             const std::size_t tokens = stages_[s].bytes - done;
             std::vector<float> tables(count * tokens * kSymbols);
             if (tokens > 0) {
-                index_.compressor().query_tables(block, done, {tables.data(), count, tokens * kSymbols});
+                index_.compressor().query_tables(
+                    block, done, {tables.data(), count, tokens * kSymbols});
             }
             for_each_in_parallel(count, [&](std::size_t q) {
                 const float* const table = tables.data() + q * tokens * kSymbols;
-                best[q] = s == 0 ? scan(first + q, table, counts) : rank(first + q, s, done, table, best[q], counts);
+                best[q] = s == 0 ? scan(first + q, table, counts)
+                                 : rank(first + q, s, done, table, best[q], counts);
             });
             done = stages_[s].bytes;
             StageUsage& usage = answer_.stages[std::min(s, answer_.stages.size() - 1)];
-            const bool is_exact_pass = s >= answer_.stages.size(); // Of rows that the stage has counted already.
+            const bool is_exact_pass = s >= answer_.stages.size(); // Of rows that the stage has
+                                                                   // counted already.
             usage.candidates += is_exact_pass ? 0 : counts.rows.load();
             usage.bytes_read += is_exact_pass ? 0 : counts.bytes.load();
             usage.milliseconds += milliseconds_since(start);
@@ -244,7 +269,8 @@ class StagedIndex::Search {
     }
 
     /// @returns how many rows were scored.
-    std::size_t scan_list(const List& list, std::size_t query, const float* tables, BestRows& best) const {
+    std::size_t scan_list(
+        const List& list, std::size_t query, const float* tables, BestRows& best) const {
         const std::size_t rows = index_.list_rows(list);
         const std::size_t width = index_.head_bytes();
         std::array<std::size_t, kScanRows> places;
@@ -264,7 +290,8 @@ class StagedIndex::Search {
             const std::byte* codes = list.heads.data() + places[0] * width;
             if (places[count - 1] - places[0] != count - 1) { // Not adjacent: brought together.
                 for (std::size_t i = 0; i < count; ++i) {
-                    std::memcpy(gathered.data() + i * width, list.heads.data() + places[i] * width, width);
+                    std::memcpy(
+                        gathered.data() + i * width, list.heads.data() + places[i] * width, width);
                 }
                 codes = gathered.data();
             }
@@ -276,20 +303,25 @@ class StagedIndex::Search {
         return scored;
     }
 
-    void keep_best(const List& list, std::size_t query, std::span<const std::size_t> places, const float* sums,
-                   BestRows& best) const {
+    void keep_best(
+        const List& list, std::size_t query, std::span<const std::size_t> places, const float* sums,
+        BestRows& best) const {
         const Metric metric = index_.compressor().metric();
         const float squared_norm = terms_[query].squared_norm;
         const std::size_t width = index_.head_bytes();
         for (std::size_t i = 0; i < places.size(); ++i) {
             const std::size_t place = places[i];
             const float term = !list.levels.empty() ? levels_[list.levels[place]]
-                               : !list.terms.empty() ? list.terms[place]
-                                                     : 0.0F;
+                             : !list.terms.empty()  ? list.terms[place]
+                                                    : 0.0F;
             const float score = orderable(Compressor::combine(metric, sums[i], term, squared_norm));
             if (best.may_admit(score)) {
-                best.push({.score = score, .sum = sums[i], .row = index_.row_at(list, place),
-                           .tokens = static_cast<std::uint32_t>(width), .head = list.heads.data() + place * width});
+                best.push(
+                    {.score = score,
+                     .sum = sums[i],
+                     .row = index_.row_at(list, place),
+                     .tokens = static_cast<std::uint32_t>(width),
+                     .head = list.heads.data() + place * width});
             }
         }
     }
@@ -297,8 +329,9 @@ class StagedIndex::Search {
     /// Scores candidates by a longer prefix.
     /// @param done    Tokens that the sums of the stage before hold.
     /// @param tables  Of tokens [done, stage's bytes).
-    Candidates rank(std::size_t query, std::size_t s, std::size_t done, const float* tables, Candidates& candidates,
-                    Counts& counts) const {
+    Candidates rank(
+        std::size_t query, std::size_t s, std::size_t done, const float* tables,
+        Candidates& candidates, Counts& counts) const {
         const std::size_t head = index_.head_bytes();
         const std::size_t width = stages_[s].bytes - head;
         BestRows best(stages_[s].limit);
@@ -307,7 +340,8 @@ class StagedIndex::Search {
         std::vector<std::byte> tails(std::min(kRankRows, candidates.size()) * width);
         for (std::size_t first = 0; first < candidates.size(); first += kRankRows) {
             const std::span<Candidate> some =
-                std::span(candidates).subspan(first, std::min(kRankRows, candidates.size() - first));
+                std::span(candidates)
+                    .subspan(first, std::min(kRankRows, candidates.size() - first));
             const MatrixView<std::byte> tail(tails.data(), some.size(), width);
             counts.bytes += continue_sums(some, done, tables, tail);
             set_scores(query, s, some, tail);
@@ -320,19 +354,25 @@ class StagedIndex::Search {
     }
 
     /// Reads tails and adds the look-ups of their tokens from `done` on. @returns the bytes read.
-    std::size_t continue_sums(std::span<Candidate> candidates, std::size_t done, const float* tables,
-                              MatrixView<std::byte> tails) const {
+    std::size_t continue_sums(
+        std::span<Candidate> candidates, std::size_t done, const float* tables,
+        MatrixView<std::byte> tails) const {
         const std::size_t width = tails.cols();
         if (width == 0) {
             return 0;
         }
         std::array<std::uint64_t, kRankRows> rows{};
         std::array<std::size_t, kRankRows> lengths{};
-        std::ranges::transform(candidates, rows.begin(), [](const Candidate& candidate) { return candidate.row; });
-        tails_->read_tails({rows.data(), candidates.size()}, tails, {lengths.data(), candidates.size()});
-        const std::size_t skip = done - index_.head_bytes(); // Bytes of the tail that the sums hold.
+        std::ranges::transform(
+            candidates, rows.begin(), [](const Candidate& candidate) { return candidate.row; });
+        tails_->read_tails(
+            {rows.data(), candidates.size()}, tails, {lengths.data(), candidates.size()});
+        const std::size_t skip = done - index_.head_bytes(); // Bytes of the tail that the sums
+                                                             // hold.
         std::array<float, kRankRows> sums{};
-        const auto is_whole = [&](std::size_t i) { return candidates[i].tokens == done && lengths[i] == width; };
+        const auto is_whole = [&](std::size_t i) {
+            return candidates[i].tokens == done && lengths[i] == width;
+        };
         std::size_t whole = 0;
         for (std::size_t i = 0; i < candidates.size(); ++i) {
             sums[i] = candidates[i].sum;
@@ -346,35 +386,41 @@ class StagedIndex::Search {
             if (whole != candidates.size() && candidates[i].tokens == done && length > skip) {
                 add_look_ups(tables, tails.row(i).data() + skip, width, length - skip, 1, &sums[i]);
             }
-            if (candidates[i].tokens == done && length > skip) { // A row that stopped before stays where it stopped.
+            if (candidates[i].tokens == done && length > skip) { // A row that stopped before stays
+                                                                 // where it stopped.
                 candidates[i].tokens = static_cast<std::uint32_t>(index_.head_bytes() + length);
             }
             candidates[i].sum = sums[i];
         }
-        return std::accumulate(lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(candidates.size()),
-                               std::size_t{0});
+        return std::accumulate(
+            lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(candidates.size()),
+            std::size_t{0});
     }
 
     /// Combines sums with the row terms of the prefixes that they cover.
-    void set_scores(std::size_t query, std::size_t s, std::span<Candidate> candidates,
-                    MatrixView<const std::byte> tails) const {
+    void set_scores(
+        std::size_t query, std::size_t s, std::span<Candidate> candidates,
+        MatrixView<const std::byte> tails) const {
         const Metric metric = index_.compressor().metric();
         std::array<float, kRankRows> terms{};
         if (metric != Metric::kInnerProduct) {
             find_terms(stages_[s].bytes, candidates, tails, terms);
         }
         for (std::size_t i = 0; i < candidates.size(); ++i) {
-            candidates[i].score =
-                orderable(Compressor::combine(metric, candidates[i].sum, terms[i], terms_[query].squared_norm));
+            candidates[i].score = orderable(Compressor::combine(
+                metric, candidates[i].sum, terms[i], terms_[query].squared_norm));
         }
     }
 
-    void find_terms(std::size_t bytes, std::span<const Candidate> candidates, MatrixView<const std::byte> tails,
-                    std::span<float> terms) const {
+    void find_terms(
+        std::size_t bytes, std::span<const Candidate> candidates, MatrixView<const std::byte> tails,
+        std::span<float> terms) const {
         const std::vector<std::size_t>& lengths = index_.shape().stage_bytes;
         const auto known = std::find(lengths.begin() + 1, lengths.end(), bytes);
         std::vector<float>* const cache =
-            known == lengths.end() ? nullptr : &index_.rank_terms_[static_cast<std::size_t>(known - lengths.begin()) - 1];
+            known == lengths.end()
+                ? nullptr
+                : &index_.rank_terms_[static_cast<std::size_t>(known - lengths.begin()) - 1];
         std::vector<std::size_t> missing;
         std::vector<std::byte> codes;
         for (std::size_t i = 0; i < candidates.size(); ++i) {
@@ -403,10 +449,14 @@ class StagedIndex::Search {
         }
     }
 
-    void append_code(const Candidate& candidate, std::span<const std::byte> tail, std::vector<std::byte>& codes) const {
+    void append_code(
+        const Candidate& candidate, std::span<const std::byte> tail,
+        std::vector<std::byte>& codes) const {
         const std::size_t head = index_.head_bytes();
         codes.insert(codes.end(), candidate.head, candidate.head + head);
-        codes.insert(codes.end(), tail.begin(), tail.begin() + static_cast<std::ptrdiff_t>(candidate.tokens - head));
+        codes.insert(
+            codes.end(), tail.begin(),
+            tail.begin() + static_cast<std::ptrdiff_t>(candidate.tokens - head));
     }
 
     [[nodiscard]] float term_of(const Candidate& candidate, std::span<const std::byte> tail) const {
@@ -421,10 +471,11 @@ class StagedIndex::Search {
     MatrixView<const float> queries_;
     const StagedRequest& request_;
     const TailSource* tails_;
-    std::vector<Stage> stages_;   ///< With limits; one more than the answer's where the head is ranked exactly.
+    std::vector<Stage> stages_; ///< With limits; one more than the answer's where the head is
+                                ///< ranked exactly.
     std::size_t nprobe_ = 1;
-    bool ask_ = false;            ///< Not every row is to be scored.
-    std::vector<bool> accepted_;  ///< [rows]; empty: asked when met.
+    bool ask_ = false;                          ///< Not every row is to be scored.
+    std::vector<bool> accepted_;                ///< [rows]; empty: asked when met.
     std::vector<Compressor::QueryTerms> terms_; ///< [m].
     std::array<float, 256> levels_ = index_.level_terms();
     StagedAnswer answer_;
@@ -438,13 +489,15 @@ std::array<float, 256> StagedIndex::level_terms() const noexcept {
     return terms;
 }
 
-StagedAnswer StagedIndex::search(MatrixView<const float> queries, const StagedRequest& request,
-                                 const TailSource* tails) const {
+StagedAnswer StagedIndex::search(
+    MatrixView<const float> queries, const StagedRequest& request, const TailSource* tails) const {
     try {
         return Search(*this, queries, request, tails).run();
     } catch (const std::bad_alloc&) {
-        fail(ErrorKind::kResourceExhausted, "Memory ran out in a search for queries and answers each: ", queries.rows(),
-             ", ", request.k);
+        fail(
+            ErrorKind::kResourceExhausted,
+            "Memory ran out in a search for queries and answers each: ", queries.rows(), ", ",
+            request.k);
     }
 }
 
@@ -452,13 +505,18 @@ std::vector<Stage> StagedIndex::default_stages(std::size_t k) const {
     std::vector<Stage> stages;
     for (std::size_t i = 0; i < shape_.stage_bytes.size(); ++i) {
         const bool is_last = i + 1 == shape_.stage_bytes.size();
-        const std::size_t measured = i < default_limits_.size() ? default_limits_[i] : kDefaultLimit;
+        const std::size_t measured =
+            i < default_limits_.size() ? default_limits_[i] : kDefaultLimit;
         const std::size_t factor = (std::max(k, kMeasuredK) + kMeasuredK - 1) / kMeasuredK;
-        stages.push_back({.bytes = shape_.stage_bytes[i], .limit = is_last ? k : std::max(k, measured * factor)});
+        stages.push_back(
+            {.bytes = shape_.stage_bytes[i],
+             .limit = is_last ? k : std::max(k, measured * factor)});
     }
     return stages;
 }
 
-std::size_t StagedIndex::default_nprobe() const noexcept { return default_nprobe_; }
+std::size_t StagedIndex::default_nprobe() const noexcept {
+    return default_nprobe_;
+}
 
 } // namespace arfc

@@ -12,12 +12,13 @@ namespace {
 
 constexpr std::size_t kMeasuredRows = 100'000; // Indexed to measure defaults on.
 constexpr std::size_t kMeasuredQueries = 200;
-constexpr std::size_t kAnswers = 10;           // Defaults are chosen by recall@10.
-constexpr std::size_t kListsCap = 32;          // What a search probes and keeps by default, at most, where
-constexpr std::size_t kRowsCap = 200;          // recall within the cap is not less than kRecallInCap.
+constexpr std::size_t kAnswers = 10;  // Defaults are chosen by recall@10.
+constexpr std::size_t kListsCap = 32; // What a search probes and keeps by default, at most, where
+constexpr std::size_t kRowsCap = 200; // recall within the cap is not less than kRecallInCap.
 constexpr double kRecall = 0.995;
 constexpr double kRecallInCap = 0.99;
-constexpr std::size_t kMostRows = 6400;        // However hard the data: a shortlist longer than this is a scan.
+constexpr std::size_t kMostRows = 6400; // However hard the data: a shortlist longer than this is a
+                                        // scan.
 constexpr std::size_t kTrainingRowsPerList = 128;
 
 /// Values tried, smallest first, up to the caps.
@@ -38,8 +39,12 @@ std::vector<T> spread(MatrixView<const T> rows, std::size_t count, std::size_t w
 class RecallMeasurement {
   public:
     /// @param index  Holds the rows of `codes` [n, code_bytes()], n >= 2.
-    RecallMeasurement(const StagedIndex& index, MatrixView<const std::byte> codes, MatrixView<const float> originals)
-        : index_(index), tails_(codes.data() + index.head_bytes(), codes.cols(), codes.cols() - index.head_bytes()),
+    RecallMeasurement(
+        const StagedIndex& index, MatrixView<const std::byte> codes,
+        MatrixView<const float> originals)
+        : index_(index),
+          tails_(
+              codes.data() + index.head_bytes(), codes.cols(), codes.cols() - index.head_bytes()),
           count_(std::min(kMeasuredQueries, codes.rows())), dim_(index.compressor().dim()) {
         for (std::size_t i = 0; i < count_; ++i) {
             own_.push_back(i * codes.rows() / count_);
@@ -49,20 +54,25 @@ class RecallMeasurement {
         } else {
             const std::vector<std::byte> chosen = spread(codes, count_, codes.cols());
             queries_.resize(count_ * dim_);
-            index.compressor().decode({chosen.data(), count_, codes.cols()}, {queries_.data(), count_, dim_});
+            index.compressor().decode(
+                {chosen.data(), count_, codes.cols()}, {queries_.data(), count_, dim_});
         }
         truth_ = ask_exhaustively(codes);
     }
 
     /// @param limits  Of every stage but the last.
     /// @returns recall@10 of the staged answers, in [0, 1].
-    [[nodiscard]] double operator()(std::size_t nprobe, const std::vector<std::size_t>& limits) const {
+    [[nodiscard]] double operator()(
+        std::size_t nprobe, const std::vector<std::size_t>& limits) const {
         StagedRequest request{.k = kAnswers + 1, .stages = {}, .nprobe = nprobe, .accepts = {}};
         for (std::size_t s = 0; s < index_.shape().stage_bytes.size(); ++s) {
-            // One more than the limit: the row itself takes a place that a user's query leaves to others.
-            request.stages.push_back({index_.shape().stage_bytes[s], s < limits.size() ? limits[s] + 1 : 0});
+            // One more than the limit: the row itself takes a place that a user's query leaves to
+            // others.
+            request.stages.push_back(
+                {index_.shape().stage_bytes[s], s < limits.size() ? limits[s] + 1 : 0});
         }
-        const std::vector<std::uint64_t> rows = without_own(index_.search({queries_.data(), count_, dim_}, request, &tails_));
+        const std::vector<std::uint64_t> rows =
+            without_own(index_.search({queries_.data(), count_, dim_}, request, &tails_));
         std::size_t found = 0;
         std::size_t wanted = 0;
         for (std::size_t q = 0; q < count_; ++q) {
@@ -77,19 +87,23 @@ class RecallMeasurement {
     }
 
   private:
-    [[nodiscard]] std::vector<std::uint64_t> ask_exhaustively(MatrixView<const std::byte> codes) const {
-        const std::shared_ptr<const Compressor> shared(std::shared_ptr<const Compressor>(), &index_.compressor());
+    [[nodiscard]] std::vector<std::uint64_t> ask_exhaustively(
+        MatrixView<const std::byte> codes) const {
+        const std::shared_ptr<const Compressor> shared(
+            std::shared_ptr<const Compressor>(), &index_.compressor());
         StagedIndex whole(shared, {.stage_bytes = {codes.cols()}, .nlist = 0});
         whole.add(codes);
         const StagedRequest request{.k = kAnswers + 1, .stages = {}, .nprobe = {}, .accepts = {}};
         return without_own(whole.search({queries_.data(), count_, dim_}, request, nullptr));
     }
 
-    /// Drops each query's own row, or its last answer where that row is not among them: [count, kAnswers].
+    /// Drops each query's own row, or its last answer where that row is not among them: [count,
+    /// kAnswers].
     [[nodiscard]] std::vector<std::uint64_t> without_own(const StagedAnswer& answer) const {
         std::vector<std::uint64_t> rows;
         for (std::size_t q = 0; q < count_; ++q) {
-            const auto begin = answer.rows.begin() + static_cast<std::ptrdiff_t>(q * (kAnswers + 1));
+            const auto begin =
+                answer.rows.begin() + static_cast<std::ptrdiff_t>(q * (kAnswers + 1));
             std::vector<std::uint64_t> some(begin, begin + kAnswers + 1);
             std::erase(some, own_[q]);
             rows.insert(rows.end(), some.begin(), some.begin() + kAnswers);
@@ -101,8 +115,8 @@ class RecallMeasurement {
     MemoryTails tails_;
     std::size_t count_;
     std::size_t dim_;
-    std::vector<std::uint64_t> own_; ///< [count] row that each query is.
-    std::vector<float> queries_;     ///< [count, dim].
+    std::vector<std::uint64_t> own_;   ///< [count] row that each query is.
+    std::vector<float> queries_;       ///< [count, dim].
     std::vector<std::uint64_t> truth_; ///< [count, kAnswers].
 };
 
@@ -127,15 +141,16 @@ Defaults widen(const RecallMeasurement& recall, Defaults now, std::size_t nlist,
         if (!lists_grow && !limits_grow) {
             break;
         }
-        const bool take_lists = lists_grow && (!limits_grow || recall(lists.nprobe, lists.limits) >=
-                                                                   recall(longer.nprobe, longer.limits));
+        const bool take_lists =
+            lists_grow && (!limits_grow || recall(lists.nprobe, lists.limits) >=
+                                               recall(longer.nprobe, longer.limits));
         now = take_lists ? std::move(lists) : std::move(longer);
     }
     return now;
 }
 
-/// Takes the smallest nprobe, then the smallest limits, that keep recall. Half of the loss that is allowed goes to
-/// the lists.
+/// Takes the smallest nprobe, then the smallest limits, that keep recall. Half of the loss that is
+/// allowed goes to the lists.
 Defaults shrink(const RecallMeasurement& recall, Defaults now) {
     const double best = recall(now.nprobe, now.limits);
     const double target = std::min(best, kRecall);
@@ -161,26 +176,36 @@ Defaults shrink(const RecallMeasurement& recall, Defaults now) {
 }
 
 void report(const ProgressFunction& progress, std::size_t done) {
-    if (progress && !progress({.stage = "defaults", .done = done, .total = 2, .error = {}, .held_out_recall = {},
-                               .seconds_left = {}})) {
+    if (progress && !progress(
+                        {.stage = "defaults",
+                         .done = done,
+                         .total = 2,
+                         .error = {},
+                         .held_out_recall = {},
+                         .seconds_left = {}})) {
         fail(ErrorKind::kCancelled, "Training was cancelled while search defaults were measured");
     }
 }
 
 } // namespace
 
-void StagedIndex::train(MatrixView<const std::byte> codes, MatrixView<const float> originals,
-                        const StagedTrainOptions& options) {
+void StagedIndex::train(
+    MatrixView<const std::byte> codes, MatrixView<const float> originals,
+    const StagedTrainOptions& options) {
     const std::size_t dim = compressor_->dim();
     if (codes.empty() || codes.cols() != code_bytes()) {
-        fail(ErrorKind::kInvalidArgument, "Training codes have a shape other than [n >= 1, ", code_bytes(), "]: [",
-             codes.rows(), ", ", codes.cols(), "]");
+        fail(
+            ErrorKind::kInvalidArgument, "Training codes have a shape other than [n >= 1, ",
+            code_bytes(), "]: [", codes.rows(), ", ", codes.cols(), "]");
     }
     if (!originals.empty() && (originals.rows() != codes.rows() || originals.cols() != dim)) {
-        fail(ErrorKind::kInvalidArgument, "Originals have a shape other than their codes ask for: [", originals.rows(), ", ",
-             originals.cols(), "], expected [", codes.rows(), ", ", dim, "]");
+        fail(
+            ErrorKind::kInvalidArgument, "Originals have a shape other than their codes ask for: [",
+            originals.rows(), ", ", originals.cols(), "], expected [", codes.rows(), ", ", dim,
+            "]");
     }
-    StagedIndex next(compressor_, shape_); // Everything is learned beside this index, which a failure leaves alone.
+    StagedIndex next(compressor_, shape_); // Everything is learned beside this index, which a
+                                           // failure leaves alone.
     next.learn_scale_and_lists(codes, options);
     next.learn_defaults(codes, originals, options);
     if (rows() > 0) {
@@ -193,7 +218,8 @@ void StagedIndex::train(MatrixView<const std::byte> codes, MatrixView<const floa
     *this = std::move(next);
 }
 
-void StagedIndex::learn_scale_and_lists(MatrixView<const std::byte> codes, const StagedTrainOptions& options) {
+void StagedIndex::learn_scale_and_lists(
+    MatrixView<const std::byte> codes, const StagedTrainOptions& options) {
     const std::size_t sampled = std::min(codes.rows(), kMeasuredRows);
     const std::vector<std::byte> heads = spread(codes, sampled, head_bytes());
     std::vector<float> terms(sampled);
@@ -204,27 +230,33 @@ void StagedIndex::learn_scale_and_lists(MatrixView<const std::byte> codes, const
         scale_ = {low, high};
     }
     if (shape_.nlist > codes.rows()) {
-        fail(ErrorKind::kInvalidArgument, "Training rows are fewer than inverted lists: ", codes.rows(),
-             ", expected at least ", shape_.nlist);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Training rows are fewer than inverted lists: ", codes.rows(), ", expected at least ",
+            shape_.nlist);
     }
     if (shape_.nlist > 1) {
         const std::size_t used = std::min(codes.rows(), shape_.nlist * kTrainingRowsPerList);
         const std::vector<std::byte> chosen = spread(codes, used, head_bytes());
         std::vector<float> rows(used * compressor_->dim());
-        compressor_->decode({chosen.data(), used, head_bytes()}, {rows.data(), used, compressor_->dim()});
-        coarse_ = CoarseQuantizer::train(compressor_->metric(), {rows.data(), used, compressor_->dim()}, shape_.nlist,
-                                         options.seed, options.progress);
+        compressor_->decode(
+            {chosen.data(), used, head_bytes()}, {rows.data(), used, compressor_->dim()});
+        coarse_ = CoarseQuantizer::train(
+            compressor_->metric(), {rows.data(), used, compressor_->dim()}, shape_.nlist,
+            options.seed, options.progress);
         lists_.resize(shape_.nlist);
     }
     trained_ = true;
 }
 
-void StagedIndex::learn_defaults(MatrixView<const std::byte> codes, MatrixView<const float> originals,
-                                 const StagedTrainOptions& options) {
+void StagedIndex::learn_defaults(
+    MatrixView<const std::byte> codes, MatrixView<const float> originals,
+    const StagedTrainOptions& options) {
     report(options.progress, 0);
     const std::size_t used = std::min(codes.rows(), kMeasuredRows);
-    Defaults defaults{std::min(kListsCap, list_count()),
-                      std::vector<std::size_t>(shape_.stage_bytes.size() - 1, kRowsCap)};
+    Defaults defaults{
+        std::min(kListsCap, list_count()),
+        std::vector<std::size_t>(shape_.stage_bytes.size() - 1, kRowsCap)};
     if (used > 1 && (list_count() > 1 || !defaults.limits.empty())) {
         const std::vector<std::byte> sample = spread(codes, used, code_bytes());
         const MatrixView<const std::byte> view(sample.data(), used, code_bytes());
@@ -236,7 +268,8 @@ void StagedIndex::learn_defaults(MatrixView<const std::byte> codes, MatrixView<c
         if (!originals.empty()) {
             kept = spread(originals, used, compressor_->dim());
         }
-        const RecallMeasurement recall(*this, view, {kept.data(), kept.size() / compressor_->dim(), compressor_->dim()});
+        const RecallMeasurement recall(
+            *this, view, {kept.data(), kept.size() / compressor_->dim(), compressor_->dim()});
         defaults = shrink(recall, widen(recall, std::move(defaults), list_count(), used));
         clear();
     }

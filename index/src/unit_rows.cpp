@@ -23,6 +23,8 @@ bool normalise(std::span<float> row) noexcept {
     return true;
 }
 
-bool is_unit(std::span<const float> row) noexcept { return std::fabs(length(row) - 1.0) < kUnitTolerance; }
+bool is_unit(std::span<const float> row) noexcept {
+    return std::fabs(length(row) - 1.0) < kUnitTolerance;
+}
 
 } // namespace arfc

@@ -6,8 +6,8 @@
 
 namespace arfc {
 
-/// How far from 1 a row's length may be for the row to count as a unit row. Rounding of float32 or float16 stays
-/// well inside; a vector that nobody normalised hardly ever does.
+/// How far from 1 a row's length may be for the row to count as a unit row. Rounding of float32 or
+/// float16 stays well inside; a vector that nobody normalised hardly ever does.
 inline constexpr double kUnitTolerance = 1e-3;
 
 /// Returns |row|, summed in double precision.

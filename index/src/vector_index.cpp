@@ -39,7 +39,8 @@ std::string factory_of(faiss::Index& index) {
 struct Parameters {
     Parameters(faiss::Index& index, const VectorSearchParameters& from) {
         if (from.allowed_ids) {
-            selector = std::make_unique<faiss::IDSelectorBatch>(from.allowed_ids->size(), from.allowed_ids->data());
+            selector = std::make_unique<faiss::IDSelectorBatch>(
+                from.allowed_ids->size(), from.allowed_ids->data());
         }
         if (behind_id_map<ArfcIndex>(index) != nullptr) {
             auto made = std::make_unique<SearchParametersARFC>();
@@ -55,14 +56,16 @@ struct Parameters {
     }
 
     /// Null where nothing was asked for: many of FAISS's indexes throw on any parameters.
-    std::unique_ptr<faiss::SearchParameters> faiss_parameters(faiss::Index& index, const VectorSearchParameters& from) {
+    std::unique_ptr<faiss::SearchParameters> faiss_parameters(
+        faiss::Index& index, const VectorSearchParameters& from) {
         const auto* const ivf = behind_id_map<faiss::IndexIVF>(index);
         if (!from.stages.empty() || (from.nprobe && ivf == nullptr)) {
-            fail(ErrorKind::kUnsupported, "Index has no ",
-                 from.stages.empty() ? "inverted lists, so nprobe" : "prefixes, so stages",
-                 " cannot be chosen; factory strings that begin with ARFC have them");
+            fail(
+                ErrorKind::kUnsupported, "Index has no ",
+                from.stages.empty() ? "inverted lists, so nprobe" : "prefixes, so stages",
+                " cannot be chosen; factory strings that begin with ARFC have them");
         }
-        if (ivf != nullptr) {
+        if (ivf != nullptr && (from.nprobe || selector != nullptr)) {
             auto made = std::make_unique<faiss::SearchParametersIVF>();
             made->nprobe = from.nprobe.value_or(ivf->nprobe);
             return made;
@@ -84,12 +87,17 @@ class FaissVectorIndex final : public VectorIndex {
     void train(MatrixView<const float> rows, const VectorTrainOptions& options) override {
         check_width(rows);
         if (index_->ntotal > 0) {
-            fail(ErrorKind::kFailedPrecondition, "Index holds rows of the training that it has; call reset() first; rows: ",
-                 index_->ntotal);
+            fail(
+                ErrorKind::kFailedPrecondition,
+                "Index holds rows of the training that it has; call reset() first; rows: ",
+                index_->ntotal);
         }
         if (auto* const arfc = behind_id_map<ArfcIndex>(*index_)) {
-            arfc->train_options = {.time_budget_s = options.time_budget_s, .seed = options.seed,
-                                   .device = options.device, .progress = options.progress};
+            arfc->train_options = {
+                .time_budget_s = options.time_budget_s,
+                .seed = options.seed,
+                .device = options.device,
+                .progress = options.progress};
         }
         guard("Index cannot be trained", [&] { index_->train(count(rows), rows.data()); });
     }
@@ -102,35 +110,45 @@ class FaissVectorIndex final : public VectorIndex {
     void add_with_ids(MatrixView<const float> rows, std::span<const std::int64_t> ids) override {
         check_rows(rows);
         if (ids.size() != rows.rows()) {
-            fail(ErrorKind::kInvalidArgument, "Ids differ in number from the rows: ", ids.size(), ", expected ", rows.rows());
+            fail(
+                ErrorKind::kInvalidArgument, "Ids differ in number from the rows: ", ids.size(),
+                ", expected ", rows.rows());
         }
-        translate_faiss(ErrorKind::kUnsupported, "Index keeps no ids; put \"IDMap2,\" before its factory string",
-                        [&] { index_->add_with_ids(count(rows), rows.data(), ids.data()); });
+        translate_faiss(
+            ErrorKind::kUnsupported,
+            "Index keeps no ids; put \"IDMap2,\" before its factory string",
+            [&] { index_->add_with_ids(count(rows), rows.data(), ids.data()); });
     }
 
-    void search(MatrixView<const float> queries, std::size_t k, const VectorSearchParameters& parameters,
-                MatrixView<float> distances, MatrixView<std::int64_t> labels) const override {
+    void search(
+        MatrixView<const float> queries, std::size_t k, const VectorSearchParameters& parameters,
+        MatrixView<float> distances, MatrixView<std::int64_t> labels) const override {
         check_rows(queries);
-        if (k < 1 || distances.rows() != queries.rows() || labels.rows() != queries.rows() || distances.cols() != k ||
-            labels.cols() != k) {
-            fail(ErrorKind::kInvalidArgument, "Answers have a shape other than [m, k >= 1]: distances [", distances.rows(),
-                 ", ", distances.cols(), "], labels [", labels.rows(), ", ", labels.cols(), "], expected [", queries.rows(),
-                 ", ", k, "]");
+        if (k < 1 || distances.rows() != queries.rows() || labels.rows() != queries.rows() ||
+            distances.cols() != k || labels.cols() != k) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Answers have a shape other than [m, k >= 1]: distances [", distances.rows(), ", ",
+                distances.cols(), "], labels [", labels.rows(), ", ", labels.cols(),
+                "], expected [", queries.rows(), ", ", k, "]");
         }
         const Parameters faiss_form(*index_, parameters);
         guard("Index cannot be searched", [&] {
-            index_->search(count(queries), queries.data(), narrow<std::int64_t>(k), distances.data(), labels.data(),
-                           faiss_form.params.get());
+            index_->search(
+                count(queries), queries.data(), narrow<std::int64_t>(k), distances.data(),
+                labels.data(), faiss_form.params.get());
         });
     }
 
-    [[nodiscard]] RangeAnswer range_search(MatrixView<const float> queries, float radius,
-                                           const VectorSearchParameters& parameters) const override {
+    [[nodiscard]] RangeAnswer range_search(
+        MatrixView<const float> queries, float radius,
+        const VectorSearchParameters& parameters) const override {
         check_rows(queries);
         const Parameters faiss_form(*index_, parameters);
         faiss::RangeSearchResult result(queries.rows());
         translate_faiss(ErrorKind::kUnsupported, "Index does not offer range_search", [&] {
-            index_->range_search(count(queries), queries.data(), radius, &result, faiss_form.params.get());
+            index_->range_search(
+                count(queries), queries.data(), radius, &result, faiss_form.params.get());
         });
         RangeAnswer answer;
         answer.offsets.assign(result.lims, result.lims + queries.rows() + 1);
@@ -141,26 +159,34 @@ class FaissVectorIndex final : public VectorIndex {
 
     [[nodiscard]] std::vector<float> reconstruct(std::int64_t id) const override {
         std::vector<float> row(dim());
-        const bool is_ours = behind_id_map<ArfcIndex>(*index_) != nullptr || dynamic_cast<faiss::IndexIDMap*>(index_.get());
+        const bool is_ours = behind_id_map<ArfcIndex>(*index_) != nullptr ||
+                             dynamic_cast<faiss::IndexIDMap*>(index_.get());
         if (!is_ours && (id < 0 || id >= index_->ntotal)) {
             fail(ErrorKind::kNotFound, "Index holds no row of id: ", id);
         }
-        translate_faiss(ErrorKind::kUnsupported, "Index cannot reconstruct", [&] { index_->reconstruct(id, row.data()); });
+        translate_faiss(ErrorKind::kUnsupported, "Index cannot reconstruct", [&] {
+            index_->reconstruct(id, row.data());
+        });
         return row;
     }
 
     std::size_t remove_ids(std::span<const std::int64_t> ids) override {
         const faiss::IDSelectorBatch selector(ids.size(), ids.data());
-        return translate_faiss(ErrorKind::kUnsupported, "Index cannot remove rows",
-                               [&] { return index_->remove_ids(selector); });
+        return translate_faiss(ErrorKind::kUnsupported, "Index cannot remove rows", [&] {
+            return index_->remove_ids(selector);
+        });
     }
 
     void reset() override {
         guard("Index cannot be emptied", [&] { index_->reset(); });
     }
 
-    [[nodiscard]] std::size_t ntotal() const noexcept override { return static_cast<std::size_t>(index_->ntotal); }
-    [[nodiscard]] std::size_t dim() const noexcept override { return static_cast<std::size_t>(index_->d); }
+    [[nodiscard]] std::size_t ntotal() const noexcept override {
+        return static_cast<std::size_t>(index_->ntotal);
+    }
+    [[nodiscard]] std::size_t dim() const noexcept override {
+        return static_cast<std::size_t>(index_->d);
+    }
     [[nodiscard]] bool is_trained() const noexcept override { return index_->is_trained; }
     [[nodiscard]] Metric metric() const noexcept override {
         return index_->metric_type == faiss::METRIC_L2 ? Metric::kL2 : Metric::kInnerProduct;
@@ -173,18 +199,24 @@ class FaissVectorIndex final : public VectorIndex {
         translate_faiss(ErrorKind::kInvalidArgument, what, work);
     }
 
-    static std::int64_t count(MatrixView<const float> rows) { return narrow<std::int64_t>(rows.rows()); }
+    static std::int64_t count(MatrixView<const float> rows) {
+        return narrow<std::int64_t>(rows.rows());
+    }
 
     void check_width(MatrixView<const float> rows) const {
         if (rows.cols() != dim()) {
-            fail(ErrorKind::kInvalidArgument, "Embedding width differs from the index's: ", rows.cols(), ", expected ", dim());
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Embedding width differs from the index's: ", rows.cols(), ", expected ", dim());
         }
     }
 
     void check_rows(MatrixView<const float> rows) const {
         check_width(rows);
         if (!is_trained()) {
-            fail(ErrorKind::kFailedPrecondition, "Index is not trained; call train() with rows like those to be added");
+            fail(
+                ErrorKind::kFailedPrecondition,
+                "Index is not trained; call train() with rows like those to be added");
         }
     }
 
@@ -194,17 +226,21 @@ class FaissVectorIndex final : public VectorIndex {
 
 } // namespace
 
-std::unique_ptr<VectorIndex> VectorIndex::create(std::size_t dim, std::string_view factory, Metric metric) {
+std::unique_ptr<VectorIndex> VectorIndex::create(
+    std::size_t dim, std::string_view factory, Metric metric) {
     if (metric == Metric::kCosine) {
-        fail(ErrorKind::kInvalidArgument,
-             "Indexes offer inner product and L2; for cosine, L2-normalise rows and use inner product, not metric: ",
-             to_string(metric));
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Indexes offer inner product and L2; for cosine, L2-normalise rows and use inner "
+            "product, not metric: ",
+            to_string(metric));
     }
     if (dim < 1 || dim > 65536) {
         fail(ErrorKind::kInvalidArgument, "Embedding width is outside [1, 65536]: ", dim);
     }
-    auto index = index_factory(static_cast<int>(dim), factory,
-                               metric == Metric::kL2 ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT);
+    auto index = index_factory(
+        static_cast<int>(dim), factory,
+        metric == Metric::kL2 ? faiss::METRIC_L2 : faiss::METRIC_INNER_PRODUCT);
     return std::make_unique<FaissVectorIndex>(std::move(index), std::string(factory));
 }
 

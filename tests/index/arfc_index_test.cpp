@@ -43,9 +43,10 @@ std::vector<float> all_scores(const ArfcIndex& index, const Rows& queries, const
     std::vector<std::uint8_t> bytes(rows.count() * index.sa_code_size());
     index.sa_encode(rows.signed_count(), rows.data(), bytes.data());
     std::vector<float> scores(queries.count() * rows.count());
-    index.compressor()->score({queries.data(), queries.count(), kDim},
-                              {reinterpret_cast<const std::byte*>(bytes.data()), rows.count(), index.sa_code_size()},
-                              false, {scores.data(), queries.count(), rows.count()});
+    index.compressor()->score(
+        {queries.data(), queries.count(), kDim},
+        {reinterpret_cast<const std::byte*>(bytes.data()), rows.count(), index.sa_code_size()},
+        false, {scores.data(), queries.count(), rows.count()});
     return scores;
 }
 
@@ -60,11 +61,14 @@ TEST(ArfcIndex, AnswersSquaredDistancesAscendingAsBruteForceDoes) {
         const Answer answer = search(*index, queries, 10, &params);
         const std::vector<float> scores = all_scores(*index, queries, rows);
         for (std::size_t q = 0; q < kM; ++q) {
-            const auto expected = brute_force(std::span(scores).subspan(q * kN, kN), 10, [](auto) { return true; });
+            const auto expected =
+                brute_force(std::span(scores).subspan(q * kN, kN), 10, [](auto) { return true; });
             for (std::size_t i = 0; i < 10; ++i) {
-                ASSERT_EQ(answer.labels[q * 10 + i], static_cast<std::int64_t>(expected[i].row)) << factory;
+                ASSERT_EQ(answer.labels[q * 10 + i], static_cast<std::int64_t>(expected[i].row))
+                    << factory;
                 ASSERT_EQ(answer.distances[q * 10 + i], std::max(0.0F, -expected[i].score));
-                ASSERT_TRUE(i == 0 || answer.distances[q * 10 + i - 1] <= answer.distances[q * 10 + i]);
+                ASSERT_TRUE(
+                    i == 0 || answer.distances[q * 10 + i - 1] <= answer.distances[q * 10 + i]);
             }
         }
     }
@@ -82,7 +86,8 @@ TEST(ArfcIndex, AnswersInnerProductsDescendingAsBruteForceDoes) {
         const std::vector<float> scores = all_scores(*index, queries, rows);
         double error = 0;
         for (std::size_t q = 0; q < kM; ++q) {
-            const auto expected = brute_force(std::span(scores).subspan(q * kN, kN), 10, [](auto) { return true; });
+            const auto expected =
+                brute_force(std::span(scores).subspan(q * kN, kN), 10, [](auto) { return true; });
             const float scale = is_unit ? static_cast<float>(queries.length(q)) : 1.0F;
             for (std::size_t i = 0; i < 10; ++i) {
                 const std::int64_t label = answer.labels[q * 10 + i];
@@ -92,7 +97,8 @@ TEST(ArfcIndex, AnswersInnerProductsDescendingAsBruteForceDoes) {
                 error += std::fabs(answer.distances[q * 10 + i] - exact) / std::fabs(exact);
             }
         }
-        EXPECT_LT(error / (10 * kM), 0.25) << "answers are inner products of the rows, approximately";
+        EXPECT_LT(error / (10 * kM), 0.25)
+            << "answers are inner products of the rows, approximately";
     }
 }
 
@@ -103,8 +109,10 @@ TEST(ArfcIndex, RefusesRowsThatAreNotUnitWhereItRanksByCosine) {
     for (std::size_t j = 0; j < kDim; ++j) {
         mixed.values[3 * kDim + j] *= 1.01F;
     }
-    ARFC_EXPECT_ERROR(index->add(5, mixed.data()), ErrorKind::kInvalidArgument, "L2-normalise this row");
-    ARFC_EXPECT_ERROR(index->add(5, mixed.data()), ErrorKind::kInvalidArgument, "row and length: 3, 1.01");
+    ARFC_EXPECT_ERROR(
+        index->add(5, mixed.data()), ErrorKind::kInvalidArgument, "L2-normalise this row");
+    ARFC_EXPECT_ERROR(
+        index->add(5, mixed.data()), ErrorKind::kInvalidArgument, "row and length: 3, 1.01");
     EXPECT_EQ(index->ntotal, 0);
     for (std::size_t j = 0; j < kDim; ++j) {
         mixed.values[3 * kDim + j] *= 0.9905F; // Within a thousandth of 1.
@@ -120,7 +128,9 @@ TEST(ArfcIndex, AddsInPiecesAsAtOnce) {
     const auto pieces = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
     whole->add(rows.signed_count(), rows.data());
     for (std::size_t first = 0; first < kN; first += 77) {
-        pieces->add(static_cast<std::int64_t>(std::min<std::size_t>(77, kN - first)), rows.data() + first * kDim);
+        pieces->add(
+            static_cast<std::int64_t>(std::min<std::size_t>(77, kN - first)),
+            rows.data() + first * kDim);
     }
     pieces->add(0, nullptr);
     EXPECT_EQ(search(*whole, queries, 9), search(*pieces, queries, 9));
@@ -133,7 +143,8 @@ TEST(ArfcIndex, AsksTheSelectorForTheCallersIds) {
         const auto index = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
         std::vector<std::int64_t> ids(kN);
         for (std::size_t i = 0; i < kN; ++i) {
-            ids[i] = has_ids ? static_cast<std::int64_t>(1'000'000'000'000) + static_cast<std::int64_t>(3 * i)
+            ids[i] = has_ids ? static_cast<std::int64_t>(1'000'000'000'000) +
+                                   static_cast<std::int64_t>(3 * i)
                              : static_cast<std::int64_t>(i);
         }
         has_ids ? index->add_with_ids(kN, rows.data(), ids.data()) : index->add(kN, rows.data());
@@ -143,8 +154,9 @@ TEST(ArfcIndex, AsksTheSelectorForTheCallersIds) {
         const Answer answer = search(*index, queries, 60, &all);
         const std::vector<float> scores = all_scores(*index, queries, rows);
         for (std::size_t q = 0; q < kM; ++q) {
-            const auto expected = brute_force(std::span(scores).subspan(q * kN, kN), 60,
-                                              [](std::uint64_t row) { return row >= 100 && row < 150; });
+            const auto expected = brute_force(
+                std::span(scores).subspan(q * kN, kN), 60,
+                [](std::uint64_t row) { return row >= 100 && row < 150; });
             for (std::size_t i = 0; i < 60; ++i) {
                 ASSERT_EQ(answer.labels[q * 60 + i], i < 50 ? ids[expected[i].row] : -1);
             }
@@ -170,9 +182,12 @@ TEST(ArfcIndex, TakesNprobeOfFaissParameters) {
     }
     faiss::SearchParametersIVF limited;
     limited.max_codes = 10;
-    ARFC_EXPECT_ERROR((void)search(*index, rows, 3, &limited), ErrorKind::kUnsupported, "max_codes: 10");
+    ARFC_EXPECT_ERROR(
+        (void)search(*index, rows, 3, &limited), ErrorKind::kUnsupported, "max_codes: 10");
     faiss::SearchParametersHNSW graph;
-    ARFC_EXPECT_ERROR((void)search(*index, rows, 3, &graph), ErrorKind::kUnsupported, "take SearchParametersARFC");
+    ARFC_EXPECT_ERROR(
+        (void)search(*index, rows, 3, &graph), ErrorKind::kUnsupported,
+        "take SearchParametersARFC");
 }
 
 TEST(ArfcIndex, PadsWhereThereAreFewerRows) {
@@ -183,11 +198,16 @@ TEST(ArfcIndex, PadsWhereThereAreFewerRows) {
             index->add(static_cast<std::int64_t>(held), rows.data());
             const Answer answer = search(*index, Rows(2, 5), 5);
             for (std::size_t q = 0; q < 2; ++q) {
-                EXPECT_EQ(std::set<std::int64_t>(answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 5),
-                                                 answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 5 + 5)),
-                          held == 0 ? (std::set<std::int64_t>{-1}) : (std::set<std::int64_t>{-1, 0, 1, 2}));
+                EXPECT_EQ(
+                    std::set<std::int64_t>(
+                        answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 5),
+                        answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 5 + 5)),
+                    held == 0 ? (std::set<std::int64_t>{-1})
+                              : (std::set<std::int64_t>{-1, 0, 1, 2}));
                 EXPECT_EQ(answer.labels[q * 5 + 4], -1);
-                EXPECT_EQ(std::signbit(answer.distances[q * 5 + 4]), metric == faiss::METRIC_INNER_PRODUCT);
+                EXPECT_EQ(
+                    std::signbit(answer.distances[q * 5 + 4]),
+                    metric == faiss::METRIC_INNER_PRODUCT);
             }
         }
     }
@@ -212,7 +232,8 @@ TEST(ArfcIndex, RemovesRowsAsIndexFlatDoesWithoutIdsAndAsIndexIvfDoesWithThem) {
     const auto kept = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
     std::vector<std::int64_t> ids(kN);
     for (std::size_t i = 0; i < kN; ++i) {
-        ids[i] = -static_cast<std::int64_t>(i); // Any value but -1 would be wiser; any value is allowed.
+        ids[i] = -static_cast<std::int64_t>(i); // Any value but -1 would be wiser; any value is
+                                                // allowed.
     }
     kept->add_with_ids(kN, rows.data(), ids.data());
     EXPECT_EQ(kept->remove_ids(faiss::IDSelectorRange(-509, -9)), 500U);
@@ -233,8 +254,9 @@ TEST(ArfcIndex, KeepsPositionsAsIdsOfRowsAddedBeforeOthersHadIds) {
     index->add_with_ids(2, rows.data() + 3 * kDim, ids.data());
     index->add(1, rows.data() + 5 * kDim);
     const Answer answer = search(*index, Rows(1, 9), 6);
-    EXPECT_EQ(std::set<std::int64_t>(answer.labels.begin(), answer.labels.end()),
-              (std::set<std::int64_t>{0, 1, 2, 700, 701, 5}));
+    EXPECT_EQ(
+        std::set<std::int64_t>(answer.labels.begin(), answer.labels.end()),
+        (std::set<std::int64_t>{0, 1, 2, 700, 701, 5}));
 }
 
 TEST(ArfcIndex, ReconstructsWhatTheWholeCodeSays) {
@@ -252,14 +274,17 @@ TEST(ArfcIndex, ReconstructsWhatTheWholeCodeSays) {
     std::vector<float> row(kDim);
     for (const std::size_t i : {std::size_t{0}, std::size_t{444}, kN - 1}) {
         index->reconstruct(5000 + static_cast<std::int64_t>(i), row.data());
-        EXPECT_TRUE(std::equal(row.begin(), row.end(), expected.begin() + static_cast<std::ptrdiff_t>(i * kDim)));
+        EXPECT_TRUE(std::equal(
+            row.begin(), row.end(), expected.begin() + static_cast<std::ptrdiff_t>(i * kDim)));
     }
     std::vector<float> some(3 * kDim);
     index->reconstruct_n(100, 3, some.data());
     EXPECT_TRUE(std::equal(some.begin(), some.end(), expected.begin() + 100 * kDim));
-    ARFC_EXPECT_ERROR(index->reconstruct(4999, row.data()), ErrorKind::kNotFound, "no row of id: 4999");
+    ARFC_EXPECT_ERROR(
+        index->reconstruct(4999, row.data()), ErrorKind::kNotFound, "no row of id: 4999");
     ARFC_EXPECT_ERROR(index->reconstruct(-1, row.data()), ErrorKind::kNotFound, "no row of id: -1");
-    ARFC_EXPECT_ERROR(index->reconstruct_n(899, 2, some.data()), ErrorKind::kNotFound, "rows [0, 900)");
+    ARFC_EXPECT_ERROR(
+        index->reconstruct_n(899, 2, some.data()), ErrorKind::kNotFound, "rows [0, 900)");
     index->reset();
     ARFC_EXPECT_ERROR(index->reconstruct(5000, row.data()), ErrorKind::kNotFound, "5000");
 }
@@ -275,12 +300,14 @@ TEST(ArfcIndex, FindsNeighboursOfTheOriginals) {
         for (std::size_t q = 0; q < 100; ++q) {
             std::vector<float> exact(kN);
             for (std::size_t i = 0; i < kN; ++i) {
-                exact[i] = static_cast<float>(metric == faiss::METRIC_L2 ? -queries.distance(q, rows, i)
-                                                                         : queries.product(q, rows, i));
+                exact[i] = static_cast<float>(
+                    metric == faiss::METRIC_L2 ? -queries.distance(q, rows, i)
+                                               : queries.product(q, rows, i));
             }
             for (const auto& hit : brute_force(exact, 10, [](auto) { return true; })) {
                 const auto begin = answer.labels.begin() + static_cast<std::ptrdiff_t>(q * 10);
-                found += static_cast<std::size_t>(std::count(begin, begin + 10, static_cast<std::int64_t>(hit.row)));
+                found += static_cast<std::size_t>(
+                    std::count(begin, begin + 10, static_cast<std::int64_t>(hit.row)));
             }
         }
         EXPECT_GE(static_cast<double>(found) / 1000, 0.7) << "recall@10 of 24 bytes for 24 floats";
@@ -293,20 +320,31 @@ TEST(ArfcIndex, RefusesWhatIsNotInOrder) {
     float distance = 0;
     std::int64_t label = 0;
     ARFC_EXPECT_ERROR(index.add(1, rows.data()), ErrorKind::kFailedPrecondition, "not trained");
-    ARFC_EXPECT_ERROR(index.search(1, rows.data(), 1, &distance, &label), ErrorKind::kFailedPrecondition, "not trained");
+    ARFC_EXPECT_ERROR(
+        index.search(1, rows.data(), 1, &distance, &label), ErrorKind::kFailedPrecondition,
+        "not trained");
     ARFC_EXPECT_ERROR((void)index.default_nprobe(), ErrorKind::kFailedPrecondition, "not trained");
-    ARFC_EXPECT_ERROR(index.train(0, nullptr), ErrorKind::kInvalidArgument, "too few: 0, expected at least 7");
-    ARFC_EXPECT_ERROR(index.train(6, rows.data()), ErrorKind::kInvalidArgument, "too few: 6, expected at least 7");
+    ARFC_EXPECT_ERROR(
+        index.train(0, nullptr), ErrorKind::kInvalidArgument, "too few: 0, expected at least 7");
+    ARFC_EXPECT_ERROR(
+        index.train(6, rows.data()), ErrorKind::kInvalidArgument,
+        "too few: 6, expected at least 7");
     EXPECT_FALSE(index.is_trained);
     index.reset();
     EXPECT_EQ(index.remove_ids(faiss::IDSelectorRange(0, 10)), 0U);
 
     const auto trained = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
     trained->add(kN, rows.data());
-    ARFC_EXPECT_ERROR(trained->train(kN, rows.data()), ErrorKind::kFailedPrecondition, "call reset() first; rows: 900");
+    ARFC_EXPECT_ERROR(
+        trained->train(kN, rows.data()), ErrorKind::kFailedPrecondition,
+        "call reset() first; rows: 900");
     ARFC_EXPECT_ERROR(trained->add(-1, rows.data()), ErrorKind::kInvalidArgument, "negative: -1");
-    ARFC_EXPECT_ERROR(trained->search(1, rows.data(), 0, &distance, &label), ErrorKind::kInvalidArgument, "Number of answers");
-    ARFC_EXPECT_ERROR(trained->range_search(1, rows.data(), 1.0F, nullptr), ErrorKind::kUnsupported, "range_search");
+    ARFC_EXPECT_ERROR(
+        trained->search(1, rows.data(), 0, &distance, &label), ErrorKind::kInvalidArgument,
+        "Number of answers");
+    ARFC_EXPECT_ERROR(
+        trained->range_search(1, rows.data(), 1.0F, nullptr), ErrorKind::kUnsupported,
+        "range_search");
     Rows bad(3, 4);
     bad.values[kDim + 1] = INFINITY;
     const Answer before = search(*trained, Rows(4, 8), 5);
@@ -314,9 +352,14 @@ TEST(ArfcIndex, RefusesWhatIsNotInOrder) {
     ARFC_EXPECT_ERROR((void)search(*trained, bad, 5), ErrorKind::kInvalidArgument, "not finite");
     EXPECT_EQ(trained->ntotal, kN);
     EXPECT_EQ(search(*trained, Rows(4, 8), 5), before) << "a refused add() left something behind";
-    ARFC_EXPECT_ERROR(ArfcIndex(kDim, "ARFC12", faiss::METRIC_L1), ErrorKind::kUnsupported, "METRIC_INNER_PRODUCT and METRIC_L2");
-    ARFC_EXPECT_ERROR(ArfcIndex(kDim, "IDMap2,ARFC12", faiss::METRIC_L2), ErrorKind::kInvalidArgument, "index_factory()");
-    ARFC_EXPECT_ERROR(ArfcIndex(0, "ARFC12", faiss::METRIC_L2), ErrorKind::kInvalidArgument, "width is outside");
+    ARFC_EXPECT_ERROR(
+        ArfcIndex(kDim, "ARFC12", faiss::METRIC_L1), ErrorKind::kUnsupported,
+        "METRIC_INNER_PRODUCT and METRIC_L2");
+    ARFC_EXPECT_ERROR(
+        ArfcIndex(kDim, "IDMap2,ARFC12", faiss::METRIC_L2), ErrorKind::kInvalidArgument,
+        "index_factory()");
+    ARFC_EXPECT_ERROR(
+        ArfcIndex(0, "ARFC12", faiss::METRIC_L2), ErrorKind::kInvalidArgument, "width is outside");
 }
 
 TEST(ArfcIndex, SaysWhatItHolds) {

@@ -44,22 +44,26 @@ TEST(CoarseQuantizer, AssignsToTheNearestCentroid) {
             quantizer.probe(row, probed);
             EXPECT_EQ(probed[0], lists[i]);
             for (std::size_t c = 1; c < 21; ++c) {
-                EXPECT_GE(nearness(metric, row, quantizer.centroids().row(probed[c - 1])),
-                          nearness(metric, row, quantizer.centroids().row(probed[c])) - 1e-3);
+                EXPECT_GE(
+                    nearness(metric, row, quantizer.centroids().row(probed[c - 1])),
+                    nearness(metric, row, quantizer.centroids().row(probed[c])) - 1e-3);
             }
         }
     }
 }
 
 TEST(CoarseQuantizer, FindsTheClustersThatAreThere) {
-    // Forty clusters; with forty lists the spread around centroids falls far below the spread around the mean.
+    // Forty clusters; with forty lists the spread around centroids falls far below the spread
+    // around the mean.
     const std::vector<float> rows = test::random_rows(4000, kWidth);
     const auto spread = [&](std::size_t nlist) {
-        const auto quantizer = CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), nlist, 1, {});
+        const auto quantizer =
+            CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), nlist, 1, {});
         const std::vector<std::uint32_t> lists = assign(quantizer, test::view(rows, kWidth));
         double total = 0;
         for (std::size_t i = 0; i < lists.size(); ++i) {
-            total -= nearness(Metric::kL2, test::view(rows, kWidth).row(i), quantizer.centroids().row(lists[i]));
+            total -= nearness(
+                Metric::kL2, test::view(rows, kWidth).row(i), quantizer.centroids().row(lists[i]));
         }
         return total;
     };
@@ -72,19 +76,25 @@ TEST(CoarseQuantizer, IsTheSameForASeedAndOnAnyThreadCount) {
     std::vector<std::vector<float>> centroids;
     for (const std::size_t threads : {1, 2, 3}) {
         set_num_threads(threads);
-        const auto quantizer = CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 16, 9, {});
-        centroids.emplace_back(quantizer.centroids().data(), quantizer.centroids().data() + 16 * kWidth);
+        const auto quantizer =
+            CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 16, 9, {});
+        centroids.emplace_back(
+            quantizer.centroids().data(), quantizer.centroids().data() + 16 * kWidth);
     }
     set_num_threads(before);
     EXPECT_EQ(centroids[0], centroids[1]);
     EXPECT_EQ(centroids[0], centroids[2]);
-    const auto other = CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 16, 10, {});
-    EXPECT_NE(centroids[0], std::vector<float>(other.centroids().data(), other.centroids().data() + 16 * kWidth));
+    const auto other =
+        CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 16, 10, {});
+    EXPECT_NE(
+        centroids[0],
+        std::vector<float>(other.centroids().data(), other.centroids().data() + 16 * kWidth));
 }
 
 TEST(CoarseQuantizer, AssignsARowAlikeInEveryBatch) {
     const std::vector<float> rows = test::random_rows(700, kWidth);
-    const auto quantizer = CoarseQuantizer::train(Metric::kInnerProduct, test::view(rows, kWidth), 50, 9, {});
+    const auto quantizer =
+        CoarseQuantizer::train(Metric::kInnerProduct, test::view(rows, kWidth), 50, 9, {});
     const std::vector<std::uint32_t> together = assign(quantizer, test::view(rows, kWidth));
     for (std::size_t i = 0; i < 700; ++i) {
         ASSERT_EQ(assign(quantizer, test::view(rows, kWidth).slice(i, 1))[0], together[i]);
@@ -104,12 +114,14 @@ TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
     std::vector<float> rows(60 * kWidth, 0.5F);
     for (const Metric metric : {Metric::kL2, Metric::kCosine}) {
         const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 8, 0, {});
-        for (const float value : std::span(quantizer.centroids().data(), quantizer.centroids().size())) {
+        for (const float value :
+             std::span(quantizer.centroids().data(), quantizer.centroids().size())) {
             ASSERT_TRUE(std::isfinite(value));
         }
     }
     std::ranges::fill(rows, 0.0F);
-    const auto quantizer = CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 8, 0, {});
+    const auto quantizer =
+        CoarseQuantizer::train(Metric::kCosine, test::view(rows, kWidth), 8, 0, {});
     EXPECT_EQ(assign(quantizer, test::view(rows, kWidth))[0], 0U);
 }
 
@@ -127,11 +139,14 @@ TEST(CoarseQuantizer, OrdersListsForQueriesBeyondFloat) {
 
 TEST(CoarseQuantizer, RefusesFewerRowsThanListsAndStopsWhenTold) {
     const std::vector<float> rows = test::random_rows(7, kWidth);
-    ARFC_EXPECT_ERROR((void)CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 8, 0, {}),
-                      ErrorKind::kInvalidArgument, "fewer than inverted lists: 7, expected at least 8");
-    ARFC_EXPECT_ERROR((void)CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 2, 0,
-                                                   [](const Progress& progress) { return progress.done < 3; }),
-                      ErrorKind::kCancelled, "cancelled");
+    ARFC_EXPECT_ERROR(
+        (void)CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 8, 0, {}),
+        ErrorKind::kInvalidArgument, "fewer than inverted lists: 7, expected at least 8");
+    ARFC_EXPECT_ERROR(
+        (void)CoarseQuantizer::train(
+            Metric::kL2, test::view(rows, kWidth), 2, 0,
+            [](const Progress& progress) { return progress.done < 3; }),
+        ErrorKind::kCancelled, "cancelled");
 }
 
 } // namespace

@@ -62,8 +62,10 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
         {"ARFCx99999", "wrong at column 5, expected a code of 1 to 1024 bytes, found 0"},
         {"ARFC99999999999999999999999", "wrong at column 5, expected a size"},
         {"ARFC96/", "wrong at column 8, expected a size"},
-        {"ARFC96/96", "wrong at column 8, expected a prefix shorter than the 96 bytes before it, found 96"},
-        {"ARFC96/16/32", "wrong at column 11, expected a prefix shorter than the 16 bytes before it, found 32"},
+        {"ARFC96/96",
+         "wrong at column 8, expected a prefix shorter than the 96 bytes before it, found 96"},
+        {"ARFC96/16/32",
+         "wrong at column 11, expected a prefix shorter than the 16 bytes before it, found 32"},
         {"ARFC96/0", "wrong at column 8, expected a size"},
         {"ARFC96x", "wrong at column 7, expected the end"},
         {"ARFC96,", "wrong at column 8, expected IVF<n>"},
@@ -81,13 +83,17 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
     for (const auto& c : kCases) {
         ARFC_EXPECT_ERROR((void)parse_factory(384, c.text), ErrorKind::kInvalidArgument, c.message);
     }
-    ARFC_EXPECT_ERROR((void)parse_factory(0, "ARFC8"), ErrorKind::kInvalidArgument, "width is outside [1, 65536]: 0");
+    ARFC_EXPECT_ERROR(
+        (void)parse_factory(0, "ARFC8"), ErrorKind::kInvalidArgument,
+        "width is outside [1, 65536]: 0");
     ARFC_EXPECT_ERROR((void)parse_factory(65537, "ARFC8"), ErrorKind::kInvalidArgument, "65537");
 }
 
 TEST(FactorySpec, SaysWhatIsNotBuiltYet) {
-    for (const std::string text : {"ARFC96,HNSW32", "ARFC96/16,NSG64", "ARFC96,IVF256_HNSW32", "ARFC96,IVF256(PQ8)",
-                                   "ARFC96,PQ8", "ARFC96,Flat", "PCA64,ARFC32", "OPQ16,ARFC32", "IDMap2,PCAR64,ARFC32,IVF4"}) {
+    for (const std::string text :
+         {"ARFC96,HNSW32", "ARFC96/16,NSG64", "ARFC96,IVF256_HNSW32", "ARFC96,IVF256(PQ8)",
+          "ARFC96,PQ8", "ARFC96,Flat", "PCA64,ARFC32", "OPQ16,ARFC32",
+          "IDMap2,PCAR64,ARFC32,IVF4"}) {
         ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, "not built yet");
         ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, text);
     }

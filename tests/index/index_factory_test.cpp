@@ -40,20 +40,33 @@ TEST(IndexFactory, PassesFaissStringsThroughUnchanged) {
     const auto flat = index_factory(kWidth, "Flat", faiss::METRIC_INNER_PRODUCT);
     ASSERT_NE(dynamic_cast<faiss::IndexFlat*>(flat.get()), nullptr);
     EXPECT_EQ(flat->metric_type, faiss::METRIC_INNER_PRODUCT);
-    EXPECT_NE(dynamic_cast<faiss::IndexIVFFlat*>(index_factory(kWidth, "IVF16,Flat").get()), nullptr);
+    EXPECT_NE(
+        dynamic_cast<faiss::IndexIVFFlat*>(index_factory(kWidth, "IVF16,Flat").get()), nullptr);
     EXPECT_NE(dynamic_cast<faiss::IndexHNSW*>(index_factory(kWidth, "HNSW16").get()), nullptr);
-    EXPECT_NE(dynamic_cast<faiss::IndexPreTransform*>(index_factory(kWidth, "OPQ4,PQ4x4").get()), nullptr);
+    EXPECT_NE(
+        dynamic_cast<faiss::IndexPreTransform*>(index_factory(kWidth, "OPQ4,PQ4x4").get()),
+        nullptr);
     EXPECT_EQ(index_factory(kWidth, "Flat", faiss::METRIC_L1)->metric_type, faiss::METRIC_L1);
 }
 
 TEST(IndexFactory, TellsWhatFaissRefuses) {
-    ARFC_EXPECT_ERROR((void)index_factory(kWidth, "Nonsense"), ErrorKind::kInvalidArgument, "FAISS refuses the factory string");
-    ARFC_EXPECT_ERROR((void)index_factory(kWidth, ""), ErrorKind::kInvalidArgument, "names no index");
-    ARFC_EXPECT_ERROR((void)index_factory(kWidth, "IDMap2,"), ErrorKind::kInvalidArgument, "names no index");
-    ARFC_EXPECT_ERROR((void)index_factory(0, "Flat"), ErrorKind::kInvalidArgument, "width is outside [1, 65536]: 0");
-    ARFC_EXPECT_ERROR((void)index_factory(kWidth, "ARFC12/12"), ErrorKind::kInvalidArgument, "column 8");
-    ARFC_EXPECT_ERROR((void)index_factory(kWidth, "ARFC12,HNSW32"), ErrorKind::kUnsupported, "not built yet");
-    ARFC_EXPECT_ERROR((void)index_factory(kWidth, "ARFC12", faiss::METRIC_Linf), ErrorKind::kUnsupported, "METRIC_L2");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, "Nonsense"), ErrorKind::kInvalidArgument,
+        "FAISS refuses the factory string");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, ""), ErrorKind::kInvalidArgument, "names no index");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, "IDMap2,"), ErrorKind::kInvalidArgument, "names no index");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(0, "Flat"), ErrorKind::kInvalidArgument,
+        "width is outside [1, 65536]: 0");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, "ARFC12/12"), ErrorKind::kInvalidArgument, "column 8");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, "ARFC12,HNSW32"), ErrorKind::kUnsupported, "not built yet");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, "ARFC12", faiss::METRIC_Linf), ErrorKind::kUnsupported,
+        "METRIC_L2");
 }
 
 TEST(IndexFactory, MakesArfcIndexesWithSizesInBytes) {
@@ -76,24 +89,28 @@ TEST(IdMapIndex, TranslatesSelectorsAndForwardsParameters) {
     plain->add(kN, rows.data());
     for (const std::string prefix : {"IDMap,", "IDMap2,"}) {
         const auto index = mapped(prefix, rows);
-        ARFC_EXPECT_ERROR(index->add(1, rows.data()), ErrorKind::kInvalidArgument, "add_with_ids()");
+        ARFC_EXPECT_ERROR(
+            index->add(1, rows.data()), ErrorKind::kInvalidArgument, "add_with_ids()");
         index->add_with_ids(kN, rows.data(), ids.data());
         EXPECT_EQ(index->ntotal, static_cast<std::int64_t>(kN));
         SearchParametersARFC params;
         params.nprobe = 5;
         params.stages = {{4, 300}, {12, 0}};
         faiss::IDSelectorRange by_id(0, 7 * 100 + 1); // The last hundred rows.
-        faiss::IDSelectorRange by_position(static_cast<std::int64_t>(kN) - 100, static_cast<std::int64_t>(kN));
+        faiss::IDSelectorRange by_position(
+            static_cast<std::int64_t>(kN) - 100, static_cast<std::int64_t>(kN));
         for (const bool is_filtered : {false, true}) {
             params.sel = is_filtered ? &by_position : nullptr;
             const Answer expected = search(*plain, queries, 120, &params);
             params.sel = is_filtered ? &by_id : nullptr;
             const Answer found = search(*index, queries, 120, &params);
-            EXPECT_EQ(params.sel, is_filtered ? &by_id : nullptr) << "the caller's parameters were changed";
+            EXPECT_EQ(params.sel, is_filtered ? &by_id : nullptr)
+                << "the caller's parameters were changed";
             EXPECT_EQ(found.distances, expected.distances);
             for (std::size_t i = 0; i < found.labels.size(); ++i) {
                 const std::int64_t position = expected.labels[i];
-                ASSERT_EQ(found.labels[i], position < 0 ? -1 : ids[static_cast<std::size_t>(position)]);
+                ASSERT_EQ(
+                    found.labels[i], position < 0 ? -1 : ids[static_cast<std::size_t>(position)]);
             }
         }
     }
@@ -113,7 +130,8 @@ TEST(IdMapIndex, FindsRemovesAndForgetsById) {
     EXPECT_EQ(index->remove_ids(faiss::IDSelectorRange(1000, 1200)), 200U);
     index->reconstruct(1500, after.data());
     EXPECT_EQ(before, after);
-    ARFC_EXPECT_ERROR(index->reconstruct(1100, after.data()), ErrorKind::kNotFound, "no row of id: 1100");
+    ARFC_EXPECT_ERROR(
+        index->reconstruct(1100, after.data()), ErrorKind::kNotFound, "no row of id: 1100");
     for (const std::int64_t label : search(*index, Rows(3, 4), 50).labels) {
         EXPECT_GE(label, 1200);
     }
@@ -157,7 +175,9 @@ TEST(IdMapIndex, TakesParametersOverFaissIndexesToo) {
     Strange strange;
     faiss::IDSelectorRange range(0, 10);
     strange.sel = &range;
-    ARFC_EXPECT_ERROR((void)search(*flat, queries, 1, &strange), ErrorKind::kUnsupported, "translates the selector of");
+    ARFC_EXPECT_ERROR(
+        (void)search(*flat, queries, 1, &strange), ErrorKind::kUnsupported,
+        "translates the selector of");
 }
 
 } // namespace

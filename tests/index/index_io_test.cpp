@@ -49,14 +49,16 @@ TEST(IndexIo, ReadsBackWhatItWroteToTheBit) {
             for (const bool has_ids : {false, true}) {
                 const Rows& held = has_ids ? unit : rows;
                 const auto index = trained_index(factory, metric, held);
-                has_ids ? index->add_with_ids(kN, held.data(), ids.data()) : index->add(kN, held.data());
+                has_ids ? index->add_with_ids(kN, held.data(), ids.data())
+                        : index->add(kN, held.data());
                 (void)search(*index, queries, 3); // Cached row terms are no part of the file.
                 write_index(*index, directory / "a");
                 const auto read = read_index(directory / "a");
                 EXPECT_EQ(search(*read, queries, 10), search(*index, queries, 10)) << factory;
                 EXPECT_EQ(read->ntotal, index->ntotal);
                 write_index(*read, directory / "b");
-                EXPECT_EQ(read_file(directory / "a"), read_file(directory / "b")) << "the same index, other bytes";
+                EXPECT_EQ(read_file(directory / "a"), read_file(directory / "b"))
+                    << "the same index, other bytes";
                 index->add(3, held.data());
                 read->add(3, held.data());
                 EXPECT_EQ(search(*read, queries, 10), search(*index, queries, 10));
@@ -67,7 +69,9 @@ TEST(IndexIo, ReadsBackWhatItWroteToTheBit) {
 
 TEST(IndexIo, KeepsUntrainedIndexes) {
     const TemporaryDirectory directory;
-    write_index(*index_factory(kWidth, "IDMap2,ARFC12/4,IVF5", faiss::METRIC_INNER_PRODUCT), directory / "a");
+    write_index(
+        *index_factory(kWidth, "IDMap2,ARFC12/4,IVF5", faiss::METRIC_INNER_PRODUCT),
+        directory / "a");
     const auto read = read_index(directory / "a");
     EXPECT_FALSE(read->is_trained);
     EXPECT_EQ(read->metric_type, faiss::METRIC_INNER_PRODUCT);
@@ -84,7 +88,8 @@ TEST(IndexIo, KeepsIdMaps) {
     for (std::size_t i = 0; i < kN; ++i) {
         ids[i] = 5 - static_cast<std::int64_t>(i);
     }
-    for (const std::string factory : {"IDMap,ARFC12/4", "IDMap2,ARFC12/4", "IDMap,Flat", "IDMap2,Flat"}) {
+    for (const std::string factory :
+         {"IDMap,ARFC12/4", "IDMap2,ARFC12/4", "IDMap,Flat", "IDMap2,Flat"}) {
         const auto index = index_factory(kWidth, factory, faiss::METRIC_L2);
         if (!index->is_trained) {
             index->train(kN, rows.data());
@@ -92,11 +97,14 @@ TEST(IndexIo, KeepsIdMaps) {
         index->add_with_ids(kN, rows.data(), ids.data());
         write_index(*index, directory / "a");
         const auto read = read_index(directory / "a");
-        EXPECT_EQ(dynamic_cast<faiss::IndexIDMap2*>(read.get()) != nullptr, factory.starts_with("IDMap2")) << factory;
+        EXPECT_EQ(
+            dynamic_cast<faiss::IndexIDMap2*>(read.get()) != nullptr, factory.starts_with("IDMap2"))
+            << factory;
         faiss::IDSelectorRange range(-100, 0);
         faiss::SearchParameters params; // Which FAISS's own id maps refuse.
         params.sel = &range;
-        EXPECT_EQ(search(*read, queries, 7, &params), search(*index, queries, 7, &params)) << factory;
+        EXPECT_EQ(search(*read, queries, 7, &params), search(*index, queries, 7, &params))
+            << factory;
     }
 }
 
@@ -114,28 +122,36 @@ TEST(IndexIo, WritesFaissIndexesAsFaissDoes) {
 TEST(IndexIo, RefusesDamagedFiles) {
     const TemporaryDirectory directory;
     const Rows rows(300, 1);
-    auto index = index_factory(kWidth, "IDMap2,ARFC2/1,IVF2", faiss::METRIC_L2); // Small, since every byte is tried.
+    auto index = index_factory(kWidth, "IDMap2,ARFC2/1,IVF2", faiss::METRIC_L2); // Small, since
+                                                                                 // every byte is
+                                                                                 // tried.
     index->train(300, rows.data());
     const std::vector<std::int64_t> ids = {4, 5, 6};
     index->add_with_ids(3, rows.data(), ids.data());
     write_index(*index, directory / "good");
     const std::string good = read_file(directory / "good");
     const std::filesystem::path path = directory / "bad";
-    const auto put = [&](const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; };
+    const auto put = [&](const std::string& bytes) {
+        std::ofstream(path, std::ios::binary) << bytes;
+    };
     const auto expect_refusal = [&](const std::string& bytes, const std::string& what) {
         put(bytes);
         try {
             (void)read_index(path);
             ADD_FAILURE() << "was accepted: " << what;
         } catch (const Error& error) {
-            EXPECT_TRUE(error.kind() == ErrorKind::kCorruption || error.kind() == ErrorKind::kUnsupported)
+            EXPECT_TRUE(
+                error.kind() == ErrorKind::kCorruption || error.kind() == ErrorKind::kUnsupported)
                 << what << ": " << error.what();
         }
     };
     const auto with_digest = [](const std::string& body) { return body + sha256_hex(body); };
     const std::string body = good.substr(0, good.size() - 64);
-    // Every length and byte near the ends, where the sizes are, and a sample between: weights are most of the file.
-    const auto is_tried = [&](std::size_t i) { return i < 300 || i + 600 > good.size() || i % 997 == 0; };
+    // Every length and byte near the ends, where the sizes are, and a sample between: weights are
+    // most of the file.
+    const auto is_tried = [&](std::size_t i) {
+        return i < 300 || i + 600 > good.size() || i % 997 == 0;
+    };
     for (std::size_t i = 0; i < good.size(); ++i) {
         if (is_tried(i)) {
             expect_refusal(good.substr(0, i), "truncated at " + std::to_string(i));
@@ -147,7 +163,8 @@ TEST(IndexIo, RefusesDamagedFiles) {
             expect_refusal(with_digest(body.substr(0, i)), "cut at " + std::to_string(i));
         }
     }
-    for (std::size_t i = 0; i < body.size(); ++i) { // Wrong numbers under a right checksum: an error or an index, no crash.
+    for (std::size_t i = 0; i < body.size(); ++i) { // Wrong numbers under a right checksum: an
+                                                    // error or an index, no crash.
         if (is_tried(i)) {
             std::string bytes = body;
             bytes[i] = static_cast<char>(0xFF);
@@ -163,9 +180,12 @@ TEST(IndexIo, RefusesDamagedFiles) {
     std::string newer = body;
     newer[8] = 1;
     put(with_digest(newer));
-    ARFC_EXPECT_ERROR((void)read_index(path), ErrorKind::kUnsupported, "newer format: 1, this version reads up to 0");
+    ARFC_EXPECT_ERROR(
+        (void)read_index(path), ErrorKind::kUnsupported,
+        "newer format: 1, this version reads up to 0");
     put("");
-    ARFC_EXPECT_ERROR((void)read_index(path), ErrorKind::kCorruption, "neither ARFC's nor one that FAISS reads");
+    ARFC_EXPECT_ERROR(
+        (void)read_index(path), ErrorKind::kCorruption, "neither ARFC's nor one that FAISS reads");
     ARFC_EXPECT_ERROR((void)read_index(directory / "absent"), ErrorKind::kNotFound, "absent");
 }
 

@@ -31,7 +31,8 @@ constexpr std::size_t kMiddle = 6;
 /// An index over the model's rows, and what tests do with it.
 struct Fixture {
     Fixture(Metric metric, std::vector<std::size_t> stage_bytes, std::size_t nlist)
-        : model(trained_model(metric)), index(model.compressor, {.stage_bytes = std::move(stage_bytes), .nlist = nlist}),
+        : model(trained_model(metric)),
+          index(model.compressor, {.stage_bytes = std::move(stage_bytes), .nlist = nlist}),
           heads(model.columns(0, index.head_bytes())) {}
 
     Fixture& train() {
@@ -40,12 +41,15 @@ struct Fixture {
     }
 
     Fixture& add(std::size_t first = 0, std::size_t count = kRows) {
-        index.add(MatrixView<const std::byte>(heads.data(), kRows, index.head_bytes()).slice(first, count));
+        index.add(MatrixView<const std::byte>(heads.data(), kRows, index.head_bytes())
+                      .slice(first, count));
         return *this;
     }
 
     [[nodiscard]] MemoryTails tails() const {
-        return {model.codes.data() + index.head_bytes(), kCodeBytes, index.code_bytes() - index.head_bytes()};
+        return {
+            model.codes.data() + index.head_bytes(), kCodeBytes,
+            index.code_bytes() - index.head_bytes()};
     }
 
     [[nodiscard]] StagedAnswer search(const StagedRequest& request) const {
@@ -53,7 +57,8 @@ struct Fixture {
         return index.search(model.query_view(), request, &source);
     }
 
-    [[nodiscard]] std::vector<Ranked> answer(const StagedAnswer& from, std::size_t query, std::size_t k) const {
+    [[nodiscard]] std::vector<Ranked> answer(
+        const StagedAnswer& from, std::size_t query, std::size_t k) const {
         std::vector<Ranked> out;
         for (std::size_t i = query * k; i < (query + 1) * k && from.rows[i] != kNoRow; ++i) {
             out.push_back({from.rows[i], from.scores[i]});
@@ -77,12 +82,14 @@ std::vector<Stage> wide(std::vector<std::size_t> bytes) {
 
 class StagedIndexOfEveryMetric : public testing::TestWithParam<Metric> {};
 
-INSTANTIATE_TEST_SUITE_P(Metrics, StagedIndexOfEveryMetric,
-                         testing::Values(Metric::kCosine, Metric::kL2, Metric::kInnerProduct),
-                         [](const auto& instance) { return std::string(to_string(instance.param)); });
+INSTANTIATE_TEST_SUITE_P(
+    Metrics, StagedIndexOfEveryMetric,
+    testing::Values(Metric::kCosine, Metric::kL2, Metric::kInnerProduct),
+    [](const auto& instance) { return std::string(to_string(instance.param)); });
 
 TEST_P(StagedIndexOfEveryMetric, AnswersAsBruteForceDoesToTheBit) {
-    const std::vector<std::vector<std::size_t>> shapes = {{kCodeBytes}, {kHead, kCodeBytes}, {kHead, kMiddle, kCodeBytes}};
+    const std::vector<std::vector<std::size_t>> shapes = {
+        {kCodeBytes}, {kHead, kCodeBytes}, {kHead, kMiddle, kCodeBytes}};
     for (const std::vector<std::size_t>& shape : shapes) {
         for (const std::size_t nlist : {0, 1, 7, 64}) {
             Fixture fixture(GetParam(), shape, nlist);
@@ -90,12 +97,16 @@ TEST_P(StagedIndexOfEveryMetric, AnswersAsBruteForceDoesToTheBit) {
             const std::vector<float> scores = fixture.model.scores(kCodeBytes);
             for (const std::size_t k : {1, 10, 300}) {
                 const StagedRequest request{
-                    .k = k, .stages = wide(shape), .nprobe = std::max<std::size_t>(nlist, 1), .accepts = {}};
+                    .k = k,
+                    .stages = wide(shape),
+                    .nprobe = std::max<std::size_t>(nlist, 1),
+                    .accepts = {}};
                 const StagedAnswer answer = fixture.search(request);
                 for (std::size_t q = 0; q < kQueries; ++q) {
-                    const auto expected =
-                        brute_force(std::span(scores).subspan(q * kRows, kRows), k, [](auto) { return true; });
-                    ASSERT_EQ(fixture.answer(answer, q, k), expected) << shape.size() << " stages, nlist " << nlist;
+                    const auto expected = brute_force(
+                        std::span(scores).subspan(q * kRows, kRows), k, [](auto) { return true; });
+                    ASSERT_EQ(fixture.answer(answer, q, k), expected)
+                        << shape.size() << " stages, nlist " << nlist;
                 }
             }
         }
@@ -110,17 +121,20 @@ TEST_P(StagedIndexOfEveryMetric, RanksByThePrefixThatIsAskedFor) {
         }
         fixture.add();
         // The head alone, a cached length, and a length that the index has no terms of.
-        const std::vector<std::vector<std::size_t>> requests = {{kHead}, {kHead, kMiddle}, {kHead, 8}, {kHead, 5, 11}};
+        const std::vector<std::vector<std::size_t>> requests = {
+            {kHead}, {kHead, kMiddle}, {kHead, 8}, {kHead, 5, 11}};
         for (const std::vector<std::size_t>& lengths : requests) {
             const std::vector<float> scores = fixture.model.scores(lengths.back());
             for (int repeat = 0; repeat < 2; ++repeat) { // Computed first, then from the cache.
-                const StagedAnswer answer = fixture.search({.k = 25, .stages = wide(lengths), .nprobe = {}, .accepts = {}});
+                const StagedAnswer answer =
+                    fixture.search({.k = 25, .stages = wide(lengths), .nprobe = {}, .accepts = {}});
                 ASSERT_EQ(answer.stages.size(), lengths.size());
                 for (std::size_t q = 0; q < kQueries; ++q) {
                     const std::vector<Ranked> found = fixture.answer(answer, q, 25);
                     ASSERT_EQ(found.size(), 25U);
                     for (const Ranked& hit : found) {
-                        ASSERT_EQ(hit.score, scores[q * kRows + hit.row]) << lengths.back() << " bytes";
+                        ASSERT_EQ(hit.score, scores[q * kRows + hit.row])
+                            << lengths.back() << " bytes";
                     }
                     if (lengths.size() > 1) {
                         const auto all = std::span(scores).subspan(q * kRows, kRows);
@@ -158,8 +172,9 @@ TEST_P(StagedIndexOfEveryMetric, AnswersAlikeOnOneThreadAndMoreAndForOneQueryAnd
         answers.push_back(fixture.search({.k = 7, .stages = {}, .nprobe = 3, .accepts = {}}));
         const MemoryTails tails = fixture.tails();
         for (std::size_t q = 0; q < kQueries; ++q) {
-            const StagedAnswer alone = fixture.index.search(fixture.model.query_view().slice(q, 1),
-                                                            {.k = 7, .stages = {}, .nprobe = 3, .accepts = {}}, &tails);
+            const StagedAnswer alone = fixture.index.search(
+                fixture.model.query_view().slice(q, 1),
+                {.k = 7, .stages = {}, .nprobe = 3, .accepts = {}}, &tails);
             for (std::size_t i = 0; i < 7; ++i) {
                 ASSERT_EQ(alone.rows[i], answers.back().rows[q * 7 + i]);
                 ASSERT_EQ(alone.scores[i], answers.back().scores[q * 7 + i]);
@@ -242,21 +257,25 @@ TEST(StagedIndex, LeavesOutWhatItsFilterRefusesAndWhatIsErased) {
         return row % 3 == 1;
     };
     const MemoryTails tails = fixture.tails();
-    for (const std::size_t together : {std::size_t{1}, kQueries}) { // Asked when met, and once for all queries.
+    for (const std::size_t together : {std::size_t{1}, kQueries}) { // Asked when met, and once for
+                                                                    // all queries.
         for (std::size_t q = 0; q < kQueries; q += together) {
-            const StagedAnswer answer =
-                fixture.index.search(fixture.model.query_view().slice(q, together), request, &tails);
+            const StagedAnswer answer = fixture.index.search(
+                fixture.model.query_view().slice(q, together), request, &tails);
             EXPECT_EQ(answer.stages[0].candidates, together * 400);
             for (std::size_t i = 0; i < together; ++i) {
-                ASSERT_EQ(fixture.answer(answer, i, 12),
-                          brute_force(std::span(scores).subspan((q + i) * kRows, kRows), 12, is_in));
+                ASSERT_EQ(
+                    fixture.answer(answer, i, 12),
+                    brute_force(std::span(scores).subspan((q + i) * kRows, kRows), 12, is_in));
             }
         }
     }
     EXPECT_GT(asked.load(), 0U);
     request.accepts = [](std::uint64_t) { return false; };
     const StagedAnswer nothing = fixture.search(request);
-    EXPECT_EQ(std::set<std::uint64_t>(nothing.rows.begin(), nothing.rows.end()), std::set<std::uint64_t>{kNoRow});
+    EXPECT_EQ(
+        std::set<std::uint64_t>(nothing.rows.begin(), nothing.rows.end()),
+        std::set<std::uint64_t>{kNoRow});
 }
 
 TEST(StagedIndex, ProbesOnlyTheNearestLists) {
@@ -264,8 +283,8 @@ TEST(StagedIndex, ProbesOnlyTheNearestLists) {
     fixture.train().add();
     std::size_t previous = 0;
     for (const std::size_t nprobe : {1, 4, 16}) {
-        const StagedAnswer answer =
-            fixture.search({.k = 10, .stages = wide({kHead, kCodeBytes}), .nprobe = nprobe, .accepts = {}});
+        const StagedAnswer answer = fixture.search(
+            {.k = 10, .stages = wide({kHead, kCodeBytes}), .nprobe = nprobe, .accepts = {}});
         EXPECT_GT(answer.stages[0].candidates, previous);
         EXPECT_EQ(answer.stages[0].bytes_read, answer.stages[0].candidates * kHead);
         EXPECT_EQ(answer.stages[1].candidates, answer.stages[0].candidates);
@@ -278,8 +297,11 @@ TEST(StagedIndex, ProbesOnlyTheNearestLists) {
 TEST(StagedIndex, KeepsAsManyRowsAsAStageIsTold) {
     Fixture fixture(Metric::kL2, {kHead, kMiddle, kCodeBytes}, 0);
     fixture.train().add();
-    const StagedAnswer answer =
-        fixture.search({.k = 10, .stages = {{kHead, 120}, {kMiddle, 30}, {kCodeBytes, 0}}, .nprobe = {}, .accepts = {}});
+    const StagedAnswer answer = fixture.search(
+        {.k = 10,
+         .stages = {{kHead, 120}, {kMiddle, 30}, {kCodeBytes, 0}},
+         .nprobe = {},
+         .accepts = {}});
     EXPECT_EQ(answer.stages[1].candidates, kQueries * 120);
     EXPECT_EQ(answer.stages[2].candidates, kQueries * 30);
     // What the middle stage kept is what its own scores say of the rows that the first one kept.
@@ -292,13 +314,19 @@ TEST(StagedIndex, KeepsAsManyRowsAsAStageIsTold) {
 /// Tails of which some end early.
 class ShortTails final : public TailSource {
   public:
-    ShortTails(const TrainedModel& model, std::vector<std::size_t> lengths) : model_(model), lengths_(std::move(lengths)) {}
-    void read_tails(std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
-                    std::span<std::size_t> lengths) const override {
+    ShortTails(const TrainedModel& model, std::vector<std::size_t> lengths)
+        : model_(model), lengths_(std::move(lengths)) {}
+    void read_tails(
+        std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
+        std::span<std::size_t> lengths) const override {
         for (std::size_t i = 0; i < rows.size(); ++i) {
             lengths[i] = std::min(tails.cols(), lengths_[rows[i]]);
-            std::fill(tails.row(i).begin(), tails.row(i).end(), std::byte{0xEE}); // Garbage where there is nothing.
-            std::copy_n(model_.codes.data() + rows[i] * kCodeBytes + kHead, lengths[i], tails.row(i).data());
+            std::fill(tails.row(i).begin(), tails.row(i).end(), std::byte{0xEE}); // Garbage where
+                                                                                  // there is
+                                                                                  // nothing.
+            std::copy_n(
+                model_.codes.data() + rows[i] * kCodeBytes + kHead, lengths[i],
+                tails.row(i).data());
         }
     }
 
@@ -313,10 +341,14 @@ TEST(StagedIndex, RanksRowsOfShortTailsByThePrefixTheyHave) {
         fixture.train().add();
         std::vector<std::size_t> lengths(kRows);
         for (std::size_t row = 0; row < kRows; ++row) {
-            lengths[row] = row % 4 == 0 ? 0 : row % 4 == 1 ? 2 : row % 4 == 2 ? 5 : kCodeBytes - kHead;
+            lengths[row] = row % 4 == 0 ? 0
+                         : row % 4 == 1 ? 2
+                         : row % 4 == 2 ? 5
+                                        : kCodeBytes - kHead;
         }
         const ShortTails tails(fixture.model, lengths);
-        const StagedRequest request{.k = 40, .stages = wide({kHead, kMiddle, kCodeBytes}), .nprobe = {}, .accepts = {}};
+        const StagedRequest request{
+            .k = 40, .stages = wide({kHead, kMiddle, kCodeBytes}), .nprobe = {}, .accepts = {}};
         std::map<std::size_t, std::vector<float>> scores;
         for (const std::size_t length : {0, 2, 5, 9}) {
             scores[length] = fixture.model.scores(kHead + length);
@@ -326,17 +358,22 @@ TEST(StagedIndex, RanksRowsOfShortTailsByThePrefixTheyHave) {
             expected[i] = scores[lengths[i % kRows]][i];
         }
         for (int repeat = 0; repeat < 2; ++repeat) {
-            const StagedAnswer answer = fixture.index.search(fixture.model.query_view(), request, &tails);
+            const StagedAnswer answer =
+                fixture.index.search(fixture.model.query_view(), request, &tails);
             for (std::size_t q = 0; q < kQueries; ++q) {
-                ASSERT_EQ(fixture.answer(answer, q, 40),
-                          brute_force(std::span(expected).subspan(q * kRows, kRows), 40, [](auto) { return true; }));
+                ASSERT_EQ(
+                    fixture.answer(answer, q, 40),
+                    brute_force(std::span(expected).subspan(q * kRows, kRows), 40, [](auto) {
+                        return true;
+                    }));
             }
         }
         // Terms of short rows were not remembered as those of long ones.
         const std::vector<float> full = fixture.model.scores(kCodeBytes);
         const StagedAnswer whole = fixture.search(request);
-        EXPECT_EQ(fixture.answer(whole, 0, 40),
-                  brute_force(std::span(full).subspan(0, kRows), 40, [](auto) { return true; }));
+        EXPECT_EQ(
+            fixture.answer(whole, 0, 40),
+            brute_force(std::span(full).subspan(0, kRows), 40, [](auto) { return true; }));
     }
 }
 
@@ -350,7 +387,9 @@ TEST(StagedIndex, RenumbersWhenCompacted) {
         if (row % 7 == 0 || row > 1400) {
             erased.push_back(row);
         } else {
-            codes.insert(codes.end(), fixture.model.code_view().row(row).begin(), fixture.model.code_view().row(row).end());
+            codes.insert(
+                codes.end(), fixture.model.code_view().row(row).begin(),
+                fixture.model.code_view().row(row).end());
         }
     }
     fixture.index.erase(erased);
@@ -363,8 +402,9 @@ TEST(StagedIndex, RenumbersWhenCompacted) {
     const std::vector<float> unused = fresh.index.rank_terms({codes.data(), left, kCodeBytes});
     std::vector<std::byte> heads;
     for (std::size_t i = 0; i < left; ++i) {
-        heads.insert(heads.end(), codes.begin() + static_cast<std::ptrdiff_t>(i * kCodeBytes),
-                     codes.begin() + static_cast<std::ptrdiff_t>(i * kCodeBytes + kHead));
+        heads.insert(
+            heads.end(), codes.begin() + static_cast<std::ptrdiff_t>(i * kCodeBytes),
+            codes.begin() + static_cast<std::ptrdiff_t>(i * kCodeBytes + kHead));
     }
     fresh.index.add({heads.data(), left, kHead}, {unused.data(), left, 2});
     EXPECT_EQ(fixture.index.save(), fresh.index.save());
@@ -386,12 +426,14 @@ TEST(StagedIndex, ReadsHeadsInAnyOrder) {
     std::vector<std::byte> heads(rows.size() * kHead);
     fixture.index.read_heads(rows, {heads.data(), rows.size(), kHead});
     for (std::size_t i = 0; i < rows.size(); ++i) {
-        EXPECT_TRUE(std::equal(heads.begin() + static_cast<std::ptrdiff_t>(i * kHead),
-                               heads.begin() + static_cast<std::ptrdiff_t>((i + 1) * kHead),
-                               fixture.heads.begin() + static_cast<std::ptrdiff_t>(rows[i] * kHead)));
+        EXPECT_TRUE(std::equal(
+            heads.begin() + static_cast<std::ptrdiff_t>(i * kHead),
+            heads.begin() + static_cast<std::ptrdiff_t>((i + 1) * kHead),
+            fixture.heads.begin() + static_cast<std::ptrdiff_t>(rows[i] * kHead)));
     }
-    ARFC_EXPECT_ERROR(fixture.index.read_heads(std::vector<std::uint64_t>{kRows}, {heads.data(), 1, kHead}),
-                      ErrorKind::kInvalidArgument, "Row does not exist: 1500, of 1500");
+    ARFC_EXPECT_ERROR(
+        fixture.index.read_heads(std::vector<std::uint64_t>{kRows}, {heads.data(), 1, kHead}),
+        ErrorKind::kInvalidArgument, "Row does not exist: 1500, of 1500");
 }
 
 TEST(StagedIndex, PutsARowIntoAListByItsHeadAlone) {
@@ -428,14 +470,16 @@ TEST(StagedIndex, CountsItsBytes) {
     EXPECT_EQ(bytes.heads, kRows * kHead);
     EXPECT_EQ(bytes.scan_terms, kRows);
     EXPECT_EQ(bytes.rank_terms, kRows * 2 * sizeof(float));
-    EXPECT_EQ(bytes.lists, kRows * sizeof(std::uint32_t) + (kRows + 7) / 8 + 8 * kDim * sizeof(float));
+    EXPECT_EQ(
+        bytes.lists, kRows * sizeof(std::uint32_t) + (kRows + 7) / 8 + 8 * kDim * sizeof(float));
     Fixture single(Metric::kCosine, {kCodeBytes}, 0);
     single.train().add();
     EXPECT_EQ(single.index.resident_bytes().scan_terms, kRows * sizeof(float));
     EXPECT_EQ(single.index.resident_bytes().rank_terms, 0U);
     Fixture product(Metric::kInnerProduct, {kHead, kCodeBytes}, 0);
     product.train().add();
-    EXPECT_EQ(product.index.resident_bytes().scan_terms + product.index.resident_bytes().rank_terms, 0U);
+    EXPECT_EQ(
+        product.index.resident_bytes().scan_terms + product.index.resident_bytes().rank_terms, 0U);
 }
 
 TEST(StagedIndex, MeasuresDefaultsThatReachTheirRecall) {
@@ -452,7 +496,8 @@ TEST(StagedIndex, MeasuresDefaultsThatReachTheirRecall) {
     const StagedAnswer answer = fixture.search({});
     std::size_t found = 0;
     for (std::size_t q = 0; q < kQueries; ++q) {
-        const auto truth = brute_force(std::span(scores).subspan(q * kRows, kRows), 10, [](auto) { return true; });
+        const auto truth =
+            brute_force(std::span(scores).subspan(q * kRows, kRows), 10, [](auto) { return true; });
         for (const Ranked& hit : fixture.answer(answer, q, 10)) {
             found += static_cast<std::size_t>(std::ranges::count(truth, hit));
         }
@@ -487,31 +532,53 @@ TEST(StagedIndex, RefusesWhatIsOutOfRange) {
         ARFC_EXPECT_ERROR((void)fixture.search(request), ErrorKind::kInvalidArgument, text);
     };
     refuse({.k = 0}, "Number of answers is outside");
-    refuse({.k = 1, .stages = {}, .nprobe = 0, .accepts = {}}, "lists to probe is outside [1, 6]: 0");
-    refuse({.k = 1, .stages = {}, .nprobe = 7, .accepts = {}}, "lists to probe is outside [1, 6]: 7");
-    refuse({.k = 1, .stages = {{kCodeBytes, 0}}, .nprobe = {}, .accepts = {}}, "First stage is not the index's shortest prefix: 12, expected 3");
-    refuse({.k = 1, .stages = {{kHead, 0}, {kHead, 0}}, .nprobe = {}, .accepts = {}}, "do not ascend");
-    refuse({.k = 1, .stages = {{kHead, 0}, {13, 0}}, .nprobe = {}, .accepts = {}}, "do not ascend within [1, 12]: 13");
-    refuse({.k = 9, .stages = {{kHead, 8}, {kCodeBytes, 0}}, .nprobe = {}, .accepts = {}}, "keeps fewer rows than are asked for: 8, expected at least 9");
+    refuse(
+        {.k = 1, .stages = {}, .nprobe = 0, .accepts = {}}, "lists to probe is outside [1, 6]: 0");
+    refuse(
+        {.k = 1, .stages = {}, .nprobe = 7, .accepts = {}}, "lists to probe is outside [1, 6]: 7");
+    refuse(
+        {.k = 1, .stages = {{kCodeBytes, 0}}, .nprobe = {}, .accepts = {}},
+        "First stage is not the index's shortest prefix: 12, expected 3");
+    refuse(
+        {.k = 1, .stages = {{kHead, 0}, {kHead, 0}}, .nprobe = {}, .accepts = {}}, "do not ascend");
+    refuse(
+        {.k = 1, .stages = {{kHead, 0}, {13, 0}}, .nprobe = {}, .accepts = {}},
+        "do not ascend within [1, 12]: 13");
+    refuse(
+        {.k = 9, .stages = {{kHead, 8}, {kCodeBytes, 0}}, .nprobe = {}, .accepts = {}},
+        "keeps fewer rows than are asked for: 8, expected at least 9");
     std::vector<float> queries(kDim, 1.0F);
     queries[3] = std::nanf("");
     const MemoryTails tails = fixture.tails();
-    ARFC_EXPECT_ERROR((void)fixture.index.search({queries.data(), 1, kDim}, {}, &tails), ErrorKind::kInvalidArgument, "not finite");
-    ARFC_EXPECT_ERROR((void)fixture.index.search({queries.data(), 1, kDim - 1}, {}, &tails), ErrorKind::kInvalidArgument,
-                      "Query width differs from the index's: 23, expected 24");
-    ARFC_EXPECT_ERROR(fixture.index.add({fixture.heads.data(), 1, 2}), ErrorKind::kInvalidArgument, "2, expected 3");
+    ARFC_EXPECT_ERROR(
+        (void)fixture.index.search({queries.data(), 1, kDim}, {}, &tails),
+        ErrorKind::kInvalidArgument, "not finite");
+    ARFC_EXPECT_ERROR(
+        (void)fixture.index.search({queries.data(), 1, kDim - 1}, {}, &tails),
+        ErrorKind::kInvalidArgument, "Query width differs from the index's: 23, expected 24");
+    ARFC_EXPECT_ERROR(
+        fixture.index.add({fixture.heads.data(), 1, 2}), ErrorKind::kInvalidArgument,
+        "2, expected 3");
     const std::vector<float> terms(3);
-    ARFC_EXPECT_ERROR(fixture.index.add({fixture.heads.data(), 2, kHead}, {terms.data(), 3, 1}), ErrorKind::kInvalidArgument,
-                      "[3, 1], expected [2, 1]");
-    ARFC_EXPECT_ERROR(fixture.index.erase(std::vector<std::uint64_t>{0, kRows}), ErrorKind::kInvalidArgument, "1500, of 1500");
+    ARFC_EXPECT_ERROR(
+        fixture.index.add({fixture.heads.data(), 2, kHead}, {terms.data(), 3, 1}),
+        ErrorKind::kInvalidArgument, "[3, 1], expected [2, 1]");
+    ARFC_EXPECT_ERROR(
+        fixture.index.erase(std::vector<std::uint64_t>{0, kRows}), ErrorKind::kInvalidArgument,
+        "1500, of 1500");
     EXPECT_TRUE(fixture.index.is_live(0)) << "a refused call changed the index";
     EXPECT_EQ(fixture.index.rows(), kRows);
     const auto& compressor = fixture.model.compressor;
-    ARFC_EXPECT_ERROR(StagedIndex(compressor, {.stage_bytes = {4, 13}}), ErrorKind::kInvalidArgument, "13 after 4");
-    ARFC_EXPECT_ERROR(StagedIndex(compressor, {.stage_bytes = {4, 4}}), ErrorKind::kInvalidArgument, "4 after 4");
+    ARFC_EXPECT_ERROR(
+        StagedIndex(compressor, {.stage_bytes = {4, 13}}), ErrorKind::kInvalidArgument,
+        "13 after 4");
+    ARFC_EXPECT_ERROR(
+        StagedIndex(compressor, {.stage_bytes = {4, 4}}), ErrorKind::kInvalidArgument, "4 after 4");
     ARFC_EXPECT_ERROR(StagedIndex(compressor, {}), ErrorKind::kInvalidArgument, "no prefix length");
     Fixture large(Metric::kCosine, {kHead, kCodeBytes}, 2000);
-    ARFC_EXPECT_ERROR(large.train(), ErrorKind::kInvalidArgument, "fewer than inverted lists: 1500, expected at least 2000");
+    ARFC_EXPECT_ERROR(
+        large.train(), ErrorKind::kInvalidArgument,
+        "fewer than inverted lists: 1500, expected at least 2000");
     EXPECT_FALSE(large.index.is_trained());
 }
 
@@ -522,7 +589,9 @@ TEST(StagedIndex, StopsTrainingWhenToldTo) {
         const std::string before = fixture.index.save();
         StagedTrainOptions options;
         options.progress = [&](const Progress& progress) { return progress.stage != stage; };
-        ARFC_EXPECT_ERROR(fixture.index.train(fixture.model.code_view(), {}, options), ErrorKind::kCancelled, "cancelled");
+        ARFC_EXPECT_ERROR(
+            fixture.index.train(fixture.model.code_view(), {}, options), ErrorKind::kCancelled,
+            "cancelled");
         EXPECT_EQ(fixture.index.save(), before);
     }
 }
@@ -530,7 +599,8 @@ TEST(StagedIndex, StopsTrainingWhenToldTo) {
 TEST(StagedIndex, ScoresHugeQueriesWithoutHarm) {
     Fixture fixture(Metric::kL2, {kHead, kCodeBytes}, 6);
     fixture.train().add();
-    const std::vector<float> queries(kDim, 3e38F); // Their squares are infinite, their scores no numbers.
+    const std::vector<float> queries(kDim, 3e38F); // Their squares are infinite, their scores no
+                                                   // numbers.
     const MemoryTails tails = fixture.tails();
     const StagedAnswer answer = fixture.index.search({queries.data(), 1, kDim}, {.k = 5}, &tails);
     EXPECT_EQ(answer.rows.size(), 5U);
@@ -549,8 +619,9 @@ TEST(StagedIndex, RefusesDamagedCoarseFiles) {
             (void)index.restore(bytes);
             ADD_FAILURE() << "was accepted: " << what;
         } catch (const Error& error) {
-            EXPECT_TRUE(error.kind() == ErrorKind::kCorruption || error.kind() == ErrorKind::kUnsupported ||
-                        error.kind() == ErrorKind::kFailedPrecondition)
+            EXPECT_TRUE(
+                error.kind() == ErrorKind::kCorruption || error.kind() == ErrorKind::kUnsupported ||
+                error.kind() == ErrorKind::kFailedPrecondition)
                 << what << ": " << error.what();
         }
         EXPECT_EQ(index.rows(), 0U);
@@ -561,7 +632,8 @@ TEST(StagedIndex, RefusesDamagedCoarseFiles) {
     for (std::size_t length = 0; length < good.size(); ++length) {
         expect_refusal(good.substr(0, length), "truncated at " + std::to_string(length));
     }
-    for (std::size_t length = 0; length < body.size(); ++length) { // A checksum of its own does not make it right.
+    for (std::size_t length = 0; length < body.size(); ++length) { // A checksum of its own does not
+                                                                   // make it right.
         expect_refusal(with_digest(body.substr(0, length)), "cut at " + std::to_string(length));
     }
     for (std::size_t i = 0; i < good.size(); ++i) {
@@ -570,7 +642,8 @@ TEST(StagedIndex, RefusesDamagedCoarseFiles) {
         expect_refusal(bytes, "bit flipped in byte " + std::to_string(i));
     }
     expect_refusal(with_digest(body + "x"), "a byte too many");
-    for (std::size_t i = 0; i < body.size(); ++i) { // Wrong numbers under a right checksum: refused or harmless.
+    for (std::size_t i = 0; i < body.size(); ++i) { // Wrong numbers under a right checksum: refused
+                                                    // or harmless.
         std::string bytes = body;
         bytes[i] = static_cast<char>(0xFF);
         StagedIndex index(saved.model.compressor, saved.index.shape());
@@ -585,10 +658,12 @@ TEST(StagedIndex, RefusesDamagedCoarseFiles) {
         }
     }
     StagedIndex other(saved.model.compressor, {.stage_bytes = {kHead, kCodeBytes}, .nlist = 6});
-    ARFC_EXPECT_ERROR((void)other.restore(good), ErrorKind::kFailedPrecondition, "another factory string");
+    ARFC_EXPECT_ERROR(
+        (void)other.restore(good), ErrorKind::kFailedPrecondition, "another factory string");
     StagedIndex foreign(trained_model(Metric::kL2).compressor, saved.index.shape());
     ARFC_EXPECT_ERROR((void)foreign.restore(good), ErrorKind::kFailedPrecondition, "another model");
-    ARFC_EXPECT_ERROR((void)saved.index.restore(good), ErrorKind::kFailedPrecondition, "has rows: 40");
+    ARFC_EXPECT_ERROR(
+        (void)saved.index.restore(good), ErrorKind::kFailedPrecondition, "has rows: 40");
 }
 
 } // namespace

@@ -54,21 +54,27 @@ struct Answer {
     bool operator==(const Answer&) const = default;
 };
 
-inline Answer search(const faiss::Index& index, const Rows& queries, std::int64_t k,
-                     const faiss::SearchParameters* params = nullptr) {
+inline Answer search(
+    const faiss::Index& index, const Rows& queries, std::int64_t k,
+    const faiss::SearchParameters* params = nullptr) {
     Answer answer;
     const std::size_t size = k < 1 ? 1 : queries.count() * static_cast<std::size_t>(k);
     answer.distances.resize(size);
     answer.labels.resize(size);
-    index.search(queries.signed_count(), queries.data(), k, answer.distances.data(), answer.labels.data(), params);
+    index.search(
+        queries.signed_count(), queries.data(), k, answer.distances.data(), answer.labels.data(),
+        params);
     return answer;
 }
 
-/// An empty trained index. Training happens once a process for each kind of index; copies come from a file of it.
-inline std::unique_ptr<ArfcIndex> trained_index(const std::string& factory, faiss::MetricType metric, const Rows& rows) {
+/// An empty trained index. Training happens once a process for each kind of index; copies come from
+/// a file of it.
+inline std::unique_ptr<ArfcIndex> trained_index(
+    const std::string& factory, faiss::MetricType metric, const Rows& rows) {
     static const TemporaryDirectory directory;
     static std::map<std::string, bool> written;
-    const std::string name = std::to_string(std::hash<std::string>{}(factory)) + "-" + std::to_string(metric) + "-" +
+    const std::string name = std::to_string(std::hash<std::string>{}(factory)) + "-" +
+                             std::to_string(metric) + "-" +
                              std::to_string(std::lround(rows.length(0) * 1e5));
     if (!written[name]) {
         ArfcIndex index(static_cast<int>(kDim), factory, metric);

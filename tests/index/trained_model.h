@@ -18,7 +18,8 @@ inline constexpr std::size_t kCodeBytes = 12;
 inline constexpr std::size_t kRows = 1500;
 inline constexpr std::size_t kQueries = 30;
 
-/// A real model of the kind that ships, trained once a process and metric, with rows, queries and codes.
+/// A real model of the kind that ships, trained once a process and metric, with rows, queries and
+/// codes.
 struct TrainedModel {
     std::shared_ptr<const Compressor> compressor;
     std::vector<float> rows;      ///< [kRows, kDim].
@@ -27,7 +28,9 @@ struct TrainedModel {
 
     [[nodiscard]] MatrixView<const float> row_view() const { return view(rows, kDim); }
     [[nodiscard]] MatrixView<const float> query_view() const { return view(queries, kDim); }
-    [[nodiscard]] MatrixView<const std::byte> code_view() const { return {codes.data(), codes.size() / kCodeBytes, kCodeBytes}; }
+    [[nodiscard]] MatrixView<const std::byte> code_view() const {
+        return {codes.data(), codes.size() / kCodeBytes, kCodeBytes};
+    }
 
     /// Columns [first, first + width) of the codes.
     [[nodiscard]] std::vector<std::byte> columns(std::size_t first, std::size_t width) const {
@@ -43,8 +46,9 @@ struct TrainedModel {
     [[nodiscard]] std::vector<float> scores(std::size_t bytes) const {
         const std::vector<std::byte> prefix = columns(0, bytes);
         std::vector<float> out(kQueries * code_view().rows());
-        compressor->score(query_view(), {prefix.data(), code_view().rows(), bytes}, false,
-                          {out.data(), kQueries, code_view().rows()});
+        compressor->score(
+            query_view(), {prefix.data(), code_view().rows(), bytes}, false,
+            {out.data(), kQueries, code_view().rows()});
         return out;
     }
 };
@@ -55,14 +59,17 @@ inline const TrainedModel& trained_model(Metric metric) {
     if (model.compressor == nullptr) {
         model.rows = random_rows(kRows, kDim, 1);
         // Some rows twice, so that scores tie.
-        std::copy_n(model.rows.begin(), 50 * kDim, model.rows.end() - 50 * static_cast<std::ptrdiff_t>(kDim));
+        std::copy_n(
+            model.rows.begin(), 50 * kDim,
+            model.rows.end() - 50 * static_cast<std::ptrdiff_t>(kDim));
         model.queries = random_rows(kQueries, kDim, 2);
         TrainOptions options;
         options.code_bytes = kCodeBytes;
         options.metric = metric;
         model.compressor = Compressor::train(model.row_view(), options);
         model.codes.resize(kRows * kCodeBytes);
-        model.compressor->encode(model.row_view(), kCodeBytes, {model.codes.data(), kRows, kCodeBytes});
+        model.compressor->encode(
+            model.row_view(), kCodeBytes, {model.codes.data(), kRows, kCodeBytes});
     }
     return model;
 }

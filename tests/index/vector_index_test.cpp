@@ -24,23 +24,28 @@ struct Answer {
     bool operator==(const Answer&) const = default;
 };
 
-Answer search(const VectorIndex& index, MatrixView<const float> queries, std::size_t k,
-              const VectorSearchParameters& parameters = {}) {
-    Answer answer{std::vector<float>(queries.rows() * k), std::vector<std::int64_t>(queries.rows() * k)};
-    index.search(queries, k, parameters, {answer.distances.data(), queries.rows(), k},
-                 {answer.labels.data(), queries.rows(), k});
+Answer search(
+    const VectorIndex& index, MatrixView<const float> queries, std::size_t k,
+    const VectorSearchParameters& parameters = {}) {
+    Answer answer{
+        std::vector<float>(queries.rows() * k), std::vector<std::int64_t>(queries.rows() * k)};
+    index.search(
+        queries, k, parameters, {answer.distances.data(), queries.rows(), k},
+        {answer.labels.data(), queries.rows(), k});
     return answer;
 }
 
 class VectorIndexOf : public testing::TestWithParam<std::string> {};
 
-INSTANTIATE_TEST_SUITE_P(Factories, VectorIndexOf,
-                         testing::Values("ARFC8", "ARFC12/4,IVF5", "IDMap2,ARFC12/4", "Flat", "IVF4,Flat", "IDMap2,Flat"),
-                         [](const auto& instance) {
-                             std::string name = instance.param;
-                             std::erase_if(name, [](char letter) { return std::isalnum(letter) == 0; });
-                             return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Factories, VectorIndexOf,
+    testing::Values(
+        "ARFC8", "ARFC12/4,IVF5", "IDMap2,ARFC12/4", "Flat", "IVF4,Flat", "IDMap2,Flat"),
+    [](const auto& instance) {
+        std::string name = instance.param;
+        std::erase_if(name, [](char letter) { return std::isalnum(letter) == 0; });
+        return name;
+    });
 
 TEST_P(VectorIndexOf, DoesWhatADoorNeeds) {
     const std::string& factory = GetParam();
@@ -90,17 +95,19 @@ TEST(VectorIndex, PassesTrainingOptionsThroughAnIdMap) {
     const auto index = VectorIndex::create(kWidth, "IDMap2,ARFC12/4,IVF5", Metric::kInnerProduct);
     std::set<std::string> stages;
     index->train(view(rows, kWidth), {.progress = [&](const Progress& progress) {
-        stages.emplace(progress.stage);
-        return true;
-    }});
+                     stages.emplace(progress.stage);
+                     return true;
+                 }});
     EXPECT_TRUE(stages.contains("lists"));
     EXPECT_TRUE(stages.contains("defaults"));
     EXPECT_GT(stages.size(), 2U) << "the model's own stages";
     const auto other = VectorIndex::create(kWidth, "IDMap2,ARFC12/4,IVF5", Metric::kInnerProduct);
-    ARFC_EXPECT_ERROR(other->train(view(rows, kWidth), {.progress = [](const Progress&) { return false; }}),
-                      ErrorKind::kCancelled, "cancelled");
+    ARFC_EXPECT_ERROR(
+        other->train(view(rows, kWidth), {.progress = [](const Progress&) { return false; }}),
+        ErrorKind::kCancelled, "cancelled");
     EXPECT_FALSE(other->is_trained());
-    ARFC_EXPECT_ERROR(other->train(view(rows, kWidth), {.device = "tpu"}), ErrorKind::kInvalidArgument, "tpu");
+    ARFC_EXPECT_ERROR(
+        other->train(view(rows, kWidth), {.device = "tpu"}), ErrorKind::kInvalidArgument, "tpu");
 }
 
 TEST(VectorIndex, FindsRangesWhereFaissDoes) {
@@ -116,38 +123,58 @@ TEST(VectorIndex, FindsRangesWhereFaissDoes) {
     }
     const auto arfc = VectorIndex::create(kWidth, "ARFC8", Metric::kL2);
     arfc->train(view(rows, kWidth));
-    ARFC_EXPECT_ERROR((void)arfc->range_search(view(rows, kWidth), 1.0F, {}), ErrorKind::kUnsupported, "range_search");
+    ARFC_EXPECT_ERROR(
+        (void)arfc->range_search(view(rows, kWidth), 1.0F, {}), ErrorKind::kUnsupported,
+        "range_search");
 }
 
 TEST(VectorIndex, RefusesWhatItCannotDo) {
     const std::vector<float> rows = random_rows(kN, kWidth);
     const auto all = view(rows, kWidth);
-    ARFC_EXPECT_ERROR((void)VectorIndex::create(kWidth, "ARFC8", Metric::kCosine), ErrorKind::kInvalidArgument, "cosine");
-    ARFC_EXPECT_ERROR((void)VectorIndex::create(0, "ARFC8", Metric::kL2), ErrorKind::kInvalidArgument, "[1, 65536]: 0");
-    ARFC_EXPECT_ERROR((void)VectorIndex::create(kWidth, "Nope", Metric::kL2), ErrorKind::kInvalidArgument, "Nope");
+    ARFC_EXPECT_ERROR(
+        (void)VectorIndex::create(kWidth, "ARFC8", Metric::kCosine), ErrorKind::kInvalidArgument,
+        "cosine");
+    ARFC_EXPECT_ERROR(
+        (void)VectorIndex::create(0, "ARFC8", Metric::kL2), ErrorKind::kInvalidArgument,
+        "[1, 65536]: 0");
+    ARFC_EXPECT_ERROR(
+        (void)VectorIndex::create(kWidth, "Nope", Metric::kL2), ErrorKind::kInvalidArgument,
+        "Nope");
     const auto flat = VectorIndex::create(kWidth, "Flat", Metric::kL2);
     const std::vector<std::int64_t> ids(kN);
-    ARFC_EXPECT_ERROR(flat->add_with_ids(all, ids), ErrorKind::kUnsupported, "put \"IDMap2,\" before");
+    ARFC_EXPECT_ERROR(
+        flat->add_with_ids(all, ids), ErrorKind::kUnsupported, "put \"IDMap2,\" before");
     flat->add(all);
-    ARFC_EXPECT_ERROR((void)search(*flat, all, 1, {.stages = {{8, 0}}}), ErrorKind::kUnsupported, "no prefixes, so stages");
-    ARFC_EXPECT_ERROR((void)search(*flat, all, 1, {.nprobe = 3}), ErrorKind::kUnsupported, "no inverted lists, so nprobe");
-    ARFC_EXPECT_ERROR(flat->add(view(rows, 12)), ErrorKind::kInvalidArgument, "width differs from the index's: 12, expected 24");
+    ARFC_EXPECT_ERROR(
+        (void)search(*flat, all, 1, {.stages = {{8, 0}}}), ErrorKind::kUnsupported,
+        "no prefixes, so stages");
+    ARFC_EXPECT_ERROR(
+        (void)search(*flat, all, 1, {.nprobe = 3}), ErrorKind::kUnsupported,
+        "no inverted lists, so nprobe");
+    ARFC_EXPECT_ERROR(
+        flat->add(view(rows, 12)), ErrorKind::kInvalidArgument,
+        "width differs from the index's: 12, expected 24");
     ARFC_EXPECT_ERROR((void)flat->reconstruct(400), ErrorKind::kNotFound, "400");
     EXPECT_EQ(flat->reconstruct(3), std::vector<float>(all.row(3).begin(), all.row(3).end()));
     float distance = 0;
     std::int64_t label = 0;
-    ARFC_EXPECT_ERROR(flat->search(all, 1, {}, {&distance, 1, 1}, {&label, 1, 1}), ErrorKind::kInvalidArgument, "expected [400, 1]");
+    ARFC_EXPECT_ERROR(
+        flat->search(all, 1, {}, {&distance, 1, 1}, {&label, 1, 1}), ErrorKind::kInvalidArgument,
+        "expected [400, 1]");
     const auto arfc = VectorIndex::create(kWidth, "ARFC8", Metric::kL2);
     ARFC_EXPECT_ERROR(arfc->add(all), ErrorKind::kFailedPrecondition, "not trained");
     ARFC_EXPECT_ERROR((void)search(*arfc, all, 1), ErrorKind::kFailedPrecondition, "not trained");
     arfc->train(all);
     arfc->add(all);
     ARFC_EXPECT_ERROR(arfc->train(all), ErrorKind::kFailedPrecondition, "reset() first; rows: 400");
-    ARFC_EXPECT_ERROR(arfc->add_with_ids(all, std::vector<std::int64_t>(3)), ErrorKind::kInvalidArgument, "3, expected 400");
+    ARFC_EXPECT_ERROR(
+        arfc->add_with_ids(all, std::vector<std::int64_t>(3)), ErrorKind::kInvalidArgument,
+        "3, expected 400");
     ARFC_EXPECT_ERROR((void)arfc->reconstruct(-7), ErrorKind::kNotFound, "-7");
     const auto mapped = VectorIndex::create(kWidth, "IDMap2,Flat", Metric::kL2);
     ARFC_EXPECT_ERROR(mapped->add(all), ErrorKind::kInvalidArgument, "add_with_ids()");
-    ARFC_EXPECT_ERROR((void)VectorIndex::read("/nowhere/index"), ErrorKind::kNotFound, "/nowhere/index");
+    ARFC_EXPECT_ERROR(
+        (void)VectorIndex::read("/nowhere/index"), ErrorKind::kNotFound, "/nowhere/index");
 }
 
 } // namespace

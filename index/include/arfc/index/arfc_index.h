@@ -27,23 +27,27 @@ struct ArfcTrainOptions {
     ProgressFunction progress;
 };
 
-/// What a search of an ArfcIndex may be told, beside `sel`. Nothing set: what was measured best at train time.
+/// What a search of an ArfcIndex may be told, beside `sel`. Nothing set: what was measured best at
+/// train time.
 struct SearchParametersARFC : faiss::SearchParameters {
-    std::vector<Stage> stages;         ///< The first must be the index's shortest prefix; empty: the factory string's.
+    std::vector<Stage> stages; ///< The first must be the index's shortest prefix; empty: the
+                               ///< factory string's.
     std::optional<std::size_t> nprobe; ///< Inverted lists to scan, in [1, nlist].
 };
 
-/// A FAISS index that keeps rows as nested codes: found by their first bytes, ranked by more of them.
+/// A FAISS index that keeps rows as nested codes: found by their first bytes, ranked by more of
+/// them.
 ///
-/// Metric and answers are FAISS's: METRIC_L2 gives squared distances, ascending; METRIC_INNER_PRODUCT inner products,
-/// descending; rows that tie come in the order they were added; -1 fills places that no row took. Where every training
-/// row has unit length (within 1e-3) under METRIC_INNER_PRODUCT, the model is a cosine one, which recalls 3 to 9 points
-/// more since it knows the length of the reconstruction: add() then refuses rows of other lengths, and scores
-/// are cosine times the query's length.
+/// Metric and answers are FAISS's: METRIC_L2 gives squared distances, ascending;
+/// METRIC_INNER_PRODUCT inner products, descending; rows that tie come in the order they were
+/// added; -1 fills places that no row took. Where every training row has unit length (within 1e-3)
+/// under METRIC_INNER_PRODUCT, the model is a cosine one, which recalls 3 to 9 points more since it
+/// knows the length of the reconstruction: add() then refuses rows of other lengths, and scores are
+/// cosine times the query's length.
 ///
-/// Ids are positions, as IndexFlat's, until add_with_ids() is called; they then are the caller's, as IndexIVF's.
-/// Codes, ids and row terms live in memory. Const members may be called from many threads, the others need the
-/// index alone. Throws arfc::Error, and nothing else.
+/// Ids are positions, as IndexFlat's, until add_with_ids() is called; they then are the caller's,
+/// as IndexIVF's. Codes, ids and row terms live in memory. Const members may be called from many
+/// threads, the others need the index alone. Throws arfc::Error, and nothing else.
 class ArfcIndex : public faiss::Index {
   public:
     /// Makes an empty, untrained index.
@@ -60,12 +64,13 @@ class ArfcIndex : public faiss::Index {
 
     /// Learns the model, the lists and the search defaults.
     /// @param x       [n, d] float32, finite, n >= 1 and >= nlist.
-    /// @throws Error  kInvalidArgument: a value, or too few rows. kFailedPrecondition: there are rows. kCancelled.
+    /// @throws Error  kInvalidArgument: a value, or too few rows. kFailedPrecondition: there are
+    ///                rows. kCancelled.
     void train(std::int64_t n, const float* x) override;
 
     /// Appends rows under ids ntotal, ntotal + 1, ...
-    /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value is not finite, or a row of a cosine
-    ///                index has not unit length.
+    /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value is not finite, or
+    ///                a row of a cosine index has not unit length.
     void add(std::int64_t n, const float* x) override;
 
     /// Appends rows under the caller's ids; ids may repeat.
@@ -73,23 +78,27 @@ class ArfcIndex : public faiss::Index {
     void add_with_ids(std::int64_t n, const float* x, const std::int64_t* xids) override;
 
     /// Finds the k best rows of each query.
-    /// @param params  Null, SearchParametersARFC, SearchParametersIVF (its nprobe), or plain SearchParameters; `sel` is
-    ///                asked before a row is scored.
-    /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value or parameter. kUnsupported: other
-    ///                parameters, or max_codes.
-    void search(std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-                const faiss::SearchParameters* params = nullptr) const override;
+    /// @param params  Null, SearchParametersARFC, SearchParametersIVF (its nprobe), or plain
+    ///                SearchParameters; `sel` is asked before a row is scored.
+    /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value or parameter.
+    ///                kUnsupported: other parameters, or max_codes.
+    void search(
+        std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+        const faiss::SearchParameters* params = nullptr) const override;
 
     /// @throws Error  kUnsupported, always: use search().
-    void range_search(std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
-                      const faiss::SearchParameters* params = nullptr) const override;
+    void range_search(
+        std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+        const faiss::SearchParameters* params = nullptr) const override;
 
-    /// Reconstructs a row from its whole code; under ids of the caller's, the first of that id, found in linear time.
+    /// Reconstructs a row from its whole code; under ids of the caller's, the first of that id,
+    /// found in linear time.
     /// @throws Error  kNotFound.
     void reconstruct(std::int64_t key, float* recons) const override;
     void reconstruct_n(std::int64_t i0, std::int64_t ni, float* recons) const override;
 
-    /// Removes the rows whose ids are selected. Ids by position move up; ids of the caller's stay with their rows.
+    /// Removes the rows whose ids are selected. Ids by position move up; ids of the caller's stay
+    /// with their rows.
     /// @returns how many rows went.
     std::size_t remove_ids(const faiss::IDSelector& sel) override;
 
@@ -101,11 +110,13 @@ class ArfcIndex : public faiss::Index {
     void sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const override;
     void sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const override;
 
-    [[nodiscard]] std::string factory() const;                ///< Canonical factory string.
+    [[nodiscard]] std::string factory() const;                   ///< Canonical factory string.
     [[nodiscard]] const Compressor* compressor() const noexcept; ///< Null before training.
-    [[nodiscard]] bool is_cosine() const noexcept;            ///< Trained on unit rows under METRIC_INNER_PRODUCT.
-    [[nodiscard]] std::size_t nlist() const noexcept;         ///< 0: exhaustive.
-    [[nodiscard]] std::size_t default_nprobe() const;         ///< Lists that a search scans unless told otherwise.
+    [[nodiscard]] bool is_cosine() const noexcept;               ///< Trained on unit rows under
+                                                                 ///< METRIC_INNER_PRODUCT.
+    [[nodiscard]] std::size_t nlist() const noexcept;            ///< 0: exhaustive.
+    [[nodiscard]] std::size_t default_nprobe() const; ///< Lists that a search scans unless told
+                                                      ///< otherwise.
     [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
 
     /// Resident bytes in use, by kind.

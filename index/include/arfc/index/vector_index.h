@@ -27,57 +27,67 @@ struct VectorTrainOptions {
 
 /// How a search runs; nothing set: what was measured best at train time.
 struct VectorSearchParameters {
-    std::vector<Stage> stages;         ///< ARFC only: docs/factory_strings.md.
-    std::optional<std::size_t> nprobe; ///< Inverted lists to scan.
-    std::optional<std::vector<std::int64_t>> allowed_ids; ///< Only these ids; an empty list allows none.
+    std::vector<Stage> stages;                            ///< ARFC only: docs/factory_strings.md.
+    std::optional<std::size_t> nprobe;                    ///< Inverted lists to scan.
+    std::optional<std::vector<std::int64_t>> allowed_ids; ///< Only these ids; an empty list allows
+                                                          ///< none.
 };
 
 /// An index in memory made from a factory string: index_factory() for callers that know no FAISS.
 ///
-/// Const members may be called from many threads; the others need the index alone. An exception leaves it as it was.
+/// Const members may be called from many threads; the others need the index alone. An exception
+/// leaves it as it was.
 class VectorIndex {
   public:
     /// Makes an empty index.
     /// @param dim      Embedding width, in [1, 65536].
     /// @param factory  docs/factory_strings.md: an ARFC string, or any of FAISS's.
     /// @param metric   kInnerProduct or kL2; cosine is kInnerProduct over rows of unit length.
-    /// @throws Error   kInvalidArgument: the string, the width or the metric. kUnsupported: a part of the string.
-    static std::unique_ptr<VectorIndex> create(std::size_t dim, std::string_view factory, Metric metric);
+    /// @throws Error   kInvalidArgument: the string, the width or the metric. kUnsupported: a part
+    ///                 of the string.
+    static std::unique_ptr<VectorIndex> create(
+        std::size_t dim, std::string_view factory, Metric metric);
 
     /// Opens a file that write() or faiss::write_index made.
-    /// @throws Error  kNotFound. kCorruption: truncated or altered. kUnsupported: a newer format. kIo.
+    /// @throws Error  kNotFound. kCorruption: truncated or altered. kUnsupported: a newer format.
+    ///                kIo.
     static std::unique_ptr<VectorIndex> read(const std::filesystem::path& path);
 
     virtual ~VectorIndex() = default;
 
-    /// Writes a self-contained file, model included; after a crash the old file or the new one is there.
+    /// Writes a self-contained file, model included; after a crash the old file or the new one is
+    /// there.
     /// @throws Error  kIo, kResourceExhausted.
     virtual void write(const std::filesystem::path& path) const = 0;
 
     /// Learns from rows; the index must hold none.
-    /// @param rows    [n, dim()] float32, finite. Under kInnerProduct, rows that all have unit length (within 1e-3) make
-    ///                an ARFC index a cosine one: add() then takes unit rows only.
-    /// @throws Error  kInvalidArgument: a shape or value. kFailedPrecondition: there are rows. kCancelled.
+    /// @param rows    [n, dim()] float32, finite. Under kInnerProduct, rows that all have unit
+    ///                length (within 1e-3) make an ARFC index a cosine one: add() then takes unit
+    ///                rows only.
+    /// @throws Error  kInvalidArgument: a shape or value. kFailedPrecondition: there are rows.
+    ///                kCancelled.
     virtual void train(MatrixView<const float> rows, const VectorTrainOptions& options = {}) = 0;
 
     /// Appends rows; their ids continue from ntotal().
-    /// @throws Error  kInvalidArgument: a shape or value; the index wants ids ("IDMap"). kFailedPrecondition: not
-    ///                trained.
+    /// @throws Error  kInvalidArgument: a shape or value; the index wants ids ("IDMap").
+    ///                kFailedPrecondition: not trained.
     virtual void add(MatrixView<const float> rows) = 0;
 
     /// Appends rows under ids of the caller's.
     /// @param ids     [n].
-    /// @throws Error  as add(). kUnsupported: this kind keeps no ids; put "IDMap2," before the string.
+    /// @throws Error  as add(). kUnsupported: this kind keeps no ids; put "IDMap2," before the
+    ///                string.
     virtual void add_with_ids(MatrixView<const float> rows, std::span<const std::int64_t> ids) = 0;
 
     /// Finds the k best rows of each query.
     /// @param queries    [m, dim()] float32, finite.
     /// @param distances  Out, [m, k]: inner products, descending, or squared distances, ascending.
     /// @param labels     Out, [m, k]: ids; -1 where there were fewer.
-    /// @throws Error     kInvalidArgument. kFailedPrecondition: not trained. kUnsupported: a parameter that
-    ///                   this kind does not have.
-    virtual void search(MatrixView<const float> queries, std::size_t k, const VectorSearchParameters& parameters,
-                        MatrixView<float> distances, MatrixView<std::int64_t> labels) const = 0;
+    /// @throws Error     kInvalidArgument. kFailedPrecondition: not trained. kUnsupported: a
+    ///                   parameter that this kind does not have.
+    virtual void search(
+        MatrixView<const float> queries, std::size_t k, const VectorSearchParameters& parameters,
+        MatrixView<float> distances, MatrixView<std::int64_t> labels) const = 0;
 
     /// What range_search() found: row i's answers are [offsets[i], offsets[i + 1]).
     struct RangeAnswer {
@@ -88,15 +98,17 @@ class VectorIndex {
 
     /// Finds every row closer than `radius`.
     /// @throws Error  kUnsupported: ARFC indexes do not offer it yet. Otherwise as search().
-    [[nodiscard]] virtual RangeAnswer range_search(MatrixView<const float> queries, float radius,
-                                                   const VectorSearchParameters& parameters) const = 0;
+    [[nodiscard]] virtual RangeAnswer range_search(
+        MatrixView<const float> queries, float radius,
+        const VectorSearchParameters& parameters) const = 0;
 
     /// Returns the approximation of a row that the index keeps.
     /// @returns [dim()].
     /// @throws Error  kNotFound: no such id. kUnsupported: this kind cannot.
     [[nodiscard]] virtual std::vector<float> reconstruct(std::int64_t id) const = 0;
 
-    /// Removes ids; absent ones are ignored. Without ids of the caller's, later rows move up to fill the gaps.
+    /// Removes ids; absent ones are ignored. Without ids of the caller's, later rows move up to
+    /// fill the gaps.
     /// @returns how many rows went.
     /// @throws Error  kUnsupported: this kind cannot.
     virtual std::size_t remove_ids(std::span<const std::int64_t> ids) = 0;
@@ -108,8 +120,10 @@ class VectorIndex {
     [[nodiscard]] virtual std::size_t dim() const noexcept = 0;    ///< Embedding width, in floats.
     [[nodiscard]] virtual bool is_trained() const noexcept = 0;
     [[nodiscard]] virtual Metric metric() const noexcept = 0; ///< kInnerProduct or kL2.
-    [[nodiscard]] virtual const std::string& factory() const noexcept = 0; ///< As given to create(); empty for a FAISS
-                                                                           ///< file that was read.
+    [[nodiscard]] virtual const std::string& factory() const noexcept = 0; ///< As given to
+                                                                           ///< create(); empty for
+                                                                           ///< a FAISS file that <
+                                                                           /// was read.
 };
 
 } // namespace arfc
