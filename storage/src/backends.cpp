@@ -11,7 +11,9 @@ namespace {
 
 constexpr std::array kBackends{
     Backend{"rocksdb", "Durable, in a directory of RocksDB files.", RocksStore::open},
-    Backend{"memory", "Ends with the process; for trials and small, short-lived collections.", open_memory_store},
+    Backend{
+        "memory", "Ends with the process; for trials and small, short-lived collections.",
+        open_memory_store},
 };
 
 void check_options(const OpenOptions& options) {
@@ -19,7 +21,9 @@ void check_options(const OpenOptions& options) {
         return;
     }
     if (options.read_only) {
-        fail(ErrorKind::kInvalidArgument, "Store cannot be created read-only: ", options.directory.string());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Store cannot be created read-only: ", options.directory.string());
     }
     check_shape(options.shape);
 }
@@ -39,12 +43,16 @@ std::unique_ptr<Store> open_store(std::string_view backend, const OpenOptions& o
         auto store = candidate.open(options);
         const std::string& expected = options.shape.model_id;
         if (!expected.empty() && store->shape().model_id != expected) {
-            fail(ErrorKind::kFailedPrecondition, "Codes of the store were written by another model: ",
-                 options.directory.string(), ", model \"", store->shape().model_id, "\", expected \"", expected, "\"");
+            fail(
+                ErrorKind::kFailedPrecondition,
+                "Codes of the store were written by another model: ", options.directory.string(),
+                ", model \"", store->shape().model_id, "\", expected \"", expected, "\"");
         }
         return store;
     }
-    fail(ErrorKind::kInvalidArgument, "Store backend is not one of rocksdb, memory: \"", backend, "\"");
+    fail(
+        ErrorKind::kInvalidArgument, "Store backend is not one of rocksdb, memory: \"", backend,
+        "\"");
 }
 
 } // namespace arfc::storage

@@ -38,8 +38,8 @@ template <std::unsigned_integral T>
 /// A key of at most nine bytes, kept in place.
 class Key {
   public:
-    /// Keys of `head` (block numbers), `tail`, `raw` and `payload` (rows): eight bytes, highest first, so
-    /// that the order of keys is that of numbers.
+    /// Keys of `head` (block numbers), `tail`, `raw` and `payload` (rows): eight bytes, highest
+    /// first, so that the order of keys is that of numbers.
     [[nodiscard]] static Key of_row(Row row) noexcept {
         Key key;
         key.append(row);

@@ -15,7 +15,8 @@ inline constexpr std::size_t kHeadBlockRows = 128;
 
 /// Checks a block and returns its heads, a part of `value`.
 /// @param where   Names the store in messages.
-/// @throws Error  kCorruption: the checksum differs, or the heads are not whole rows, or more than `block_rows`.
+/// @throws Error  kCorruption: the checksum differs, or the heads are not whole rows, or more than
+/// `block_rows`.
 [[nodiscard]] std::string_view decode_head_block(
     std::uint64_t block, std::string_view value, std::size_t head_bytes, std::size_t block_rows,
     std::string_view where);

@@ -17,12 +17,9 @@ std::filesystem::path path_in(const std::filesystem::path& directory) {
 }
 
 Json to_json(const Manifest& manifest) {
-    return {{"format", manifest.format},
-            {"creator", manifest.creator},
-            {"dim", manifest.dim},
-            {"metric", to_string(manifest.metric)},
-            {"factory", manifest.factory},
-            {"model_id", manifest.model_id},
+    return {{"format", manifest.format},    {"creator", manifest.creator},
+            {"dim", manifest.dim},          {"metric", to_string(manifest.metric)},
+            {"factory", manifest.factory},  {"model_id", manifest.model_id},
             {"keep_raw", manifest.keep_raw}};
 }
 
@@ -60,7 +57,8 @@ T take(Json& json, const char* name, bool is_right_type, const std::filesystem::
 }
 
 std::uint64_t take_number(Json& json, const char* name, const std::filesystem::path& path) {
-    return take<std::uint64_t>(json, name, json.contains(name) && json[name].is_number_unsigned(), path);
+    return take<std::uint64_t>(
+        json, name, json.contains(name) && json[name].is_number_unsigned(), path);
 }
 
 std::string take_text(Json& json, const char* name, const std::filesystem::path& path) {
@@ -86,8 +84,10 @@ Manifest read_manifest(const std::filesystem::path& directory) {
     // The checksum came first: a damaged format number must not pass for a newer one.
     const std::uint64_t format = take_number(json, "format", path);
     if (format > kFormat) {
-        fail(ErrorKind::kUnsupported, "Collection has a newer format than this build reads: ", path.string(),
-             ", format ", format, ", expected at most ", kFormat);
+        fail(
+            ErrorKind::kUnsupported,
+            "Collection has a newer format than this build reads: ", path.string(), ", format ",
+            format, ", expected at most ", kFormat);
     }
     manifest.format = static_cast<std::uint32_t>(format);
     manifest.creator = take_text(json, "creator", path);
@@ -95,10 +95,13 @@ Manifest read_manifest(const std::filesystem::path& directory) {
     manifest.metric = take_metric(json, path);
     manifest.factory = take_text(json, "factory", path);
     manifest.model_id = take_text(json, "model_id", path);
-    manifest.keep_raw = take<bool>(json, "keep_raw", json.contains("keep_raw") && json["keep_raw"].is_boolean(), path);
+    manifest.keep_raw = take<bool>(
+        json, "keep_raw", json.contains("keep_raw") && json["keep_raw"].is_boolean(), path);
     if (!json.empty()) {
-        fail(ErrorKind::kUnsupported, "Manifest has a field that this build does not know: ", path.string(),
-             ", field \"", json.begin().key(), "\"");
+        fail(
+            ErrorKind::kUnsupported,
+            "Manifest has a field that this build does not know: ", path.string(), ", field \"",
+            json.begin().key(), "\"");
     }
     return manifest;
 }
@@ -110,8 +113,10 @@ void write_manifest(const std::filesystem::path& directory, const Manifest& mani
         json["sha256"] = sha256_hex(json.dump());
         text = json.dump(4) + "\n";
     } catch (const Json::type_error&) {
-        fail(ErrorKind::kInvalidArgument, "Manifest has a text that is not UTF-8, creator, factory or model id: ",
-             directory.string());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Manifest has a text that is not UTF-8, creator, factory or model id: ",
+            directory.string());
     }
     write_file_atomically(path_in(directory), text);
 }

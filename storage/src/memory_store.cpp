@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::size_t kBlockRows = 64;
 constexpr std::size_t kBuckets = 1024;
-constexpr std::string_view kWhere = "(memory)"; // Stands in messages where the directory of a store would.
+constexpr std::string_view kWhere = "(memory)"; // Stands in messages where the directory of a store
+                                                // would.
 
 /// Rows [block * kBlockRows, ...), column by column.
 struct Block {
@@ -34,8 +35,9 @@ struct Bucket {
     std::vector<std::pair<PointId, Row>> points;
 };
 
-/// One state of the store. Published ones never change: a writer copies the two tables of pointers, then each block
-/// and bucket that it touches, once, and publishes the copy; readers go on with what they hold.
+/// One state of the store. Published ones never change: a writer copies the two tables of pointers,
+/// then each block and bucket that it touches, once, and publishes the copy; readers go on with
+/// what they hold.
 struct Contents {
     Shape shape;
     std::uint64_t epoch = 0;
@@ -51,8 +53,9 @@ std::size_t bucket_of(PointId id) {
 }
 
 auto place_in(const Bucket& bucket, PointId id) {
-    return std::lower_bound(bucket.points.begin(), bucket.points.end(), id,
-                            [](const auto& point, PointId wanted) { return point.first < wanted; });
+    return std::lower_bound(
+        bucket.points.begin(), bucket.points.end(), id,
+        [](const auto& point, PointId wanted) { return point.first < wanted; });
 }
 
 std::optional<Row> row_of(const Contents& contents, PointId id) {
@@ -61,10 +64,12 @@ std::optional<Row> row_of(const Contents& contents, PointId id) {
         return std::nullopt;
     }
     const auto point = place_in(*bucket, id);
-    return point != bucket->points.end() && point->first == id ? std::optional(point->second) : std::nullopt;
+    return point != bucket->points.end() && point->first == id ? std::optional(point->second)
+                                                               : std::nullopt;
 }
 
-/// Returns what `shared` points at as something to change: itself where these contents own it, else a copy.
+/// Returns what `shared` points at as something to change: itself where these contents own it, else
+/// a copy.
 template <class T>
 T& own(std::shared_ptr<const T>& shared, std::uint64_t version) {
     if (shared == nullptr || shared->version != version) {
@@ -72,7 +77,8 @@ T& own(std::shared_ptr<const T>& shared, std::uint64_t version) {
         copy->version = version;
         shared = std::move(copy);
     }
-    return const_cast<T&>(*shared); // Made as a mutable object above, and seen by this writer alone so far.
+    return const_cast<T&>(*shared); // Made as a mutable object above, and seen by this writer alone
+                                    // so far.
 }
 
 Block& own_block(Contents& contents, Row row) {
@@ -86,7 +92,8 @@ Block& own_block(Contents& contents, Row row) {
 template <class T>
 void store_row(std::vector<T>& column, std::size_t place, std::span<const T> row) {
     column.resize(std::max(column.size(), (place + 1) * row.size()));
-    std::copy(row.begin(), row.end(), column.begin() + static_cast<std::ptrdiff_t>(place * row.size()));
+    std::copy(
+        row.begin(), row.end(), column.begin() + static_cast<std::ptrdiff_t>(place * row.size()));
 }
 
 void add_row(Contents& contents, const Mutation& mutation, std::size_t i, bool is_live) {
@@ -134,36 +141,44 @@ void change_point(Contents& contents, const PointChange& change) {
 }
 
 std::uint64_t memory_of(const Contents& contents) {
-    std::uint64_t bytes = sizeof(Contents) + contents.blocks.size() * sizeof(std::shared_ptr<const Block>);
+    std::uint64_t bytes =
+        sizeof(Contents) + contents.blocks.size() * sizeof(std::shared_ptr<const Block>);
     for (const auto& block : contents.blocks) {
         bytes += sizeof(Block) + block->heads.capacity() + block->tails.capacity() +
-                 block->raw.capacity() * sizeof(float) + block->payloads.capacity() * sizeof(std::string);
+                 block->raw.capacity() * sizeof(float) +
+                 block->payloads.capacity() * sizeof(std::string);
         for (const std::string& payload : block->payloads) {
             bytes += payload.size();
         }
     }
     for (const auto& bucket : contents.buckets) {
-        bytes += bucket == nullptr ? 0 : sizeof(Bucket) + bucket->points.capacity() * sizeof(bucket->points[0]);
+        bytes += bucket == nullptr
+                   ? 0
+                   : sizeof(Bucket) + bucket->points.capacity() * sizeof(bucket->points[0]);
     }
     return bytes;
 }
 
 class MemorySnapshot final : public Snapshot {
   public:
-    explicit MemorySnapshot(std::shared_ptr<const Contents> contents) : contents_(std::move(contents)) {}
+    explicit MemorySnapshot(std::shared_ptr<const Contents> contents)
+        : contents_(std::move(contents)) {}
 
     [[nodiscard]] std::uint64_t epoch() const noexcept override { return contents_->epoch; }
     [[nodiscard]] std::uint64_t sequence() const noexcept override { return contents_->sequence; }
     [[nodiscard]] Row next_row() const noexcept override { return contents_->next_row; }
-    void read_tails(std::span<const Row> rows, MatrixView<std::byte> tails,
-                    std::span<std::size_t> lengths) const override;
+    void read_tails(
+        std::span<const Row> rows, MatrixView<std::byte> tails,
+        std::span<std::size_t> lengths) const override;
     void read_payloads(std::span<const Row> rows, std::span<std::string> payloads) const override;
     void read_raw(std::span<const Row> rows, MatrixView<float> raw) const override;
     void find(std::span<const PointId> ids, std::span<std::optional<Row>> rows) const override;
     void for_each_point(const std::function<void(PointId, Row)>& visit) const override;
-    void for_each_head(Row first,
-                       const std::function<void(Row, MatrixView<const std::byte>)>& visit) const override;
-    void for_each_raw(Row first, const std::function<void(Row, MatrixView<const float>)>& visit) const override;
+    void for_each_head(
+        Row first,
+        const std::function<void(Row, MatrixView<const std::byte>)>& visit) const override;
+    void for_each_raw(
+        Row first, const std::function<void(Row, MatrixView<const float>)>& visit) const override;
 
   private:
     [[nodiscard]] const Block* block_of(Row row) const {
@@ -173,8 +188,8 @@ class MemorySnapshot final : public Snapshot {
     std::shared_ptr<const Contents> contents_;
 };
 
-void MemorySnapshot::read_tails(std::span<const Row> rows, MatrixView<std::byte> tails,
-                                std::span<std::size_t> lengths) const {
+void MemorySnapshot::read_tails(
+    std::span<const Row> rows, MatrixView<std::byte> tails, std::span<std::size_t> lengths) const {
     check_tails_out(rows, tails, lengths, contents_->shape);
     const std::size_t stored = contents_->shape.tail_bytes;
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -188,7 +203,8 @@ void MemorySnapshot::read_tails(std::span<const Row> rows, MatrixView<std::byte>
     }
 }
 
-void MemorySnapshot::read_payloads(std::span<const Row> rows, std::span<std::string> payloads) const {
+void MemorySnapshot::read_payloads(
+    std::span<const Row> rows, std::span<std::string> payloads) const {
     check_payloads_out(rows, payloads);
     for (std::size_t i = 0; i < rows.size(); ++i) {
         const Block* block = block_of(rows[i]);
@@ -203,7 +219,9 @@ void MemorySnapshot::read_raw(std::span<const Row> rows, MatrixView<float> raw) 
         const Block* block = block_of(rows[i]);
         const std::size_t place = rows[i] % kBlockRows;
         if (block != nullptr && block->has_raw[place]) {
-            std::memcpy(raw.row(i).data(), block->raw.data() + place * raw.cols(), raw.cols() * sizeof(float));
+            std::memcpy(
+                raw.row(i).data(), block->raw.data() + place * raw.cols(),
+                raw.cols() * sizeof(float));
             found[i] = true;
         }
     }
@@ -231,32 +249,38 @@ void MemorySnapshot::for_each_point(const std::function<void(PointId, Row)>& vis
     }
 }
 
-void MemorySnapshot::for_each_head(Row first,
-                                   const std::function<void(Row, MatrixView<const std::byte>)>& visit) const {
+void MemorySnapshot::for_each_head(
+    Row first, const std::function<void(Row, MatrixView<const std::byte>)>& visit) const {
     const std::size_t width = contents_->shape.head_bytes;
     if (width == 0) {
         return;
     }
     while (first < contents_->next_row) {
         const std::size_t place = first % kBlockRows;
-        const std::size_t rows = std::min<std::size_t>(kBlockRows - place, contents_->next_row - first);
-        visit(first, MatrixView<const std::byte>(block_of(first)->heads.data() + place * width, rows, width));
+        const std::size_t rows =
+            std::min<std::size_t>(kBlockRows - place, contents_->next_row - first);
+        visit(
+            first, MatrixView<const std::byte>(
+                       block_of(first)->heads.data() + place * width, rows, width));
         first += rows;
     }
 }
 
-void MemorySnapshot::for_each_raw(Row first,
-                                  const std::function<void(Row, MatrixView<const float>)>& visit) const {
+void MemorySnapshot::for_each_raw(
+    Row first, const std::function<void(Row, MatrixView<const float>)>& visit) const {
     const std::size_t dim = contents_->shape.dim;
     while (first < contents_->next_row) {
         const Block& block = *block_of(first);
-        const Row block_end = std::min<Row>(first - first % kBlockRows + kBlockRows, contents_->next_row);
+        const Row block_end =
+            std::min<Row>(first - first % kBlockRows + kBlockRows, contents_->next_row);
         Row end = first;
         while (end < block_end && block.has_raw[end % kBlockRows]) {
             ++end;
         }
         if (end > first) {
-            visit(first, MatrixView<const float>(block.raw.data() + first % kBlockRows * dim, end - first, dim));
+            visit(
+                first, MatrixView<const float>(
+                           block.raw.data() + first % kBlockRows * dim, end - first, dim));
         }
         first = std::max(end, first + 1);
     }
@@ -274,8 +298,10 @@ class MemoryStore final : public Store {
 
     [[nodiscard]] const Shape& shape() const noexcept override { return *shape_.load(); }
     Published write(const Mutation& mutation, Durability durability) override;
-    void write_codes(Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) override;
-    void publish_codes(std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) override;
+    void write_codes(
+        Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) override;
+    void publish_codes(
+        std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) override;
     void discard_unpublished_codes() override;
     void drop_raw() override;
     [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const override {
@@ -284,7 +310,11 @@ class MemoryStore final : public Store {
     [[nodiscard]] std::uint64_t sequence() const noexcept override { return sequence_.load(); }
     [[nodiscard]] Statistics statistics() const override {
         const auto now = contents();
-        return {.points = now->points, .rows = now->next_row, .disk_bytes = 0, .memory_bytes = memory_of(*now)};
+        return {
+            .points = now->points,
+            .rows = now->next_row,
+            .disk_bytes = 0,
+            .memory_bytes = memory_of(*now)};
     }
     void close() override {
         static_cast<void>(contents());
@@ -345,8 +375,11 @@ Published MemoryStore::write(const Mutation& mutation, Durability) {
         current[i] = row_of(*now, touched[i]);
     }
     MutationPlan plan = plan_mutation(mutation, touched, current, now->next_row, now->points);
-    Published published{.epoch = now->epoch, .first_row = now->next_row, .tombstones = std::move(plan.tombstones),
-                        .removed_points = plan.removed_points};
+    Published published{
+        .epoch = now->epoch,
+        .first_row = now->next_row,
+        .tombstones = std::move(plan.tombstones),
+        .removed_points = plan.removed_points};
     if (plan.changes.empty()) {
         return published;
     }
@@ -365,10 +398,13 @@ Published MemoryStore::write(const Mutation& mutation, Durability) {
     return published;
 }
 
-void MemoryStore::write_codes(Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) {
+void MemoryStore::write_codes(
+    Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) {
     const auto now = contents();
     if (now->shape.head_bytes > 0) {
-        fail(ErrorKind::kFailedPrecondition, "Store has codes already: ", kWhere, ", model ", now->shape.model_id);
+        fail(
+            ErrorKind::kFailedPrecondition, "Store has codes already: ", kWhere, ", model ",
+            now->shape.model_id);
     }
     check_codes(first, heads, tails, now->next_row);
     require_widths(heads.cols(), tails.cols());
@@ -377,16 +413,24 @@ void MemoryStore::write_codes(Row first, MatrixView<const std::byte> heads, Matr
     pending_->tails.resize(rows * tails.cols());
     pending_->covered.resize(rows, false);
     const auto at = static_cast<std::ptrdiff_t>(first);
-    std::copy_n(heads.data(), heads.size(), pending_->heads.begin() + at * static_cast<std::ptrdiff_t>(heads.cols()));
-    std::copy_n(tails.data(), tails.size(), pending_->tails.begin() + at * static_cast<std::ptrdiff_t>(tails.cols()));
+    std::copy_n(
+        heads.data(), heads.size(),
+        pending_->heads.begin() + at * static_cast<std::ptrdiff_t>(heads.cols()));
+    std::copy_n(
+        tails.data(), tails.size(),
+        pending_->tails.begin() + at * static_cast<std::ptrdiff_t>(tails.cols()));
     std::fill_n(pending_->covered.begin() + at, heads.rows(), true);
     publish(next_contents());
 }
 
-void MemoryStore::publish_codes(std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) {
+void MemoryStore::publish_codes(
+    std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) {
     const auto next = next_contents();
-    Shape shape{.dim = next->shape.dim, .head_bytes = head_bytes, .tail_bytes = tail_bytes,
-                .model_id = std::string(model_id)};
+    Shape shape{
+        .dim = next->shape.dim,
+        .head_bytes = head_bytes,
+        .tail_bytes = tail_bytes,
+        .model_id = std::string(model_id)};
     if (next->shape.head_bytes > 0) {
         check_published_again(next->shape, shape, kWhere);
         return;
@@ -410,7 +454,9 @@ void MemoryStore::discard_unpublished_codes() {
 void MemoryStore::drop_raw() {
     const auto next = next_contents();
     if (next->shape.head_bytes == 0) {
-        fail(ErrorKind::kFailedPrecondition, "Raw rows are all that a store without codes has: ", kWhere);
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Raw rows are all that a store without codes has: ", kWhere);
     }
     for (Row row = 0; row < next->next_row; row += kBlockRows) {
         Block& block = own_block(*next, row);
@@ -422,12 +468,18 @@ void MemoryStore::drop_raw() {
 
 void MemoryStore::require_widths(std::size_t head_bytes, std::size_t tail_bytes) {
     if (!pending_ || pending_->covered.empty()) {
-        pending_ = PendingCodes{.head_bytes = head_bytes, .tail_bytes = tail_bytes, .heads = {}, .tails = {},
-                                .covered = {}};
+        pending_ = PendingCodes{
+            .head_bytes = head_bytes,
+            .tail_bytes = tail_bytes,
+            .heads = {},
+            .tails = {},
+            .covered = {}};
     }
     if (pending_->head_bytes != head_bytes || pending_->tail_bytes != tail_bytes) {
-        fail(ErrorKind::kInvalidArgument, "Widths of codes differ from those written before: ", head_bytes, " and ",
-             tail_bytes, ", expected ", pending_->head_bytes, " and ", pending_->tail_bytes);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Widths of codes differ from those written before: ", head_bytes, " and ", tail_bytes,
+            ", expected ", pending_->head_bytes, " and ", pending_->tail_bytes);
     }
 }
 
@@ -444,21 +496,26 @@ void MemoryStore::require_codes_for_every_point(const Contents& now) const {
         }
     }
     if (bare > 0) {
-        fail(ErrorKind::kFailedPrecondition, "Rows have no codes yet: ", kWhere, ", ", bare, " rows, such as row ",
-             example);
+        fail(
+            ErrorKind::kFailedPrecondition, "Rows have no codes yet: ", kWhere, ", ", bare,
+            " rows, such as row ", example);
     }
 }
 
 void MemoryStore::copy_pending_codes(Contents& next) const {
-    const MatrixView<const std::byte> heads(pending_->heads.data(), pending_->covered.size(), pending_->head_bytes);
-    const MatrixView<const std::byte> tails(pending_->tails.data(), pending_->covered.size(), pending_->tail_bytes);
+    const MatrixView<const std::byte> heads(
+        pending_->heads.data(), pending_->covered.size(), pending_->head_bytes);
+    const MatrixView<const std::byte> tails(
+        pending_->tails.data(), pending_->covered.size(), pending_->tail_bytes);
     const std::vector<std::byte> none(pending_->head_bytes);
     for (Row row = 0; row < next.next_row; ++row) {
         Block& block = own_block(next, row);
         const std::size_t place = row % kBlockRows;
         const bool is_covered = row < heads.rows();
-        store_row(block.heads, place, is_covered ? heads.row(row) : std::span<const std::byte>(none));
-        // Only live rows get a tail; while there is no model, each of them, and no other, has a raw form.
+        store_row(
+            block.heads, place, is_covered ? heads.row(row) : std::span<const std::byte>(none));
+        // Only live rows get a tail; while there is no model, each of them, and no other, has a raw
+        // form.
         if (is_covered && tails.cols() > 0 && block.has_raw[place]) {
             store_row(block.tails, place, tails.row(row));
             block.has_tail[place] = true;
@@ -470,7 +527,9 @@ void MemoryStore::copy_pending_codes(Contents& next) const {
 
 std::unique_ptr<Store> open_memory_store(const OpenOptions& options) {
     if (!options.create) {
-        fail(ErrorKind::kNotFound, "Store in memory ends with its process and is not there to be opened");
+        fail(
+            ErrorKind::kNotFound,
+            "Store in memory ends with its process and is not there to be opened");
     }
     return std::make_unique<MemoryStore>(options.shape);
 }

@@ -6,7 +6,8 @@ namespace arfc::storage {
 namespace {
 
 std::size_t position(std::span<const PointId> sorted, PointId id) {
-    return static_cast<std::size_t>(std::lower_bound(sorted.begin(), sorted.end(), id) - sorted.begin());
+    return static_cast<std::size_t>(
+        std::lower_bound(sorted.begin(), sorted.end(), id) - sorted.begin());
 }
 
 } // namespace
@@ -19,8 +20,9 @@ std::vector<PointId> touched_points(const Mutation& mutation) {
     return touched;
 }
 
-MutationPlan plan_mutation(const Mutation& mutation, std::span<const PointId> touched,
-                           std::span<const std::optional<Row>> current, Row next_row, std::uint64_t points) {
+MutationPlan plan_mutation(
+    const Mutation& mutation, std::span<const PointId> touched,
+    std::span<const std::optional<Row>> current, Row next_row, std::uint64_t points) {
     MutationPlan plan;
     plan.live.assign(mutation.ids.size(), false);
     plan.points = points;

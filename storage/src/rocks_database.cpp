@@ -16,10 +16,12 @@
 namespace arfc::storage {
 namespace {
 
-constexpr std::array<std::string_view, kFamilies> kFamilyNames{"head", "tail", "raw", "payload", "ids", "meta"};
+constexpr std::array<std::string_view, kFamilies> kFamilyNames{"head",    "tail", "raw",
+                                                               "payload", "ids",  "meta"};
 constexpr std::string_view kMagic = "arfc store\n";
 
-// A secondary may open while the writer replaces files under it; it sees them whole after a few tries.
+// A secondary may open while the writer replaces files under it; it sees them whole after a few
+// tries.
 constexpr int kCatchUpTries = 200;
 constexpr std::chrono::milliseconds kCatchUpPause{5};
 
@@ -38,15 +40,22 @@ void make_directory(const std::filesystem::path& directory) {
     if (error) {
         const bool is_missing = error == std::errc::no_such_file_or_directory;
         const bool is_full = error == std::errc::no_space_on_device;
-        fail(is_missing ? ErrorKind::kNotFound : is_full ? ErrorKind::kResourceExhausted : ErrorKind::kIo,
-             "Directory cannot be created: ", directory.string(), " (", error.message(), ")");
+        fail(
+            is_missing ? ErrorKind::kNotFound
+            : is_full  ? ErrorKind::kResourceExhausted
+                       : ErrorKind::kIo,
+            "Directory cannot be created: ", directory.string(), " (", error.message(), ")");
     }
     const bool is_empty = std::filesystem::is_empty(directory, error);
     if (error) {
-        fail(ErrorKind::kIo, "Directory cannot be read: ", directory.string(), " (", error.message(), ")");
+        fail(
+            ErrorKind::kIo, "Directory cannot be read: ", directory.string(), " (", error.message(),
+            ")");
     }
     if (!is_empty) {
-        fail(ErrorKind::kAlreadyExists, "Directory of a new store holds something: ", directory.string());
+        fail(
+            ErrorKind::kAlreadyExists,
+            "Directory of a new store holds something: ", directory.string());
     }
 }
 
@@ -68,7 +77,9 @@ void require_database(const std::filesystem::path& directory) {
         fail(ErrorKind::kNotFound, "Store does not exist: ", directory.string());
     }
     if (error) {
-        fail(ErrorKind::kIo, "Store cannot be reached: ", directory.string(), " (", error.message(), ")");
+        fail(
+            ErrorKind::kIo, "Store cannot be reached: ", directory.string(), " (", error.message(),
+            ")");
     }
     if (!std::filesystem::is_directory(found)) {
         fail(ErrorKind::kIo, "Store is not a directory: ", directory.string());
@@ -76,10 +87,13 @@ void require_database(const std::filesystem::path& directory) {
     if (!std::filesystem::exists(directory / "CURRENT", error)) {
         const bool is_empty = std::filesystem::is_empty(directory, error);
         if (error) {
-            fail(ErrorKind::kIo, "Directory cannot be read: ", directory.string(), " (", error.message(), ")");
+            fail(
+                ErrorKind::kIo, "Directory cannot be read: ", directory.string(), " (",
+                error.message(), ")");
         }
-        fail(is_empty ? ErrorKind::kNotFound : ErrorKind::kCorruption,
-             "Directory holds no store, it has no file CURRENT: ", directory.string());
+        fail(
+            is_empty ? ErrorKind::kNotFound : ErrorKind::kCorruption,
+            "Directory holds no store, it has no file CURRENT: ", directory.string());
     }
 }
 
@@ -88,7 +102,9 @@ std::filesystem::path make_private_directory() {
     const std::filesystem::path parent = std::filesystem::temp_directory_path(error);
     std::string name = ((error ? "/tmp" : parent) / "arfc-reader-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) {
-        fail(ErrorKind::kIo, "Directory for a reader's log cannot be created: ", name, " (", std::strerror(errno), ")");
+        fail(
+            ErrorKind::kIo, "Directory for a reader's log cannot be created: ", name, " (",
+            std::strerror(errno), ")");
     }
     return name;
 }
@@ -104,7 +120,8 @@ std::vector<rocksdb::ColumnFamilyDescriptor> describe(const std::vector<std::str
 
 } // namespace
 
-std::shared_ptr<RocksDatabase> RocksDatabase::create(const std::filesystem::path& directory, const State& state) {
+std::shared_ptr<RocksDatabase> RocksDatabase::create(
+    const std::filesystem::path& directory, const State& state) {
     make_directory(directory);
     std::shared_ptr<RocksDatabase> database(new RocksDatabase(directory));
     try {
@@ -120,17 +137,19 @@ std::shared_ptr<RocksDatabase> RocksDatabase::create(const std::filesystem::path
 std::shared_ptr<RocksDatabase> RocksDatabase::open(const std::filesystem::path& directory) {
     require_database(directory);
     std::shared_ptr<RocksDatabase> database(new RocksDatabase(directory));
-    database->open_families(database_options());
+    database->open_families(database->options());
     database->check_format();
     return database;
 }
 
-std::shared_ptr<RocksDatabase> RocksDatabase::open_read_only(const std::filesystem::path& directory) {
+std::shared_ptr<RocksDatabase> RocksDatabase::open_read_only(
+    const std::filesystem::path& directory) {
     require_database(directory);
     std::shared_ptr<RocksDatabase> database(new RocksDatabase(directory));
     database->secondary_directory_ = make_private_directory();
-    rocksdb::Options options = database_options();
-    options.max_open_files = -1; // The writer deletes files; a reader keeps those of its state open.
+    rocksdb::Options options = database->options();
+    options.max_open_files = -1; // The writer deletes files; a reader keeps those of its state
+                                 // open.
     database->open_families(options);
     database->catch_up();
     return database;
@@ -154,14 +173,15 @@ RocksDatabase::~RocksDatabase() {
 
 void RocksDatabase::open_new(const State& state) {
     constexpr std::string_view kWhat = "Store cannot be created";
-    rocksdb::Options options = database_options();
+    rocksdb::Options options = this->options();
     options.create_if_missing = true;
     options.create_missing_column_families = true;
     std::vector<std::string> names(kFamilyNames.begin(), kFamilyNames.end());
     names.push_back(rocksdb::kDefaultColumnFamilyName);
     std::vector<rocksdb::ColumnFamilyHandle*> handles;
     rocksdb::DB* db = nullptr;
-    throw_if(rocksdb::DB::Open(options, directory_, describe(names), &handles, &db), kWhat, directory_);
+    throw_if(
+        rocksdb::DB::Open(options, directory_, describe(names), &handles, &db), kWhat, directory_);
     db_.reset(db);
     take_handles(handles);
     rocksdb::WriteBatch batch;
@@ -172,16 +192,26 @@ void RocksDatabase::open_new(const State& state) {
     throw_if(db_->Write(write_options, &batch), kWhat, directory_);
 }
 
+rocksdb::Options RocksDatabase::options() const {
+    rocksdb::Options options =
+        database_options(is_secondary() ? secondary_directory_ : std::filesystem::path(directory_));
+    options.listeners.push_back(errors_);
+    return options;
+}
+
 void RocksDatabase::open_families(const rocksdb::Options& options) {
     std::vector<std::string> names;
-    throw_if(rocksdb::DB::ListColumnFamilies(options, directory_, &names), "Store cannot be opened", directory_);
+    throw_if(
+        rocksdb::DB::ListColumnFamilies(options, directory_, &names), "Store cannot be opened",
+        directory_);
     std::vector<rocksdb::ColumnFamilyHandle*> handles;
     rocksdb::DB* db = nullptr;
     const std::vector<rocksdb::ColumnFamilyDescriptor> families = describe(names);
     const rocksdb::Status status =
-        is_secondary() ? rocksdb::DB::OpenAsSecondary(options, directory_, secondary_directory_.string(), families,
-                                                      &handles, &db)
-                       : rocksdb::DB::Open(options, directory_, families, &handles, &db);
+        is_secondary()
+            ? rocksdb::DB::OpenAsSecondary(
+                  options, directory_, secondary_directory_.string(), families, &handles, &db)
+            : rocksdb::DB::Open(options, directory_, families, &handles, &db);
     throw_if(status, "Store cannot be opened", directory_);
     db_.reset(db);
     take_handles(handles);
@@ -198,8 +228,10 @@ void RocksDatabase::take_handles(std::vector<rocksdb::ColumnFamilyHandle*> handl
     }
     for (std::size_t i = 0; i < kFamilies; ++i) {
         if (handles_[i] == nullptr) {
-            fail(ErrorKind::kCorruption, "Directory holds a database that is not a store, a column family is missing: ",
-                 directory_, ", family ", kFamilyNames[i]);
+            fail(
+                ErrorKind::kCorruption,
+                "Directory holds a database that is not a store, a column family is missing: ",
+                directory_, ", family ", kFamilyNames[i]);
         }
     }
 }
@@ -207,19 +239,24 @@ void RocksDatabase::take_handles(std::vector<rocksdb::ColumnFamilyHandle*> handl
 void RocksDatabase::check_format() const {
     const std::optional<std::string> record = get({}, Family::kMeta, kFormatKey);
     if (!record || record->size() != format_record().size() || !record->starts_with(kMagic)) {
-        fail(ErrorKind::kCorruption, "Directory holds a database that is not a store, its format record is missing: ",
-             directory_);
+        fail(
+            ErrorKind::kCorruption,
+            "Directory holds a database that is not a store, its format record is missing: ",
+            directory_);
     }
-    const auto format = load_little_endian<std::uint32_t>(std::string_view(*record).substr(kMagic.size()));
+    const auto format =
+        load_little_endian<std::uint32_t>(std::string_view(*record).substr(kMagic.size()));
     if (format > kFormat) {
-        fail(ErrorKind::kUnsupported, "Store has a newer format than this build reads: ", directory_, ", format ",
-             format, ", expected at most ", kFormat);
+        fail(
+            ErrorKind::kUnsupported, "Store has a newer format than this build reads: ", directory_,
+            ", format ", format, ", expected at most ", kFormat);
     }
 }
 
 void RocksDatabase::catch_up() {
     for (int attempt = 1;; ++attempt) {
-        throw_if(db_->TryCatchUpWithPrimary(), "Store cannot be read beside its writer", directory_);
+        throw_if(
+            db_->TryCatchUpWithPrimary(), "Store cannot be read beside its writer", directory_);
         try {
             check_format();
             static_cast<void>(partial_head_block(state()));
@@ -233,8 +270,19 @@ void RocksDatabase::catch_up() {
     }
 }
 
-std::optional<std::string> RocksDatabase::get(const rocksdb::ReadOptions& options, Family family,
-                                              std::string_view key) const {
+void RocksDatabase::resume() {
+    if (!errors_->take()) {
+        return;
+    }
+    const rocksdb::Status status = db_->Resume();
+    if (!status.ok()) {
+        errors_->put_back();
+    }
+    throw_if(status, "Store cannot go on after a failed write", directory_);
+}
+
+std::optional<std::string> RocksDatabase::get(
+    const rocksdb::ReadOptions& options, Family family, std::string_view key) const {
     std::string value;
     const rocksdb::Status status = db_->Get(options, handle(family), key, &value);
     if (status.IsNotFound()) {
@@ -261,12 +309,17 @@ std::string RocksDatabase::partial_head_block(const State& state) const {
     const std::size_t rows = state.next_row - block * state.head_block_rows;
     const std::optional<std::string> value = get({}, Family::kHead, Key::of_row(block).view());
     if (!value) {
-        fail(ErrorKind::kCorruption, "Last block of heads is missing: ", directory_, ", block ", block);
+        fail(
+            ErrorKind::kCorruption, "Last block of heads is missing: ", directory_, ", block ",
+            block);
     }
-    const std::string_view heads = decode_head_block(block, *value, head_bytes, state.head_block_rows, directory_);
+    const std::string_view heads =
+        decode_head_block(block, *value, head_bytes, state.head_block_rows, directory_);
     if (heads.size() != rows * head_bytes) {
-        fail(ErrorKind::kCorruption, "Last block of heads does not end with the last row: ", directory_, ", ",
-             heads.size() / head_bytes, " rows, expected ", rows);
+        fail(
+            ErrorKind::kCorruption,
+            "Last block of heads does not end with the last row: ", directory_, ", ",
+            heads.size() / head_bytes, " rows, expected ", rows);
     }
     return rows == state.head_block_rows ? std::string() : std::string(heads);
 }

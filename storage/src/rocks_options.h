@@ -3,13 +3,16 @@
 #include <rocksdb/cache.h>
 #include <rocksdb/options.h>
 
+#include <filesystem>
 #include <memory>
 #include <string_view>
 
 namespace arfc::storage {
 
-/// Returns options of the database as a whole; each says why where it differs from RocksDB's default.
-[[nodiscard]] rocksdb::Options database_options();
+/// Returns options of the database as a whole; each says why where it differs from RocksDB's
+/// default.
+/// @param log_directory  Where RocksDB's warnings are kept.
+[[nodiscard]] rocksdb::Options database_options(const std::filesystem::path& log_directory);
 
 /// Returns options of one family, by its name on disk ("head", "tail", ...).
 /// @param cache  Block cache that all families of a store share.

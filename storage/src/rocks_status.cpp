@@ -7,14 +7,16 @@
 namespace arfc::storage {
 namespace {
 
-/// RocksDB has no code for a lock that is taken: both of its texts, for a holder in this process and in another.
+/// RocksDB has no code for a lock that is taken: both of its texts, for a holder in this process
+/// and in another.
 bool is_locked(const rocksdb::Status& status, const std::string& text) {
     return status.IsIOError() && (text.find("lock hold by current process") != std::string::npos ||
                                   text.find("While lock file") != std::string::npos);
 }
 
 ErrorKind kind_of(const rocksdb::Status& status, const std::string& text) {
-    if (status.IsNoSpace() || status.IsMemoryLimit() || status.subcode() == rocksdb::Status::kSpaceLimit) {
+    if (status.IsNoSpace() || status.IsMemoryLimit() ||
+        status.subcode() == rocksdb::Status::kSpaceLimit) {
         return ErrorKind::kResourceExhausted;
     }
     if (status.IsCorruption()) {

@@ -54,11 +54,16 @@ Published RocksStore::write(const Mutation& mutation, Durability durability) {
     std::vector<std::optional<Row>> current(touched.size());
     find_points(*database_, {}, touched, current);
     MutationPlan plan = plan_mutation(mutation, touched, current, state_.next_row, state_.points);
-    if (plan.changes.empty()) { // Nothing to write; the caller may still ask for what came before to be durable.
+    if (plan.changes.empty()) { // Nothing to write; the caller may still ask for what came before
+                                // to be durable.
         if (durability == Durability::kSynced) {
             sync();
         }
-        return {.epoch = state_.epoch, .first_row = state_.next_row, .tombstones = {}, .removed_points = 0};
+        return {
+            .epoch = state_.epoch,
+            .first_row = state_.next_row,
+            .tombstones = {},
+            .removed_points = 0};
     }
     rocksdb::WriteBatch batch;
     put_points(batch, plan);
@@ -73,17 +78,20 @@ Published RocksStore::write(const Mutation& mutation, Durability durability) {
     const Row first_row = state_.next_row;
     commit(batch, std::move(next), durability);
     last_heads_ = std::move(last_heads);
-    return {.epoch = state_.epoch,
-            .first_row = first_row,
-            .tombstones = std::move(plan.tombstones),
-            .removed_points = plan.removed_points};
+    return {
+        .epoch = state_.epoch,
+        .first_row = first_row,
+        .tombstones = std::move(plan.tombstones),
+        .removed_points = plan.removed_points};
 }
 
-void RocksStore::write_codes(Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) {
+void RocksStore::write_codes(
+    Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) {
     require_writable();
     if (state_.shape.head_bytes > 0) {
-        fail(ErrorKind::kFailedPrecondition, "Store has codes already: ", directory_, ", model ",
-             state_.shape.model_id);
+        fail(
+            ErrorKind::kFailedPrecondition, "Store has codes already: ", directory_, ", model ",
+            state_.shape.model_id);
     }
     check_codes(first, heads, tails, state_.next_row);
     begin_pending(heads.cols(), tails.cols());
@@ -96,14 +104,19 @@ void RocksStore::write_codes(Row first, MatrixView<const std::byte> heads, Matri
     State next = state_;
     next.has_unpublished_codes = true;
     commit(batch, std::move(next), Durability::kBuffered);
-    pending_->covered.resize(std::max<std::size_t>(pending_->covered.size(), first + heads.rows()), false);
+    pending_->covered.resize(
+        std::max<std::size_t>(pending_->covered.size(), first + heads.rows()), false);
     std::fill_n(pending_->covered.begin() + static_cast<std::ptrdiff_t>(first), heads.rows(), true);
 }
 
-void RocksStore::publish_codes(std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) {
+void RocksStore::publish_codes(
+    std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) {
     require_writable();
-    Shape shape{.dim = state_.shape.dim, .head_bytes = head_bytes, .tail_bytes = tail_bytes,
-                .model_id = std::string(model_id)};
+    Shape shape{
+        .dim = state_.shape.dim,
+        .head_bytes = head_bytes,
+        .tail_bytes = tail_bytes,
+        .model_id = std::string(model_id)};
     if (state_.shape.head_bytes > 0) {
         check_published_again(state_.shape, shape, directory_);
         return;
@@ -142,7 +155,9 @@ void RocksStore::discard_unpublished_codes() {
 void RocksStore::drop_raw() {
     require_writable();
     if (state_.shape.head_bytes == 0) {
-        fail(ErrorKind::kFailedPrecondition, "Raw rows are all that a store without codes has: ", directory_);
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Raw rows are all that a store without codes has: ", directory_);
     }
     if (!state_.may_have_raw) {
         return;
@@ -173,30 +188,36 @@ Statistics RocksStore::statistics() const {
     for (rocksdb::ColumnFamilyHandle* handle : open->handles()) {
         std::uint64_t tables = 0;
         std::uint64_t buffers = 0;
-        open->db().GetIntProperty(handle, rocksdb::DB::Properties::kEstimateTableReadersMem, &tables);
+        open->db().GetIntProperty(
+            handle, rocksdb::DB::Properties::kEstimateTableReadersMem, &tables);
         open->db().GetIntProperty(handle, rocksdb::DB::Properties::kSizeAllMemTables, &buffers);
         statistics.memory_bytes += tables + buffers;
     }
     std::uint64_t cached = 0; // One cache serves all families: any of them tells its use.
-    open->db().GetIntProperty(open->handle(Family::kHead), rocksdb::DB::Properties::kBlockCacheUsage, &cached);
+    open->db().GetIntProperty(
+        open->handle(Family::kHead), rocksdb::DB::Properties::kBlockCacheUsage, &cached);
     statistics.memory_bytes += cached;
     return statistics;
 }
 
 void RocksStore::close() {
-    const std::shared_ptr<RocksDatabase> open = database(); // Ends with this call, or with the last snapshot.
-    rocksdb::Status status;
-    if (!read_only_) {
-        status = open->db().FlushWAL(/*sync=*/true);
-        if (status.ok()) {
-            status = open->db().Flush({}, open->handles()); // The next opening then replays no log.
-        }
-    }
-    {
+    const std::shared_ptr<RocksDatabase> open = database(); // Ends with this call, or with the last
+                                                            // snapshot.
+    const auto release = [this] {
         const std::lock_guard lock(mutex_);
         database_.reset();
+    };
+    try {
+        if (!read_only_) {
+            sync();
+            // The next opening then replays no log.
+            throw_if(open->db().Flush({}, open->handles()), "Store cannot be closed", directory_);
+        }
+    } catch (...) {
+        release();
+        throw;
     }
-    throw_if(status, "Store cannot be closed", directory_);
+    release();
 }
 
 std::shared_ptr<RocksDatabase> RocksStore::database() const {
@@ -215,26 +236,23 @@ void RocksStore::require_writable() const {
 }
 
 void RocksStore::commit(rocksdb::WriteBatch& batch, State next, Durability durability) {
-    if (has_failed_) {
-        throw_if(database_->db().Resume(), "Store cannot go on after a failed write", directory_);
-        has_failed_ = false;
-    }
+    database_->resume();
     next.sequence += 1;
     put(batch, Family::kMeta, kStateKey, encode_state(next));
     rocksdb::WriteOptions options;
     options.sync = durability == Durability::kSynced;
-    const rocksdb::Status status = database_->db().Write(options, &batch);
-    has_failed_ = !status.ok();
-    throw_if(status, "Store cannot be written", directory_);
+    throw_if(database_->db().Write(options, &batch), "Store cannot be written", directory_);
     state_ = std::move(next);
     sequence_ = state_.sequence;
 }
 
 void RocksStore::sync() {
+    database_->resume();
     throw_if(database_->db().FlushWAL(/*sync=*/true), "Store cannot be made durable", directory_);
 }
 
-void RocksStore::put_rows(rocksdb::WriteBatch& batch, const Mutation& mutation, const MutationPlan& plan) const {
+void RocksStore::put_rows(
+    rocksdb::WriteBatch& batch, const Mutation& mutation, const MutationPlan& plan) const {
     for (std::size_t i = 0; i < mutation.ids.size(); ++i) {
         if (!plan.live[i]) {
             continue; // Its id came again later in the same mutation.
@@ -280,7 +298,8 @@ void RocksStore::put_points(rocksdb::WriteBatch& batch, const MutationPlan& plan
 
 /// Appends heads behind the last row: rewrites the partly filled block, adds new ones.
 /// @returns the heads of the block that is then partly filled.
-std::string RocksStore::put_heads(rocksdb::WriteBatch& batch, MatrixView<const std::byte> heads) const {
+std::string RocksStore::put_heads(
+    rocksdb::WriteBatch& batch, MatrixView<const std::byte> heads) const {
     std::string block_heads = last_heads_;
     const std::size_t full = state_.head_block_rows * state_.shape.head_bytes;
     std::uint64_t block = state_.next_row / state_.head_block_rows;
@@ -298,7 +317,8 @@ std::string RocksStore::put_heads(rocksdb::WriteBatch& batch, MatrixView<const s
     return block_heads;
 }
 
-void RocksStore::put(rocksdb::WriteBatch& batch, Family family, std::string_view key, std::string_view value) const {
+void RocksStore::put(
+    rocksdb::WriteBatch& batch, Family family, std::string_view key, std::string_view value) const {
     throw_if(batch.Put(database_->handle(family), key, value), "Batch cannot be built", directory_);
 }
 
@@ -307,8 +327,9 @@ void RocksStore::erase(rocksdb::WriteBatch& batch, Family family, std::string_vi
 }
 
 void RocksStore::erase_all(rocksdb::WriteBatch& batch, Family family) const {
-    throw_if(batch.DeleteRange(database_->handle(family), std::string_view(), kAfterAllKeys), "Batch cannot be built",
-             directory_);
+    throw_if(
+        batch.DeleteRange(database_->handle(family), std::string_view(), kAfterAllKeys),
+        "Batch cannot be built", directory_);
 }
 
 /// Gives the disk back what an erased family took, as far as no snapshot still reads it.
@@ -317,12 +338,16 @@ void RocksStore::reclaim(Family family) const {
     rocksdb::ColumnFamilyHandle* handle = database_->handle(family);
     std::uint64_t snapshots = 0;
     if (db.GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots) && snapshots == 0) {
-        throw_if(rocksdb::DeleteFilesInRange(&db, handle, nullptr, nullptr), "Space cannot be reclaimed", directory_);
+        throw_if(
+            rocksdb::DeleteFilesInRange(&db, handle, nullptr, nullptr), "Space cannot be reclaimed",
+            directory_);
     }
     rocksdb::CompactRangeOptions options;
     options.exclusive_manual_compaction = false;
     options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
-    throw_if(db.CompactRange(options, handle, nullptr, nullptr), "Space cannot be reclaimed", directory_);
+    throw_if(
+        db.CompactRange(options, handle, nullptr, nullptr), "Space cannot be reclaimed",
+        directory_);
 }
 
 /// Starts a training's codes, or goes on with them; what an earlier process left behind goes first.
@@ -332,19 +357,24 @@ void RocksStore::begin_pending(std::size_t head_bytes, std::size_t tail_bytes) {
         pending_ = PendingCodes{.head_bytes = head_bytes, .tail_bytes = tail_bytes, .covered = {}};
     }
     if (pending_->head_bytes != head_bytes || pending_->tail_bytes != tail_bytes) {
-        fail(ErrorKind::kInvalidArgument, "Widths of codes differ from those written before: ", head_bytes, " and ",
-             tail_bytes, ", expected ", pending_->head_bytes, " and ", pending_->tail_bytes);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Widths of codes differ from those written before: ", head_bytes, " and ", tail_bytes,
+            ", expected ", pending_->head_bytes, " and ", pending_->tail_bytes);
     }
 }
 
-void RocksStore::put_pending_heads(rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> heads) const {
+void RocksStore::put_pending_heads(
+    rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> heads) const {
     const std::size_t width = heads.cols();
     for (std::size_t done = 0; done < heads.rows();) {
         const std::uint64_t block = (first + done) / state_.head_block_rows;
         const std::size_t offset = (first + done) % state_.head_block_rows;
-        const std::size_t count = std::min<std::size_t>(state_.head_block_rows - offset, heads.rows() - done);
+        const std::size_t count =
+            std::min<std::size_t>(state_.head_block_rows - offset, heads.rows() - done);
         // A block that these rows fill as a whole need not be read.
-        std::string block_heads = count == state_.head_block_rows ? std::string() : pending_head_block(block, width);
+        std::string block_heads =
+            count == state_.head_block_rows ? std::string() : pending_head_block(block, width);
         block_heads.resize(std::max(block_heads.size(), (offset + count) * width), '\0');
         std::memcpy(block_heads.data() + offset * width, heads.row(done).data(), count * width);
         put(batch, Family::kHead, Key::of_row(block).view(), encode_head_block(block, block_heads));
@@ -353,7 +383,8 @@ void RocksStore::put_pending_heads(rocksdb::WriteBatch& batch, Row first, Matrix
 }
 
 /// Rows that died since the training read them have no raw form any more, and get no tail.
-void RocksStore::put_pending_tails(rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> tails) const {
+void RocksStore::put_pending_tails(
+    rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> tails) const {
     std::vector<Row> rows(tails.rows());
     for (std::size_t i = 0; i < rows.size(); ++i) {
         rows[i] = first + i;
@@ -373,16 +404,20 @@ void RocksStore::require_codes_for_every_point() const {
         }
     });
     if (bare > 0) {
-        fail(ErrorKind::kFailedPrecondition, "Rows have no codes yet: ", directory_, ", ", bare, " rows, such as row ",
-             example);
+        fail(
+            ErrorKind::kFailedPrecondition, "Rows have no codes yet: ", directory_, ", ", bare,
+            " rows, such as row ", example);
     }
 }
 
-/// Completes blocks that end with dead rows, which no training reads, so that every row has its place.
+/// Completes blocks that end with dead rows, which no training reads, so that every row has its
+/// place.
 /// @returns the heads of the last block where it is partly filled.
-std::string RocksStore::pad_pending_heads(rocksdb::WriteBatch& batch, std::size_t head_bytes) const {
+std::string RocksStore::pad_pending_heads(
+    rocksdb::WriteBatch& batch, std::size_t head_bytes) const {
     const std::vector<bool>& covered = pending_->covered;
-    const std::uint64_t blocks = (state_.next_row + state_.head_block_rows - 1) / state_.head_block_rows;
+    const std::uint64_t blocks =
+        (state_.next_row + state_.head_block_rows - 1) / state_.head_block_rows;
     std::string last;
     for (std::uint64_t block = 0; block < blocks; ++block) {
         const Row end = std::min<Row>((block + 1) * state_.head_block_rows, state_.next_row);
@@ -402,8 +437,10 @@ std::string RocksStore::pad_pending_heads(rocksdb::WriteBatch& batch, std::size_
 }
 
 std::string RocksStore::pending_head_block(std::uint64_t block, std::size_t head_bytes) const {
-    const std::optional<std::string> value = database_->get({}, Family::kHead, Key::of_row(block).view());
-    return value ? std::string(decode_head_block(block, *value, head_bytes, state_.head_block_rows, directory_))
+    const std::optional<std::string> value =
+        database_->get({}, Family::kHead, Key::of_row(block).view());
+    return value ? std::string(decode_head_block(
+                       block, *value, head_bytes, state_.head_block_rows, directory_))
                  : std::string();
 }
 

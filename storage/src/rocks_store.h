@@ -27,8 +27,10 @@ class RocksStore final : public Store {
 
     [[nodiscard]] const Shape& shape() const noexcept override { return *shape_.load(); }
     Published write(const Mutation& mutation, Durability durability) override;
-    void write_codes(Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) override;
-    void publish_codes(std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) override;
+    void write_codes(
+        Row first, MatrixView<const std::byte> heads, MatrixView<const std::byte> tails) override;
+    void publish_codes(
+        std::size_t head_bytes, std::size_t tail_bytes, std::string_view model_id) override;
     void discard_unpublished_codes() override;
     void drop_raw() override;
     [[nodiscard]] std::shared_ptr<const Snapshot> snapshot() const override;
@@ -49,34 +51,40 @@ class RocksStore final : public Store {
     void commit(rocksdb::WriteBatch& batch, State next, Durability durability);
     void sync();
 
-    void put_rows(rocksdb::WriteBatch& batch, const Mutation& mutation, const MutationPlan& plan) const;
+    void put_rows(
+        rocksdb::WriteBatch& batch, const Mutation& mutation, const MutationPlan& plan) const;
     void put_points(rocksdb::WriteBatch& batch, const MutationPlan& plan) const;
-    [[nodiscard]] std::string put_heads(rocksdb::WriteBatch& batch, MatrixView<const std::byte> heads) const;
-    void put(rocksdb::WriteBatch& batch, Family family, std::string_view key, std::string_view value) const;
+    [[nodiscard]] std::string put_heads(
+        rocksdb::WriteBatch& batch, MatrixView<const std::byte> heads) const;
+    void put(
+        rocksdb::WriteBatch& batch, Family family, std::string_view key,
+        std::string_view value) const;
     void erase(rocksdb::WriteBatch& batch, Family family, std::string_view key) const;
     void erase_all(rocksdb::WriteBatch& batch, Family family) const;
     void reclaim(Family family) const;
 
     void begin_pending(std::size_t head_bytes, std::size_t tail_bytes);
-    void put_pending_heads(rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> heads) const;
-    void put_pending_tails(rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> tails) const;
+    void put_pending_heads(
+        rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> heads) const;
+    void put_pending_tails(
+        rocksdb::WriteBatch& batch, Row first, MatrixView<const std::byte> tails) const;
     void require_codes_for_every_point() const;
-    [[nodiscard]] std::string pad_pending_heads(rocksdb::WriteBatch& batch, std::size_t head_bytes) const;
+    [[nodiscard]] std::string pad_pending_heads(
+        rocksdb::WriteBatch& batch, std::size_t head_bytes) const;
     [[nodiscard]] std::string pending_head_block(std::uint64_t block, std::size_t head_bytes) const;
 
     const bool read_only_;
     const std::string directory_;
-    mutable std::mutex mutex_;                ///< Guards database_, which close() takes away from readers.
+    mutable std::mutex mutex_; ///< Guards database_, which close() takes away from readers.
     std::shared_ptr<RocksDatabase> database_; ///< Null once closed.
-    std::array<Shape, 2> shapes_;             ///< Before and after publish_codes(): readers keep references.
+    std::array<Shape, 2> shapes_; ///< Before and after publish_codes(): readers keep references.
     std::atomic<const Shape*> shape_;
     std::atomic<std::uint64_t> sequence_;
 
     // Of the one writer:
-    State state_;             ///< As of the newest batch.
-    std::string last_heads_;  ///< Heads of the last block while it is partly filled.
+    State state_;            ///< As of the newest batch.
+    std::string last_heads_; ///< Heads of the last block while it is partly filled.
     std::optional<PendingCodes> pending_;
-    bool has_failed_ = false; ///< The newest batch was refused; RocksDB wants to be resumed.
 };
 
 } // namespace arfc::storage

@@ -35,7 +35,8 @@ class Reader {
 };
 
 std::uint32_t flags_of(const State& state) {
-    return (state.has_unpublished_codes ? kUnpublishedCodes : 0U) | (state.may_have_raw ? kMayHaveRaw : 0U) |
+    return (state.has_unpublished_codes ? kUnpublishedCodes : 0U) |
+           (state.may_have_raw ? kMayHaveRaw : 0U) |
            (state.may_have_payloads ? kMayHavePayloads : 0U);
 }
 
@@ -62,8 +63,9 @@ std::string encode_state(const State& state) {
 
 State decode_state(std::string_view bytes, std::string_view where) {
     if (bytes.size() < kFixedBytes) {
-        fail(ErrorKind::kCorruption, "State record of a store is too short: ", where, ", ", bytes.size(),
-             " bytes, expected at least ", kFixedBytes);
+        fail(
+            ErrorKind::kCorruption, "State record of a store is too short: ", where, ", ",
+            bytes.size(), " bytes, expected at least ", kFixedBytes);
     }
     if (load_little_endian<std::uint32_t>(bytes) != crc32c(bytes.substr(kChecksumBytes))) {
         fail(ErrorKind::kCorruption, "Checksum of a store's state record differs: ", where);
@@ -84,10 +86,13 @@ State decode_state(std::string_view bytes, std::string_view where) {
     state.points = reader.take<std::uint64_t>();
     const auto id_bytes = reader.take<std::uint16_t>();
     state.shape.model_id = reader.rest();
-    const bool fits = (flags & ~kKnownFlags) == 0 && reader.rest().size() == id_bytes && state.shape.dim > 0 &&
-                      state.head_block_rows > 0 && state.points <= state.next_row;
+    const bool fits = (flags & ~kKnownFlags) == 0 && reader.rest().size() == id_bytes &&
+                      state.shape.dim > 0 && state.head_block_rows > 0 &&
+                      state.points <= state.next_row;
     if (!fits) {
-        fail(ErrorKind::kCorruption, "Fields of a store's state record contradict each other: ", where);
+        fail(
+            ErrorKind::kCorruption,
+            "Fields of a store's state record contradict each other: ", where);
     }
     return state;
 }

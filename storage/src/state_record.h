@@ -8,14 +8,16 @@
 
 namespace arfc::storage {
 
-/// Everything of a store that a mutation changes beside rows; `meta` key "state", written in every batch.
+/// Everything of a store that a mutation changes beside rows; `meta` key "state", written in every
+/// batch.
 ///
 /// One record, so that whoever reads it through a snapshot has numbers that belong together.
 struct State {
     Shape shape;
-    std::uint32_t head_block_rows = 0; ///< Rows in a full block of `head`; fixed when the store is created.
+    std::uint32_t head_block_rows = 0; ///< Rows in a full block of `head`; fixed when the store is
+                                       ///< created.
     std::uint64_t epoch = 0;           ///< Mutations so far.
-    std::uint64_t sequence = 0;        ///< Batches so far: mutations, codes, publications, clean-ups.
+    std::uint64_t sequence = 0; ///< Batches so far: mutations, codes, publications, clean-ups.
     Row next_row = 0;
     std::uint64_t points = 0;
     bool has_unpublished_codes = false; ///< `head` and `tail` hold codes that do not count yet.

@@ -15,9 +15,9 @@ WriterLock::WriterLock(const std::filesystem::path& directory) {
     descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (descriptor_ < 0) {
         const int code = errno;
-        const ErrorKind kind = code == ENOENT                     ? ErrorKind::kNotFound
-                               : code == ENOSPC || code == EDQUOT ? ErrorKind::kResourceExhausted
-                                                                  : ErrorKind::kIo;
+        const ErrorKind kind = code == ENOENT                   ? ErrorKind::kNotFound
+                             : code == ENOSPC || code == EDQUOT ? ErrorKind::kResourceExhausted
+                                                                : ErrorKind::kIo;
         fail(kind, "Lock file cannot be opened: ", path.string(), " (", std::strerror(code), ")");
     }
     while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
@@ -27,9 +27,13 @@ WriterLock::WriterLock(const std::filesystem::path& directory) {
         }
         ::close(descriptor_);
         if (code == EWOULDBLOCK) {
-            fail(ErrorKind::kFailedPrecondition, "Collection is open for writing elsewhere: ", directory.string());
+            fail(
+                ErrorKind::kFailedPrecondition,
+                "Collection is open for writing elsewhere: ", directory.string());
         }
-        fail(ErrorKind::kIo, "Lock file cannot be locked: ", path.string(), " (", std::strerror(code), ")");
+        fail(
+            ErrorKind::kIo, "Lock file cannot be locked: ", path.string(), " (",
+            std::strerror(code), ")");
     }
 }
 

@@ -47,7 +47,8 @@ class CrashWriter {
     /// Waits for the next acknowledgement.
     std::optional<std::uint64_t> next() {
         std::uint64_t step = 0;
-        return ::read(acknowledgements_, &step, sizeof(step)) == sizeof(step) ? std::optional(step) : std::nullopt;
+        return ::read(acknowledgements_, &step, sizeof(step)) == sizeof(step) ? std::optional(step)
+                                                                              : std::nullopt;
     }
 
     /// Kills it. @returns the last acknowledgement; nothing where there was none.
@@ -69,7 +70,8 @@ class CrashWriter {
 };
 
 std::unique_ptr<Store> open(const std::filesystem::path& path) {
-    return open_store("rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
+    return open_store(
+        "rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
 }
 
 class Crash : public ::testing::TestWithParam<Shape> {};
@@ -82,7 +84,9 @@ TEST_P(Crash, EveryAcknowledgedMutationSurvivesWhole) {
     const arfc::test::TemporaryDirectory directory;
     const auto path = directory / "rocks";
     const bool has_raw = GetParam().head_bytes == 0;
-    open_store("rocksdb", {.directory = path, .create = true, .read_only = false, .shape = GetParam()})->close();
+    open_store(
+        "rocksdb", {.directory = path, .create = true, .read_only = false, .shape = GetParam()})
+        ->close();
     std::uint64_t before = 0;
     for (std::uint64_t round = 0; round < 8; ++round) {
         CrashWriter writer(path, "script");
@@ -92,7 +96,8 @@ TEST_P(Crash, EveryAcknowledgedMutationSurvivesWhole) {
         const auto store = open(path);
         const auto snapshot = store->snapshot();
         EXPECT_GE(snapshot->epoch(), acknowledged);
-        EXPECT_LE(snapshot->epoch(), acknowledged + 1); // Written, and killed before it could say so.
+        EXPECT_LE(snapshot->epoch(), acknowledged + 1); // Written, and killed before it could say
+                                                        // so.
         expect_scripted(*snapshot, store->shape(), has_raw);
         ASSERT_FALSE(HasFailure()) << "round " << round;
         before = snapshot->epoch();
@@ -108,7 +113,8 @@ TEST(CrashOfATraining, CodesAreAllThereOrNotAtAll) {
         const auto path = directory / ("rocks-" + std::to_string(round));
         Expected expected;
         {
-            const auto store = open_store("rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kRaw});
+            const auto store = open_store(
+                "rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kRaw});
             for (PointId id = 0; id < 400; ++id) {
                 expected[id] = 1;
             }
@@ -118,10 +124,12 @@ TEST(CrashOfATraining, CodesAreAllThereOrNotAtAll) {
             store->close();
         }
         CrashWriter writer(path, "train");
-        const std::uint64_t calls = round < 2 ? 400 : mix(static_cast<std::uint64_t>(round)) % 400 + 1;
+        const std::uint64_t calls =
+            round < 2 ? 400 : mix(static_cast<std::uint64_t>(round)) % 400 + 1;
         while (writer.next() != calls) {
         }
-        std::this_thread::sleep_for(std::chrono::milliseconds(round)); // Some rounds end within publish_codes().
+        std::this_thread::sleep_for(std::chrono::milliseconds(round)); // Some rounds end within
+                                                                       // publish_codes().
         const bool was_told = writer.kill() == 0U;
         const auto store = open(path);
         Shape shape = store->shape();
@@ -131,7 +139,9 @@ TEST(CrashOfATraining, CodesAreAllThereOrNotAtAll) {
         if (shape.head_bytes == 0) {
             store->discard_unpublished_codes();
             expect_holds(*store->snapshot(), kRaw, expected, true);
-            ARFC_EXPECT_ERROR(store->publish_codes(16, 24, "trained"), ErrorKind::kFailedPrecondition, "400 rows");
+            ARFC_EXPECT_ERROR(
+                store->publish_codes(16, 24, "trained"), ErrorKind::kFailedPrecondition,
+                "400 rows");
         } else {
             EXPECT_EQ(shape.model_id, "trained");
         }

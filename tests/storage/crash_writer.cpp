@@ -1,7 +1,7 @@
-// arfc_storage_crash_writer <directory> <script|train>: opens a store and works on it until it is killed.
-// "script" goes on with the script where the store's epoch stands; "train" gives the raw rows that are there codes
-// and publishes them. Each call that returned is told on standard output by eight bytes: the step, or for train the
-// calls so far and last, published, 0.
+// arfc_storage_crash_writer <directory> <script|train>: opens a store and works on it until it is
+// killed. "script" goes on with the script where the store's epoch stands; "train" gives the raw
+// rows that are there codes and publishes them. Each call that returned is told on standard output
+// by eight bytes: the step, or for train the calls so far and last, published, 0.
 
 #include <unistd.h>
 
@@ -34,7 +34,8 @@ void write_script(Store& store) {
 
 /// Gives each live row the codes of its point at version 1, row by row, then publishes.
 void train(Store& store) {
-    const Shape shape{.dim = store.shape().dim, .head_bytes = 16, .tail_bytes = 24, .model_id = "trained"};
+    const Shape shape{
+        .dim = store.shape().dim, .head_bytes = 16, .tail_bytes = 24, .model_id = "trained"};
     const auto snapshot = store.snapshot();
     std::uint64_t calls = 0;
     snapshot->for_each_point([&](PointId id, Row row) {
@@ -53,7 +54,8 @@ int run(int argc, char** argv) {
         std::fputs("usage: arfc_storage_crash_writer <directory> <script|train>\n", stderr);
         return 2;
     }
-    const auto store = open_store("rocksdb", {.directory = argv[1], .create = false, .read_only = false, .shape = {}});
+    const auto store = open_store(
+        "rocksdb", {.directory = argv[1], .create = false, .read_only = false, .shape = {}});
     if (std::string_view(argv[2]) == "train") {
         train(*store);
     } else {

@@ -1,4 +1,5 @@
-// Bytes on disk that change under a store: it says so, or it never read them; it answers nothing wrong.
+// Bytes on disk that change under a store: it says so, or it never read them; it answers nothing
+// wrong.
 
 #include <fstream>
 
@@ -16,12 +17,15 @@ const Shape kCoded{.dim = 8, .head_bytes = 16, .tail_bytes = 24, .model_id = "mo
 constexpr std::uint64_t kSteps = 40;
 
 std::unique_ptr<Store> open(const std::filesystem::path& path) {
-    return open_store("rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
+    return open_store(
+        "rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
 }
 
-/// Makes a store of kSteps scripted mutations with raw rows beside codes, so that every family has some.
+/// Makes a store of kSteps scripted mutations with raw rows beside codes, so that every family has
+/// some.
 void make_store(const std::filesystem::path& path, bool is_flushed) {
-    const auto store = open_store("rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kCoded});
+    const auto store = open_store(
+        "rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kCoded});
     for (std::uint64_t step = 1; step <= kSteps; ++step) {
         store->write(scripted_batch(kCoded, step, true).mutation(kCoded), Durability::kBuffered);
     }
@@ -34,7 +38,8 @@ void put_file(const std::filesystem::path& path, const std::string& bytes) {
     std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
-std::vector<std::filesystem::path> files_with(const std::filesystem::path& directory, const std::string& extension) {
+std::vector<std::filesystem::path> files_with(
+    const std::filesystem::path& directory, const std::string& extension) {
     std::vector<std::filesystem::path> files;
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         if (entry.path().extension() == extension && entry.file_size() > 0) {
@@ -54,7 +59,8 @@ class Damage : public ::testing::Test {
         std::filesystem::copy(original(), copy(), std::filesystem::copy_options::recursive);
     }
 
-    /// Reads all that there is. @returns whether the store called itself damaged; fails where it read something wrong.
+    /// Reads all that there is. @returns whether the store called itself damaged; fails where it
+    /// read something wrong.
     [[nodiscard]] bool is_corruption(std::uint64_t& epoch) const {
         try {
             const auto store = open(copy());
@@ -137,14 +143,16 @@ TEST_F(Damage, AFlippedByteOfTheLogLosesNothingSilently) {
     const auto name = files_with(original(), ".log").at(0);
     const std::string bytes = read_file(original() / name);
     ASSERT_GT(bytes.size(), std::size_t{128} << 10U);
-    const std::size_t last_block = bytes.size() / 32768 * 32768; // Where a damaged length looks like a torn end.
+    const std::size_t last_block = bytes.size() / 32768 * 32768; // Where a damaged length looks
+                                                                 // like a torn end.
     for (std::size_t place = 0; place < bytes.size(); place += bytes.size() / 60) {
         copy_afresh();
         std::string damaged = bytes;
         damaged[place] = static_cast<char>(damaged[place] ^ 0x10);
         put_file(copy() / name, damaged);
         std::uint64_t epoch = 0;
-        EXPECT_TRUE(is_corruption(epoch) || place >= last_block) << place << " of " << bytes.size() << ", epoch " << epoch;
+        EXPECT_TRUE(is_corruption(epoch) || place >= last_block)
+            << place << " of " << bytes.size() << ", epoch " << epoch;
         ASSERT_FALSE(HasFailure()) << place;
     }
 }

@@ -27,7 +27,9 @@ inline std::map<Row, std::vector<float>> raw_rows_of(const Snapshot& snapshot, R
     std::map<Row, std::vector<float>> rows;
     snapshot.for_each_raw(first, [&](Row row, MatrixView<const float> run) {
         for (std::size_t i = 0; i < run.rows(); ++i) {
-            const bool is_new = rows.emplace(row + i, std::vector<float>(run.row(i).begin(), run.row(i).end())).second;
+            const bool is_new =
+                rows.emplace(row + i, std::vector<float>(run.row(i).begin(), run.row(i).end()))
+                    .second;
             EXPECT_TRUE(is_new) << "visited twice: row " << row + i;
         }
     });
@@ -45,7 +47,8 @@ inline std::map<PointId, Row> points_of(const Snapshot& snapshot) {
 
 /// Expects a snapshot to hold these points, each with all of its parts, and nothing else.
 /// @param has_raw  Whether live rows have a raw form.
-inline void expect_holds(const Snapshot& snapshot, const Shape& shape, const Expected& expected, bool has_raw) {
+inline void expect_holds(
+    const Snapshot& snapshot, const Shape& shape, const Expected& expected, bool has_raw) {
     const std::map<PointId, Row> points = points_of(snapshot);
     ASSERT_EQ(points.size(), expected.size());
     std::vector<PointId> ids;
@@ -77,23 +80,26 @@ inline void expect_holds(const Snapshot& snapshot, const Shape& shape, const Exp
         ASSERT_EQ(payloads[i], payload_of(ids[i], version)) << "point " << ids[i];
         ASSERT_EQ(lengths[i], shape.tail_bytes);
         const auto tail = tails.begin() + static_cast<std::ptrdiff_t>(i * shape.tail_bytes);
-        ASSERT_EQ(std::vector<std::byte>(tail, tail + static_cast<std::ptrdiff_t>(shape.tail_bytes)),
-                  tail_of(ids[i], version, shape))
+        ASSERT_EQ(
+            std::vector<std::byte>(tail, tail + static_cast<std::ptrdiff_t>(shape.tail_bytes)),
+            tail_of(ids[i], version, shape))
             << "point " << ids[i];
         if (shape.head_bytes > 0) {
             ASSERT_EQ(heads[rows[i]], head_of(ids[i], version, shape)) << "point " << ids[i];
         }
         if (has_raw) {
             const auto row = raw.begin() + static_cast<std::ptrdiff_t>(i * shape.dim);
-            ASSERT_EQ(std::vector<float>(row, row + static_cast<std::ptrdiff_t>(shape.dim)),
-                      raw_of(ids[i], version, shape))
+            ASSERT_EQ(
+                std::vector<float>(row, row + static_cast<std::ptrdiff_t>(shape.dim)),
+                raw_of(ids[i], version, shape))
                 << "point " << ids[i];
             ASSERT_EQ(raw_rows.at(rows[i]), raw_of(ids[i], version, shape)) << "point " << ids[i];
         }
     }
 }
 
-/// Expects a snapshot to hold what the script leaves after as many steps as the snapshot's epoch says.
+/// Expects a snapshot to hold what the script leaves after as many steps as the snapshot's epoch
+/// says.
 inline void expect_scripted(const Snapshot& snapshot, const Shape& shape, bool has_raw) {
     Expected expected;
     for (std::uint64_t step = 1; step <= snapshot.epoch(); ++step) {

@@ -13,20 +13,23 @@
 namespace arfc::storage::test {
 namespace {
 
-const Manifest kManifest{.format = kFormat,
-                         .creator = "arfc 0.1.0",
-                         .dim = 384,
-                         .metric = Metric::kL2,
-                         .factory = "ARFC96/16,IVF256",
-                         .model_id = "0123abcd",
-                         .keep_raw = true};
+const Manifest kManifest{
+    .format = kFormat,
+    .creator = "arfc 0.1.0",
+    .dim = 384,
+    .metric = Metric::kL2,
+    .factory = "ARFC96/16,IVF256",
+    .model_id = "0123abcd",
+    .keep_raw = true};
 
 void put_text(const std::filesystem::path& directory, std::string_view text) {
     std::ofstream(directory / "manifest.json", std::ios::binary) << text;
 }
 
-/// Writes a manifest that was changed and then sealed with a right checksum, as another build could.
-void put_sealed(const std::filesystem::path& directory, const std::function<void(nlohmann::json&)>& change) {
+/// Writes a manifest that was changed and then sealed with a right checksum, as another build
+/// could.
+void put_sealed(
+    const std::filesystem::path& directory, const std::function<void(nlohmann::json&)>& change) {
     write_manifest(directory, kManifest);
     nlohmann::json json = nlohmann::json::parse(read_file(directory / "manifest.json"));
     json.erase("sha256");
@@ -57,8 +60,9 @@ TEST(Manifest, ComesBackAsItWasWritten) {
 TEST(Manifest, IsTheTextThatTheFormatDescribes) {
     const arfc::test::TemporaryDirectory directory;
     write_manifest(directory.path(), kManifest);
-    const std::string rest = R"({"creator":"arfc 0.1.0","dim":384,"factory":"ARFC96/16,IVF256","format":0,)"
-                             R"("keep_raw":true,"metric":"l2","model_id":"0123abcd"})";
+    const std::string rest =
+        R"({"creator":"arfc 0.1.0","dim":384,"factory":"ARFC96/16,IVF256","format":0,)"
+        R"("keep_raw":true,"metric":"l2","model_id":"0123abcd"})";
     nlohmann::json json = nlohmann::json::parse(read_file(directory / "manifest.json"));
     EXPECT_EQ(json["sha256"].get<std::string>(), sha256_hex(rest));
     json.erase("sha256");
@@ -67,9 +71,11 @@ TEST(Manifest, IsTheTextThatTheFormatDescribes) {
 
 TEST(Manifest, MissingOnesAreNotFound) {
     const arfc::test::TemporaryDirectory directory;
-    ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kNotFound,
-                      (directory / "manifest.json").string());
-    ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory / "absent")), ErrorKind::kNotFound, "absent");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(read_manifest(directory.path())), ErrorKind::kNotFound,
+        (directory / "manifest.json").string());
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(read_manifest(directory / "absent")), ErrorKind::kNotFound, "absent");
     ARFC_EXPECT_ERROR(write_manifest(directory / "absent", kManifest), ErrorKind::kIo, "absent");
 }
 
@@ -77,10 +83,12 @@ TEST(Manifest, TruncatedAnywhereIsCorruption) {
     const arfc::test::TemporaryDirectory directory;
     write_manifest(directory.path(), kManifest);
     const std::string text = read_file(directory / "manifest.json");
-    for (std::size_t length = 0; length + 2 < text.size() + 1; ++length) { // All but the closing brace and newline.
+    for (std::size_t length = 0; length + 2 < text.size() + 1; ++length) { // All but the closing
+                                                                           // brace and newline.
         put_text(directory.path(), text.substr(0, length));
-        ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption,
-                          (directory / "manifest.json").string());
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption,
+            (directory / "manifest.json").string());
     }
 }
 
@@ -92,8 +100,9 @@ TEST(Manifest, EveryFlippedBitIsCorruption) {
         std::string damaged = text;
         damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ 1 << bit % 8);
         put_text(directory.path(), damaged);
-        ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption,
-                          "Manifest is damaged");
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption,
+            "Manifest is damaged");
         if (::testing::Test::HasFailure()) {
             FAIL() << "bit " << bit << " of\n" << damaged;
         }
@@ -102,37 +111,50 @@ TEST(Manifest, EveryFlippedBitIsCorruption) {
 
 TEST(Manifest, OtherTextsAreCorruption) {
     const arfc::test::TemporaryDirectory directory;
-    for (const char* text : {"", "null", "[]", "{}", "\"x\"", R"({"sha256": 5})", R"({"sha256": ""})", "{\"a\": \xFF}"}) {
+    for (const char* text :
+         {"", "null", "[]", "{}", "\"x\"", R"({"sha256": 5})", R"({"sha256": ""})",
+          "{\"a\": \xFF}"}) {
         put_text(directory.path(), text);
-        ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption,
-                          "Manifest is damaged");
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption,
+            "Manifest is damaged");
     }
     put_text(directory.path(), std::string(100000, '['));
-    ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption, "not a JSON object");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption,
+        "not a JSON object");
 }
 
 TEST(Manifest, FieldsOfAnotherTypeAreCorruptionThatNamesThem) {
     const arfc::test::TemporaryDirectory directory;
-    for (const char* name : {"format", "creator", "dim", "metric", "factory", "model_id", "keep_raw"}) {
+    for (const char* name :
+         {"format", "creator", "dim", "metric", "factory", "model_id", "keep_raw"}) {
         put_sealed(directory.path(), [&](nlohmann::json& json) { json.erase(name); });
-        ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption, name);
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption, name);
         put_sealed(directory.path(), [&](nlohmann::json& json) { json[name] = -1.5; });
-        ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption, name);
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption, name);
     }
     put_sealed(directory.path(), [](nlohmann::json& json) { json["metric"] = "hamming"; });
-    ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption, "hamming");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(read_manifest(directory.path())), ErrorKind::kCorruption, "hamming");
 }
 
 TEST(Manifest, WhatANewerBuildWroteIsUnsupported) {
     const arfc::test::TemporaryDirectory directory;
     put_sealed(directory.path(), [](nlohmann::json& json) { json["format"] = kFormat + 1; });
-    ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kUnsupported,
-                      "format 1, expected at most 0");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(read_manifest(directory.path())), ErrorKind::kUnsupported,
+        "format 1, expected at most 0");
     put_sealed(directory.path(), [](nlohmann::json& json) { json["format"] = 1ULL << 40U; });
-    ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kUnsupported, "1099511627776");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(read_manifest(directory.path())), ErrorKind::kUnsupported,
+        "1099511627776");
     put_sealed(directory.path(), [](nlohmann::json& json) { json["tenants"] = 3; });
-    ARFC_EXPECT_ERROR(static_cast<void>(read_manifest(directory.path())), ErrorKind::kUnsupported,
-                      "field \"tenants\"");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(read_manifest(directory.path())), ErrorKind::kUnsupported,
+        "field \"tenants\"");
 }
 
 TEST(Manifest, TextThatIsNotUtf8IsRefusedAndTheOldOneStays) {
@@ -140,7 +162,8 @@ TEST(Manifest, TextThatIsNotUtf8IsRefusedAndTheOldOneStays) {
     write_manifest(directory.path(), kManifest);
     Manifest bad = kManifest;
     bad.factory = "\xFF\xFE";
-    ARFC_EXPECT_ERROR(write_manifest(directory.path(), bad), ErrorKind::kInvalidArgument, "not UTF-8");
+    ARFC_EXPECT_ERROR(
+        write_manifest(directory.path(), bad), ErrorKind::kInvalidArgument, "not UTF-8");
     EXPECT_EQ(read_manifest(directory.path()).factory, kManifest.factory);
 }
 
@@ -148,7 +171,8 @@ TEST(Manifest, AReadOnlyDirectoryIsAnIoErrorWithThePath) {
     const arfc::test::TemporaryDirectory directory;
     write_manifest(directory.path(), kManifest);
     const Unprivileged unprivileged(directory.path());
-    ARFC_EXPECT_ERROR(write_manifest(directory.path(), kManifest), ErrorKind::kIo, directory.path().string());
+    ARFC_EXPECT_ERROR(
+        write_manifest(directory.path(), kManifest), ErrorKind::kIo, directory.path().string());
     EXPECT_EQ(read_manifest(directory.path()).dim, 384U);
 }
 

@@ -64,9 +64,17 @@ TEST(Keys, SortAsTheirNumbers) {
 
 TEST(StateRecord, HasTheBytesThatTheFormatDescribes) {
     const std::string fields =
-        "\x04\0\0\0"s "\x80\x01\0\0"s "\x10\0\0\0"s "\x50\0\0\0"s "\x80\0\0\0"s
-        "\x08\x07\x06\x05\x04\x03\x02\x01"s "\x09\0\0\0\0\0\0\0"s "\x0A\0\0\0\0\0\0\0"s "\x07\0\0\0\0\0\0\0"s
-        "\x03\0"s "abc"s;
+        "\x04\0\0\0"s
+        "\x80\x01\0\0"s
+        "\x10\0\0\0"s
+        "\x50\0\0\0"s
+        "\x80\0\0\0"s
+        "\x08\x07\x06\x05\x04\x03\x02\x01"s
+        "\x09\0\0\0\0\0\0\0"s
+        "\x0A\0\0\0\0\0\0\0"s
+        "\x07\0\0\0\0\0\0\0"s
+        "\x03\0"s
+        "abc"s;
     std::string record;
     append_little_endian(record, crc32c(fields));
     EXPECT_EQ(encode_state(example()), record + fields);
@@ -97,18 +105,21 @@ TEST(StateRecord, ComesBackAsItWasWritten) {
 TEST(StateRecord, DamageIsCorruption) {
     const std::string record = encode_state(example());
     for (std::size_t length = 0; length < record.size(); ++length) {
-        ARFC_EXPECT_ERROR(static_cast<void>(decode_state(record.substr(0, length), "here")), ErrorKind::kCorruption,
-                          "here");
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(decode_state(record.substr(0, length), "here")),
+            ErrorKind::kCorruption, "here");
     }
     for (std::size_t bit = 0; bit < record.size() * 8; ++bit) {
         std::string damaged = record;
         damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ 1 << bit % 8);
-        ARFC_EXPECT_ERROR(static_cast<void>(decode_state(damaged, "here")), ErrorKind::kCorruption, "Checksum");
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(decode_state(damaged, "here")), ErrorKind::kCorruption, "Checksum");
     }
     State impossible = example();
     impossible.points = impossible.next_row + 1;
-    ARFC_EXPECT_ERROR(static_cast<void>(decode_state(encode_state(impossible), "here")), ErrorKind::kCorruption,
-                      "contradict each other: here");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(decode_state(encode_state(impossible), "here")), ErrorKind::kCorruption,
+        "contradict each other: here");
 }
 
 TEST(HeadBlocks, HaveTheBytesThatTheFormatDescribes) {
@@ -122,18 +133,24 @@ TEST(HeadBlocks, HaveTheBytesThatTheFormatDescribes) {
 
 TEST(HeadBlocks, DamageAndForeignPlacesAreCorruption) {
     const std::string value = encode_head_block(2, "0123456789AB");
-    ARFC_EXPECT_ERROR(static_cast<void>(decode_head_block(3, value, 4, 3, "here")), ErrorKind::kCorruption,
-                      "Checksum of a block of heads differs: here, block 3");
-    ARFC_EXPECT_ERROR(static_cast<void>(decode_head_block(2, value, 5, 3, "here")), ErrorKind::kCorruption,
-                      "Length of a block of heads does not fit: here, block 2, 16 bytes");
-    ARFC_EXPECT_ERROR(static_cast<void>(decode_head_block(2, value, 4, 2, "here")), ErrorKind::kCorruption,
-                      "expected at most 12");
-    ARFC_EXPECT_ERROR(static_cast<void>(decode_head_block(2, "abc", 4, 3, "here")), ErrorKind::kCorruption, "3 bytes");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(decode_head_block(3, value, 4, 3, "here")), ErrorKind::kCorruption,
+        "Checksum of a block of heads differs: here, block 3");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(decode_head_block(2, value, 5, 3, "here")), ErrorKind::kCorruption,
+        "Length of a block of heads does not fit: here, block 2, 16 bytes");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(decode_head_block(2, value, 4, 2, "here")), ErrorKind::kCorruption,
+        "expected at most 12");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(decode_head_block(2, "abc", 4, 3, "here")), ErrorKind::kCorruption,
+        "3 bytes");
     for (std::size_t bit = 0; bit < value.size() * 8; ++bit) {
         std::string damaged = value;
         damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ 1 << bit % 8);
-        ARFC_EXPECT_ERROR(static_cast<void>(decode_head_block(2, damaged, 4, 3, "here")), ErrorKind::kCorruption,
-                          "Checksum");
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(decode_head_block(2, damaged, 4, 3, "here")), ErrorKind::kCorruption,
+            "Checksum");
     }
 }
 

@@ -28,19 +28,27 @@ class RocksStoreTest : public ::testing::Test {
     [[nodiscard]] std::filesystem::path path() const { return directory_ / "rocks"; }
 
     std::unique_ptr<Store> create(const Shape& shape) {
-        return open_store("rocksdb", {.directory = path(), .create = true, .read_only = false, .shape = shape});
+        return open_store(
+            "rocksdb", {.directory = path(), .create = true, .read_only = false, .shape = shape});
     }
     std::unique_ptr<Store> open(const std::string& model_id = "") {
-        return open_store("rocksdb", {.directory = path(), .create = false, .read_only = false,
-                                      .shape = {.dim = 0, .head_bytes = 0, .tail_bytes = 0, .model_id = model_id}});
+        return open_store(
+            "rocksdb",
+            {.directory = path(),
+             .create = false,
+             .read_only = false,
+             .shape = {.dim = 0, .head_bytes = 0, .tail_bytes = 0, .model_id = model_id}});
     }
     std::unique_ptr<Store> open_read_only() {
-        return open_store("rocksdb", {.directory = path(), .create = false, .read_only = true, .shape = {}});
+        return open_store(
+            "rocksdb", {.directory = path(), .create = false, .read_only = true, .shape = {}});
     }
     static void run_script(Store& store, std::uint64_t first, std::uint64_t last) {
         const bool with_raw = store.shape().head_bytes == 0;
         for (std::uint64_t step = first; step <= last; ++step) {
-            store.write(scripted_batch(store.shape(), step, with_raw).mutation(store.shape()), Durability::kBuffered);
+            store.write(
+                scripted_batch(store.shape(), step, with_raw).mutation(store.shape()),
+                Durability::kBuffered);
         }
     }
 
@@ -90,7 +98,8 @@ TEST_F(RocksStoreTest, WritingGoesOnInThePartlyFilledBlock) {
 }
 
 TEST_F(RocksStoreTest, DataThatFillsManyFilesIsReadBack) {
-    // 12 x 3,000 rows of 4 KiB exceed the write buffers: flushed files, compactions and snapshots across them.
+    // 12 x 3,000 rows of 4 KiB exceed the write buffers: flushed files, compactions and snapshots
+    // across them.
     const Shape shape{.dim = 1024, .head_bytes = 0, .tail_bytes = 0, .model_id = ""};
     const auto store = create(shape);
     std::vector<float> raw(3000 * shape.dim);
@@ -100,11 +109,18 @@ TEST_F(RocksStoreTest, DataThatFillsManyFilesIsReadBack) {
         for (std::size_t i = 0; i < ids.size(); ++i) {
             ids[i] = (round * 1500 + i) % 9000;
             for (std::size_t j = 0; j < shape.dim; ++j) {
-                raw[i * shape.dim + j] = static_cast<float>(ids[i]) + static_cast<float>(round) / 16.0F;
+                raw[i * shape.dim + j] =
+                    static_cast<float>(ids[i]) + static_cast<float>(round) / 16.0F;
             }
         }
-        store->write({.ids = ids, .heads = {}, .tails = {}, .raw = {raw.data(), ids.size(), shape.dim},
-                      .payloads = {}, .removals = {}}, Durability::kBuffered);
+        store->write(
+            {.ids = ids,
+             .heads = {},
+             .tails = {},
+             .raw = {raw.data(), ids.size(), shape.dim},
+             .payloads = {},
+             .removals = {}},
+            Durability::kBuffered);
         if (round == 1) {
             early = store->snapshot();
         }
@@ -119,7 +135,8 @@ TEST_F(RocksStoreTest, DataThatFillsManyFilesIsReadBack) {
         snapshot->for_each_raw(0, [&](Row first, MatrixView<const float> run) {
             for (std::size_t i = 0; i < run.rows(); ++i, ++visited) {
                 const Row row = first + i;
-                const float expected = static_cast<float>(ids.at(row)) + static_cast<float>(row / 3000) / 16.0F;
+                const float expected =
+                    static_cast<float>(ids.at(row)) + static_cast<float>(row / 3000) / 16.0F;
                 ASSERT_EQ(run.row(i)[0], expected) << "row " << row;
                 ASSERT_EQ(run.row(i)[shape.dim - 1], expected) << "row " << row;
             }
@@ -136,8 +153,14 @@ TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBack) {
     for (std::size_t i = 0; i < ids.size(); ++i) {
         ids[i] = i;
     }
-    store->write({.ids = ids, .heads = {}, .tails = {}, .raw = {raw.data(), ids.size(), shape.dim}, .payloads = {},
-                  .removals = {}}, Durability::kSynced);
+    store->write(
+        {.ids = ids,
+         .heads = {},
+         .tails = {},
+         .raw = {raw.data(), ids.size(), shape.dim},
+         .payloads = {},
+         .removals = {}},
+        Durability::kSynced);
     const std::vector<std::byte> heads(ids.size() * 16);
     store->write_codes(0, {heads.data(), ids.size(), 16}, {});
     store->publish_codes(16, 0, "model-a");
@@ -149,15 +172,17 @@ TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBack) {
 
 TEST_F(RocksStoreTest, AnotherModelIsRefused) {
     create(kCoded)->close();
-    ARFC_EXPECT_ERROR(open("model-b"), ErrorKind::kFailedPrecondition,
-                      path().string() + ", model \"model-a\", expected \"model-b\"");
+    ARFC_EXPECT_ERROR(
+        open("model-b"), ErrorKind::kFailedPrecondition,
+        path().string() + ", model \"model-a\", expected \"model-b\"");
     EXPECT_EQ(open("model-a")->shape().model_id, "model-a");
     EXPECT_EQ(open("")->shape().model_id, "model-a");
 }
 
 TEST_F(RocksStoreTest, AModelIsExpectedWhereThereIsNone) {
     create(kRaw)->close();
-    ARFC_EXPECT_ERROR(open("model-b"), ErrorKind::kFailedPrecondition, "model \"\", expected \"model-b\"");
+    ARFC_EXPECT_ERROR(
+        open("model-b"), ErrorKind::kFailedPrecondition, "model \"\", expected \"model-b\"");
 }
 
 TEST_F(RocksStoreTest, ASecondWriterIsRefused) {
@@ -195,14 +220,16 @@ TEST_F(RocksStoreTest, ADatabaseOfAnotherProgramIsNotAStore) {
     rocksdb::DB* db = nullptr;
     ASSERT_TRUE(rocksdb::DB::Open(options, path().string(), &db).ok());
     delete db;
-    ARFC_EXPECT_ERROR(open(), ErrorKind::kCorruption, "a column family is missing: " + path().string());
+    ARFC_EXPECT_ERROR(
+        open(), ErrorKind::kCorruption, "a column family is missing: " + path().string());
     ARFC_EXPECT_ERROR(open_read_only(), ErrorKind::kCorruption, path().string());
 }
 
 TEST_F(RocksStoreTest, ADirectoryWithoutParentIsNotFound) {
     const auto nested = directory_ / "absent/rocks";
     ARFC_EXPECT_ERROR(
-        open_store("rocksdb", {.directory = nested, .create = true, .read_only = false, .shape = kRaw}),
+        open_store(
+            "rocksdb", {.directory = nested, .create = true, .read_only = false, .shape = kRaw}),
         ErrorKind::kNotFound, nested.string());
 }
 
@@ -217,9 +244,9 @@ TEST_F(RocksStoreTest, AStoreInAReadOnlyDirectoryCanBeReadButNotWritten) {
         run_script(*store, 1, 10);
         store->close();
     }
-    std::filesystem::permissions(directory_.path(),
-                                 std::filesystem::perms::group_exec | std::filesystem::perms::others_exec,
-                                 std::filesystem::perm_options::add);
+    std::filesystem::permissions(
+        directory_.path(), std::filesystem::perms::group_exec | std::filesystem::perms::others_exec,
+        std::filesystem::perm_options::add);
     const Unprivileged unprivileged(path());
     ARFC_EXPECT_ERROR(open(), ErrorKind::kIo, path().string());
     expect_scripted(*open_read_only()->snapshot(), kCoded, false);
@@ -232,7 +259,8 @@ TEST_F(RocksStoreTest, ANewerFormatIsUnsupported) {
         append_little_endian(record, kFormat + 1);
         ASSERT_TRUE(database.db().Put({}, database.handle(Family::kMeta), kFormatKey, record).ok());
     });
-    ARFC_EXPECT_ERROR(open(), ErrorKind::kUnsupported, path().string() + ", format 1, expected at most 0");
+    ARFC_EXPECT_ERROR(
+        open(), ErrorKind::kUnsupported, path().string() + ", format 1, expected at most 0");
     ARFC_EXPECT_ERROR(open_read_only(), ErrorKind::kUnsupported, "format 1");
 }
 
@@ -248,7 +276,8 @@ TEST_F(RocksStoreTest, FamiliesThatDisagreeAreCorruption) {
         const std::string record = encode_state(state);
         ASSERT_TRUE(database.db().Put({}, database.handle(Family::kMeta), kStateKey, record).ok());
     });
-    ARFC_EXPECT_ERROR(open(), ErrorKind::kCorruption, "Last block of heads does not end with the last row");
+    ARFC_EXPECT_ERROR(
+        open(), ErrorKind::kCorruption, "Last block of heads does not end with the last row");
     tamper([](RocksDatabase& database) {
         ASSERT_TRUE(database.db().Delete({}, database.handle(Family::kMeta), kStateKey).ok());
     });
@@ -263,7 +292,8 @@ TEST_F(RocksStoreTest, AMissingBlockOfHeadsIsCorruption) {
         store->close();
     }
     tamper([](RocksDatabase& database) {
-        ASSERT_TRUE(database.db().Delete({}, database.handle(Family::kHead), Key::of_row(1).view()).ok());
+        ASSERT_TRUE(
+            database.db().Delete({}, database.handle(Family::kHead), Key::of_row(1).view()).ok());
     });
     ARFC_EXPECT_ERROR(heads_of(*open()->snapshot()), ErrorKind::kCorruption, "block 2, expected 1");
 }
@@ -282,9 +312,11 @@ TEST_F(RocksStoreTest, AReaderSeesEveryAcknowledgedRowAndRefusesToWrite) {
     EXPECT_EQ(open_read_only()->snapshot()->epoch(), 40U);
 
     const std::string text = "Store is open read-only: " + path().string();
-    ARFC_EXPECT_ERROR(reader->write({}, Durability::kBuffered), ErrorKind::kFailedPrecondition, text);
+    ARFC_EXPECT_ERROR(
+        reader->write({}, Durability::kBuffered), ErrorKind::kFailedPrecondition, text);
     ARFC_EXPECT_ERROR(reader->write_codes(0, {}, {}), ErrorKind::kFailedPrecondition, text);
-    ARFC_EXPECT_ERROR(reader->publish_codes(16, 24, "model-a"), ErrorKind::kFailedPrecondition, text);
+    ARFC_EXPECT_ERROR(
+        reader->publish_codes(16, 24, "model-a"), ErrorKind::kFailedPrecondition, text);
     ARFC_EXPECT_ERROR(reader->discard_unpublished_codes(), ErrorKind::kFailedPrecondition, text);
     ARFC_EXPECT_ERROR(reader->drop_raw(), ErrorKind::kFailedPrecondition, text);
     reader->close();
@@ -301,7 +333,8 @@ TEST_F(RocksStoreTest, ReadersOpenWhileTheWriterFlushesAndCompacts) {
         for (std::uint64_t step = 1; !is_enough || step <= kSteps; ++step) {
             writer->write(scripted_batch(shape, step, true).mutation(shape), Durability::kBuffered);
             acknowledged = step;
-            std::this_thread::sleep_for(std::chrono::milliseconds(1)); // Leaves readers a part of two cores.
+            std::this_thread::sleep_for(std::chrono::milliseconds(1)); // Leaves readers a part of
+                                                                       // two cores.
         }
     });
     for (int opened = 0; (opened < kReaders || acknowledged < kSteps) && !HasFailure(); ++opened) {
@@ -318,7 +351,8 @@ TEST_F(RocksStoreTest, AReadersPrivateDirectoryGoesWithIt) {
     create(kRaw)->close();
     const auto count = [] {
         int readers = 0;
-        for (const auto& entry : std::filesystem::directory_iterator(std::filesystem::temp_directory_path())) {
+        for (const auto& entry :
+             std::filesystem::directory_iterator(std::filesystem::temp_directory_path())) {
             readers += entry.path().filename().string().starts_with("arfc-reader-") ? 1 : 0;
         }
         return readers;
@@ -347,14 +381,16 @@ TEST_F(RocksStoreTest, CodesThatAnEndedProcessLeftAreDiscarded) {
     store.reset();
     for (const Family family : {Family::kHead, Family::kTail}) {
         tamper([&](RocksDatabase& database) {
-            const std::unique_ptr<rocksdb::Iterator> left(database.db().NewIterator({}, database.handle(family)));
+            const std::unique_ptr<rocksdb::Iterator> left(
+                database.db().NewIterator({}, database.handle(family)));
             left->SeekToFirst();
             EXPECT_FALSE(left->Valid());
         });
     }
     store = open();
     run_script(*store, 21, 25);
-    for (const auto& [id, row] : points_of(*store->snapshot())) { // Another training, of other widths, needs no help.
+    for (const auto& [id, row] : points_of(*store->snapshot())) { // Another training, of other
+                                                                  // widths, needs no help.
         const auto version = store->snapshot()->epoch();
         const auto head = head_of(id, version, kCoded);
         const auto tail = tail_of(id, version, kCoded);

@@ -10,8 +10,8 @@
 
 namespace arfc::storage::test {
 
-/// A mutation together with the bytes that it refers to. Every byte follows from the shape, the id and a version,
-/// so that a test can say what a store must hold without having kept it.
+/// A mutation together with the bytes that it refers to. Every byte follows from the shape, the id
+/// and a version, so that a test can say what a store must hold without having kept it.
 struct Batch {
     std::vector<PointId> ids;
     std::vector<std::byte> heads;
@@ -24,12 +24,13 @@ struct Batch {
     [[nodiscard]] Mutation mutation(const Shape& shape) const {
         const std::size_t n = ids.size();
         const auto rows_of = [n](std::size_t width) { return width == 0 ? 0 : n; };
-        return {.ids = ids,
-                .heads = {heads.data(), rows_of(shape.head_bytes), shape.head_bytes},
-                .tails = {tails.data(), rows_of(shape.tail_bytes), shape.tail_bytes},
-                .raw = {raw.data(), raw.empty() ? 0 : n, shape.dim},
-                .payloads = payloads,
-                .removals = removals};
+        return {
+            .ids = ids,
+            .heads = {heads.data(), rows_of(shape.head_bytes), shape.head_bytes},
+            .tails = {tails.data(), rows_of(shape.tail_bytes), shape.tail_bytes},
+            .raw = {raw.data(), raw.empty() ? 0 : n, shape.dim},
+            .payloads = payloads,
+            .removals = removals};
     }
 };
 
@@ -41,7 +42,8 @@ inline std::uint64_t mix(std::uint64_t a, std::uint64_t b = 0, std::uint64_t c =
     return x ^ x >> 31U;
 }
 
-inline std::vector<std::byte> code_of(PointId id, std::uint64_t version, std::size_t width, std::uint64_t part) {
+inline std::vector<std::byte> code_of(
+    PointId id, std::uint64_t version, std::size_t width, std::uint64_t part) {
     std::vector<std::byte> bytes(width);
     for (std::size_t i = 0; i < width; ++i) {
         bytes[i] = static_cast<std::byte>(mix(id, version, part * 1000 + i));
@@ -68,9 +70,13 @@ inline std::string payload_of(PointId id, std::uint64_t version) {
 }
 
 /// Makes the rows that version `version` of these points has.
-inline Batch make_batch(const Shape& shape, std::vector<PointId> ids, std::uint64_t version, bool with_raw) {
-    Batch batch{.ids = std::move(ids), .heads = {}, .tails = {}, .raw = {}, .payloads = {}, .removals = {}};
-    const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+inline Batch make_batch(
+    const Shape& shape, std::vector<PointId> ids, std::uint64_t version, bool with_raw) {
+    Batch batch{
+        .ids = std::move(ids), .heads = {}, .tails = {}, .raw = {}, .payloads = {}, .removals = {}};
+    const auto append = [](auto& to, const auto& from) {
+        to.insert(to.end(), from.begin(), from.end());
+    };
     for (const PointId id : batch.ids) {
         append(batch.heads, head_of(id, version, shape));
         append(batch.tails, tail_of(id, version, shape));
@@ -85,8 +91,8 @@ inline Batch make_batch(const Shape& shape, std::vector<PointId> ids, std::uint6
 /// Live points and the version of each.
 using Expected = std::map<PointId, std::uint64_t>;
 
-/// What writers do at step `step`, counted from 1 as epochs are: up to 90 rows over 400 ids, so that most steps
-/// replace, some repeat an id, and up to five removals.
+/// What writers do at step `step`, counted from 1 as epochs are: up to 90 rows over 400 ids, so
+/// that most steps replace, some repeat an id, and up to five removals.
 inline Batch scripted_batch(const Shape& shape, std::uint64_t step, bool with_raw) {
     std::vector<PointId> ids(1 + mix(step) % 90);
     for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -102,7 +108,8 @@ inline Batch scripted_batch(const Shape& shape, std::uint64_t step, bool with_ra
 
 /// Applies step `step` to what is expected; removals come before rows.
 inline void apply_step(Expected& expected, std::uint64_t step) {
-    const Batch batch = scripted_batch({.dim = 1, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}, step, false);
+    const Batch batch =
+        scripted_batch({.dim = 1, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}, step, false);
     for (const PointId id : batch.removals) {
         expected.erase(id);
     }

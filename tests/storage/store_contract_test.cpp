@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "arfc/storage/store.h"
@@ -28,11 +29,15 @@ std::vector<PointId> consecutive(PointId first, std::size_t count) {
 class StoreContract : public ::testing::TestWithParam<Backend> {
   protected:
     std::unique_ptr<Store> create(const Shape& shape) {
-        return open_store(GetParam().name, {.directory = directory_ / ("store-" + std::to_string(stores_++)),
-                                            .create = true, .read_only = false, .shape = shape});
+        return open_store(
+            GetParam().name, {.directory = directory_ / ("store-" + std::to_string(stores_++)),
+                              .create = true,
+                              .read_only = false,
+                              .shape = shape});
     }
 
-    static Published upsert(Store& store, const std::vector<PointId>& ids, std::uint64_t version, bool with_raw) {
+    static Published upsert(
+        Store& store, const std::vector<PointId>& ids, std::uint64_t version, bool with_raw) {
         const Batch batch = make_batch(store.shape(), ids, version, with_raw);
         return store.write(batch.mutation(store.shape()), Durability::kBuffered);
     }
@@ -40,8 +45,9 @@ class StoreContract : public ::testing::TestWithParam<Backend> {
         return upsert(store, ids, version, store.shape().head_bytes == 0);
     }
     static Published remove(Store& store, const std::vector<PointId>& ids) {
-        return store.write({.ids = {}, .heads = {}, .tails = {}, .raw = {}, .payloads = {}, .removals = ids},
-                           Durability::kBuffered);
+        return store.write(
+            {.ids = {}, .heads = {}, .tails = {}, .raw = {}, .payloads = {}, .removals = ids},
+            Durability::kBuffered);
     }
     static Expected versions(const std::vector<PointId>& ids, std::uint64_t version) {
         Expected expected;
@@ -56,8 +62,9 @@ class StoreContract : public ::testing::TestWithParam<Backend> {
         for (const auto& [id, row] : points_of(*store.snapshot())) {
             const auto head = head_of(id, version, shape);
             const auto tail = tail_of(id, version, shape);
-            store.write_codes(row, {head.data(), 1, head.size()},
-                              {tail.data(), tail.empty() ? 0U : 1U, tail.size()});
+            store.write_codes(
+                row, {head.data(), 1, head.size()},
+                {tail.data(), tail.empty() ? 0U : 1U, tail.size()});
         }
     }
 
@@ -66,8 +73,9 @@ class StoreContract : public ::testing::TestWithParam<Backend> {
     int stores_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(Backends, StoreContract, ::testing::ValuesIn(backends().begin(), backends().end()),
-                         [](const auto& backend) { return std::string(backend.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Backends, StoreContract, ::testing::ValuesIn(backends().begin(), backends().end()),
+    [](const auto& backend) { return std::string(backend.param.name); });
 
 TEST_P(StoreContract, EmptyStoreAnswersEverythingWithNothing) {
     for (const Shape& shape : {kCoded, kHeadsOnly, kRaw}) {
@@ -112,8 +120,9 @@ TEST_P(StoreContract, CodesAndRawRowsLieSideBySide) {
     const auto snapshot = store->snapshot();
     EXPECT_EQ(raw_rows_of(*snapshot).size(), 10U);
     std::vector<float> raw(kCoded.dim);
-    ARFC_EXPECT_ERROR(snapshot->read_raw(std::vector<Row>{15}, {raw.data(), 1, raw.size()}), ErrorKind::kNotFound,
-                      "Row has no raw form: 15");
+    ARFC_EXPECT_ERROR(
+        snapshot->read_raw(std::vector<Row>{15}, {raw.data(), 1, raw.size()}), ErrorKind::kNotFound,
+        "Row has no raw form: 15");
 }
 
 TEST_P(StoreContract, SingleRowsGrowBlocksAsBulkDoes) {
@@ -152,7 +161,9 @@ TEST_P(StoreContract, OfRepeatedIdsTheLastRowWins) {
     const auto store = create(kCoded);
     Batch batch = make_batch(kCoded, {5, 6}, 1, true);
     const Batch later = make_batch(kCoded, {5}, 2, true);
-    const auto append = [](auto& to, const auto& from) { to.insert(to.end(), from.begin(), from.end()); };
+    const auto append = [](auto& to, const auto& from) {
+        to.insert(to.end(), from.begin(), from.end());
+    };
     append(batch.ids, later.ids);
     append(batch.heads, later.heads);
     append(batch.tails, later.tails);
@@ -210,44 +221,78 @@ TEST_P(StoreContract, WidthsAndCountsThatDifferAreRefusedAndChangeNothing) {
     const std::vector<std::byte> bytes(200);
     const std::vector<float> floats(200);
     const std::vector<std::string> payloads(3);
-    const Mutation good{.ids = ids, .heads = {bytes.data(), 2, 16}, .tails = {bytes.data(), 2, 24}, .raw = {},
-                        .payloads = {}, .removals = {}};
+    const Mutation good{
+        .ids = ids,
+        .heads = {bytes.data(), 2, 16},
+        .tails = {bytes.data(), 2, 24},
+        .raw = {},
+        .payloads = {},
+        .removals = {}};
     const auto refused = [&](auto change, const char* text) {
         Mutation bad = good;
         change(bad);
-        ARFC_EXPECT_ERROR(store->write(bad, Durability::kSynced), ErrorKind::kInvalidArgument, text);
+        ARFC_EXPECT_ERROR(
+            store->write(bad, Durability::kSynced), ErrorKind::kInvalidArgument, text);
     };
-    refused([&](Mutation& m) { m.heads = {bytes.data(), 2, 15}; }, "Heads of a mutation differ from the store's shape: [2, 15], expected [2, 16]");
+    refused(
+        [&](Mutation& m) {
+            m.heads = {bytes.data(), 2, 15};
+        },
+        "Heads of a mutation differ from the store's shape: [2, 15], expected [2, 16]");
     refused([&](Mutation& m) { m.heads = {bytes.data(), 1, 16}; }, "[1, 16], expected [2, 16]");
-    refused([&](Mutation& m) { m.tails = {bytes.data(), 2, 25}; }, "Tails of a mutation differ from the store's shape: [2, 25], expected [2, 24]");
+    refused(
+        [&](Mutation& m) {
+            m.tails = {bytes.data(), 2, 25};
+        },
+        "Tails of a mutation differ from the store's shape: [2, 25], expected [2, 24]");
     refused([&](Mutation& m) { m.tails = {}; }, "[0, 0], expected [2, 24]");
-    refused([&](Mutation& m) { m.raw = {floats.data(), 2, 9}; }, "Raw rows of a mutation differ from the store's shape: [2, 9], expected [2, 8]");
+    refused(
+        [&](Mutation& m) {
+            m.raw = {floats.data(), 2, 9};
+        },
+        "Raw rows of a mutation differ from the store's shape: [2, 9], expected [2, 8]");
     refused([&](Mutation& m) { m.raw = {floats.data(), 1, 8}; }, "[1, 8], expected [2, 8]");
-    refused([&](Mutation& m) { m.payloads = payloads; }, "Payloads of a mutation differ from its ids in number: 3, expected 2");
+    refused(
+        [&](Mutation& m) { m.payloads = payloads; },
+        "Payloads of a mutation differ from its ids in number: 3, expected 2");
     EXPECT_EQ(store->snapshot()->epoch(), 1U);
     expect_holds(*store->snapshot(), kCoded, {{1, 1}}, false);
 
     const auto raw_store = create(kRaw);
-    const Mutation coded{.ids = ids, .heads = {bytes.data(), 2, 16}, .tails = {}, .raw = {floats.data(), 2, 8},
-                         .payloads = {}, .removals = {}};
-    ARFC_EXPECT_ERROR(raw_store->write(coded, Durability::kSynced), ErrorKind::kInvalidArgument,
-                      "Heads of a mutation differ from the store's shape: [2, 16], expected [0, 0]");
-    const Mutation bare{.ids = ids, .heads = {}, .tails = {}, .raw = {}, .payloads = {}, .removals = {}};
-    ARFC_EXPECT_ERROR(raw_store->write(bare, Durability::kSynced), ErrorKind::kInvalidArgument,
-                      "Raw rows of a mutation differ from the store's shape: [0, 0], expected [2, 8]");
+    const Mutation coded{
+        .ids = ids,
+        .heads = {bytes.data(), 2, 16},
+        .tails = {},
+        .raw = {floats.data(), 2, 8},
+        .payloads = {},
+        .removals = {}};
+    ARFC_EXPECT_ERROR(
+        raw_store->write(coded, Durability::kSynced), ErrorKind::kInvalidArgument,
+        "Heads of a mutation differ from the store's shape: [2, 16], expected [0, 0]");
+    const Mutation bare{
+        .ids = ids, .heads = {}, .tails = {}, .raw = {}, .payloads = {}, .removals = {}};
+    ARFC_EXPECT_ERROR(
+        raw_store->write(bare, Durability::kSynced), ErrorKind::kInvalidArgument,
+        "Raw rows of a mutation differ from the store's shape: [0, 0], expected [2, 8]");
 }
 
 TEST_P(StoreContract, ShapesThatNoStoreCanHaveAreRefused) {
-    ARFC_EXPECT_ERROR(create({.dim = 0, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}),
-                      ErrorKind::kInvalidArgument, "[1, 65536]: 0");
-    ARFC_EXPECT_ERROR(create({.dim = 65537, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}),
-                      ErrorKind::kInvalidArgument, "[1, 65536]: 65537");
-    ARFC_EXPECT_ERROR(create({.dim = 8, .head_bytes = 0, .tail_bytes = 3, .model_id = ""}),
-                      ErrorKind::kInvalidArgument, "Store without heads names tails or a model: 3 bytes");
-    ARFC_EXPECT_ERROR(create({.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = ""}),
-                      ErrorKind::kInvalidArgument, "Model id of a store's codes is outside [1, 1024] characters: 0");
-    ARFC_EXPECT_ERROR(create({.dim = 8, .head_bytes = 70000, .tail_bytes = 0, .model_id = "m"}),
-                      ErrorKind::kInvalidArgument, "Code parts of a store exceed 65536 bytes: 70000 and 0");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 0, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}),
+        ErrorKind::kInvalidArgument, "[1, 65536]: 0");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 65537, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}),
+        ErrorKind::kInvalidArgument, "[1, 65536]: 65537");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 8, .head_bytes = 0, .tail_bytes = 3, .model_id = ""}),
+        ErrorKind::kInvalidArgument, "Store without heads names tails or a model: 3 bytes");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = ""}),
+        ErrorKind::kInvalidArgument,
+        "Model id of a store's codes is outside [1, 1024] characters: 0");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 8, .head_bytes = 70000, .tail_bytes = 0, .model_id = "m"}),
+        ErrorKind::kInvalidArgument, "Code parts of a store exceed 65536 bytes: 70000 and 0");
 }
 
 TEST_P(StoreContract, TailsAreReadInAnyOrderAndAtAnyShorterWidth) {
@@ -267,8 +312,9 @@ TEST_P(StoreContract, TailsAreReadInAnyOrderAndAtAnyShorterWidth) {
             const bool is_live = rows[i] < 400 && rows[i] != 200;
             ASSERT_EQ(lengths[i], is_live ? width : 0) << "row " << rows[i];
             const auto expected = tail_of(rows[i], 1, kCoded);
-            ASSERT_TRUE(std::equal(expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(lengths[i]),
-                                   tails.begin() + static_cast<std::ptrdiff_t>(i * width)))
+            ASSERT_TRUE(std::equal(
+                expected.begin(), expected.begin() + static_cast<std::ptrdiff_t>(lengths[i]),
+                tails.begin() + static_cast<std::ptrdiff_t>(i * width)))
                 << "row " << rows[i];
         }
     }
@@ -284,13 +330,17 @@ TEST_P(StoreContract, RoomsThatDifferFromWhatIsAskedForAreRefused) {
     std::vector<std::size_t> lengths(2);
     std::vector<std::string> payloads(1);
     std::vector<std::optional<Row>> found(3);
-    ARFC_EXPECT_ERROR(snapshot->read_tails(rows, {bytes.data(), 2, 25}, lengths), ErrorKind::kInvalidArgument,
-                      "Width asked of tails exceeds the store's: 25, expected at most 24");
-    ARFC_EXPECT_ERROR(snapshot->read_tails(rows, {bytes.data(), 1, 24}, lengths), ErrorKind::kInvalidArgument,
-                      "1, expected 2");
-    ARFC_EXPECT_ERROR(snapshot->read_payloads(rows, payloads), ErrorKind::kInvalidArgument, "1, expected 2");
-    ARFC_EXPECT_ERROR(snapshot->read_raw(rows, {floats.data(), 2, 7}), ErrorKind::kInvalidArgument,
-                      "Width asked of raw rows differs from the store's: 7, expected 8");
+    ARFC_EXPECT_ERROR(
+        snapshot->read_tails(rows, {bytes.data(), 2, 25}, lengths), ErrorKind::kInvalidArgument,
+        "Width asked of tails exceeds the store's: 25, expected at most 24");
+    ARFC_EXPECT_ERROR(
+        snapshot->read_tails(rows, {bytes.data(), 1, 24}, lengths), ErrorKind::kInvalidArgument,
+        "1, expected 2");
+    ARFC_EXPECT_ERROR(
+        snapshot->read_payloads(rows, payloads), ErrorKind::kInvalidArgument, "1, expected 2");
+    ARFC_EXPECT_ERROR(
+        snapshot->read_raw(rows, {floats.data(), 2, 7}), ErrorKind::kInvalidArgument,
+        "Width asked of raw rows differs from the store's: 7, expected 8");
     ARFC_EXPECT_ERROR(snapshot->find(rows, found), ErrorKind::kInvalidArgument, "3, expected 2");
 }
 
@@ -327,7 +377,8 @@ TEST_P(StoreContract, SnapshotsKeepTheirStateThroughEveryKindOfWrite) {
     expect_holds(*before, kRaw, all, true);
     Expected later = all;
     for (PointId id = 0; id < 150; ++id) {
-        id < 20 ? static_cast<void>(later.erase(id)) : static_cast<void>(id >= 100 ? later[id] = 2 : 0);
+        id < 20 ? static_cast<void>(later.erase(id))
+                : static_cast<void>(id >= 100 ? later[id] = 2 : 0);
     }
     const auto middle = store->snapshot();
     write_all_codes(*store, kCoded, 7);
@@ -344,36 +395,39 @@ TEST_P(StoreContract, SnapshotsKeepTheirStateThroughEveryKindOfWrite) {
 }
 
 TEST_P(StoreContract, ReadersSeeWholeMutationsWhileAnotherThreadWrites) {
-    constexpr std::uint64_t kSteps = 150;
+    constexpr std::uint64_t kSteps = 100;
+    constexpr int kStatesSeen = 10; // By each of two readers.
     const auto store = create(kCoded);
-    std::atomic<bool> is_done = false;
+    std::atomic<int> readers_left = 2;
     std::thread writer([&] {
-        for (std::uint64_t step = 1; step <= kSteps; ++step) {
-            store->write(scripted_batch(kCoded, step, false).mutation(kCoded), Durability::kBuffered);
+        for (std::uint64_t step = 1; step <= kSteps || (readers_left > 0 && !HasFailure());
+             ++step) {
+            store->write(
+                scripted_batch(kCoded, step, false).mutation(kCoded), Durability::kBuffered);
+            std::this_thread::sleep_for(std::chrono::microseconds(500)); // Time for readers.
         }
-        is_done = true;
     });
-    std::vector<std::thread> readers;
-    std::atomic<std::uint64_t> states = 0;
-    for (int i = 0; i < 2; ++i) {
-        readers.emplace_back([&] {
-            std::uint64_t newest = 0;
-            do {
-                const auto snapshot = store->snapshot();
-                EXPECT_GE(snapshot->epoch(), newest);
-                states += snapshot->epoch() > newest ? 1 : 0;
-                newest = snapshot->epoch();
-                expect_scripted(*snapshot, kCoded, false);
-                EXPECT_LE(store->statistics().points, 400U);
-            } while (!is_done && !::testing::Test::HasFailure());
-        });
-    }
+    const auto read = [&] {
+        std::uint64_t newest = 0;
+        Expected expected;
+        for (int seen = 0; seen < kStatesSeen && !HasFailure();) {
+            const auto snapshot = store->snapshot();
+            EXPECT_GE(snapshot->epoch(), newest);
+            seen += snapshot->epoch() > newest ? 1 : 0;
+            while (newest < snapshot->epoch()) {
+                apply_step(expected, ++newest);
+            }
+            expect_holds(*snapshot, kCoded, expected, false);
+            EXPECT_LE(store->statistics().points, 400U);
+        }
+        --readers_left;
+    };
+    std::thread first(read);
+    std::thread second(read);
     writer.join();
-    for (std::thread& reader : readers) {
-        reader.join();
-    }
-    EXPECT_GT(states.load(), 2U) << "readers never ran beside the writer";
-    EXPECT_EQ(store->snapshot()->epoch(), kSteps);
+    first.join();
+    second.join();
+    EXPECT_GE(store->snapshot()->epoch(), kSteps);
     expect_scripted(*store->snapshot(), kCoded, false);
 }
 
@@ -421,9 +475,11 @@ TEST_P(StoreContract, MutationsGoOnDuringATraining) {
     write_all_codes(*store, kCoded, 1);
     upsert(*store, {5, 200}, 1); // Row 5 dies with its codes; rows 100 and 101 have none yet.
     const std::vector<std::byte> stale(40, std::byte{1});
-    store->write_codes(5, {stale.data(), 1, 16}, {stale.data(), 1, 24}); // From a snapshot in which it lived.
-    ARFC_EXPECT_ERROR(store->publish_codes(16, 24, "model-a"), ErrorKind::kFailedPrecondition,
-                      "2 rows, such as row 10");
+    store->write_codes(5, {stale.data(), 1, 16}, {stale.data(), 1, 24}); // From a snapshot in which
+                                                                         // it lived.
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(16, 24, "model-a"), ErrorKind::kFailedPrecondition,
+        "2 rows, such as row 10");
     write_all_codes(*store, kCoded, 1);
     store->publish_codes(16, 24, "model-a");
     Expected expected = versions(consecutive(0, 100), 1);
@@ -443,12 +499,15 @@ TEST_P(StoreContract, PublishingIsIdempotentAndKeepsToOneModel) {
     const std::uint64_t sequence = store->sequence();
     store->publish_codes(16, 24, "model-a");
     EXPECT_EQ(store->sequence(), sequence);
-    ARFC_EXPECT_ERROR(store->publish_codes(16, 24, "model-b"), ErrorKind::kFailedPrecondition,
-                      "model model-a with 16 and 24 bytes, not model model-b with 16 and 24");
-    ARFC_EXPECT_ERROR(store->publish_codes(16, 23, "model-a"), ErrorKind::kFailedPrecondition, "16 and 23");
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(16, 24, "model-b"), ErrorKind::kFailedPrecondition,
+        "model model-a with 16 and 24 bytes, not model model-b with 16 and 24");
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(16, 23, "model-a"), ErrorKind::kFailedPrecondition, "16 and 23");
     const std::vector<std::byte> code(40);
-    ARFC_EXPECT_ERROR(store->write_codes(0, {code.data(), 1, 16}, {code.data(), 1, 24}),
-                      ErrorKind::kFailedPrecondition, "Store has codes already");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(0, {code.data(), 1, 16}, {code.data(), 1, 24}),
+        ErrorKind::kFailedPrecondition, "Store has codes already");
 }
 
 TEST_P(StoreContract, CodesThatDoNotFitAreRefused) {
@@ -458,18 +517,25 @@ TEST_P(StoreContract, CodesThatDoNotFitAreRefused) {
     const auto codes = [&](std::size_t rows, std::size_t width) {
         return MatrixView<const std::byte>(code.data(), rows, width);
     };
-    ARFC_EXPECT_ERROR(store->write_codes(1, codes(2, 16), codes(2, 24)), ErrorKind::kInvalidArgument,
-                      "rows 1 to 3, expected below 2");
-    ARFC_EXPECT_ERROR(store->write_codes(~Row{0}, codes(2, 16), codes(2, 24)), ErrorKind::kInvalidArgument,
-                      "expected below 2");
-    ARFC_EXPECT_ERROR(store->write_codes(0, codes(2, 16), codes(1, 24)), ErrorKind::kInvalidArgument,
-                      "Tails differ from heads in number: 1, expected 2");
-    ARFC_EXPECT_ERROR(store->write_codes(0, codes(2, 0), {}), ErrorKind::kInvalidArgument, "0 and 0");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(1, codes(2, 16), codes(2, 24)), ErrorKind::kInvalidArgument,
+        "rows 1 to 3, expected below 2");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(~Row{0}, codes(2, 16), codes(2, 24)), ErrorKind::kInvalidArgument,
+        "expected below 2");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(0, codes(2, 16), codes(1, 24)), ErrorKind::kInvalidArgument,
+        "Tails differ from heads in number: 1, expected 2");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(0, codes(2, 0), {}), ErrorKind::kInvalidArgument, "0 and 0");
     store->write_codes(0, codes(1, 16), codes(1, 24));
-    ARFC_EXPECT_ERROR(store->write_codes(1, codes(1, 17), codes(1, 24)), ErrorKind::kInvalidArgument,
-                      "Widths of codes differ from those written before: 17 and 24, expected 16 and 24");
-    ARFC_EXPECT_ERROR(store->publish_codes(17, 24, "model-a"), ErrorKind::kInvalidArgument, "17 and 24");
-    ARFC_EXPECT_ERROR(store->publish_codes(16, 24, ""), ErrorKind::kInvalidArgument, "characters: 0");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(1, codes(1, 17), codes(1, 24)), ErrorKind::kInvalidArgument,
+        "Widths of codes differ from those written before: 17 and 24, expected 16 and 24");
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(17, 24, "model-a"), ErrorKind::kInvalidArgument, "17 and 24");
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(16, 24, ""), ErrorKind::kInvalidArgument, "characters: 0");
     EXPECT_EQ(store->shape().head_bytes, 0U);
 }
 
@@ -481,7 +547,8 @@ TEST_P(StoreContract, DiscardedCodesLeaveNothingToALaterTraining) {
     store->discard_unpublished_codes();
     store->discard_unpublished_codes();
     expect_holds(*store->snapshot(), kRaw, versions(consecutive(0, 200), 1), true);
-    ARFC_EXPECT_ERROR(store->publish_codes(16, 0, "model-a"), ErrorKind::kFailedPrecondition, "200 rows");
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(16, 0, "model-a"), ErrorKind::kFailedPrecondition, "200 rows");
     write_all_codes(*store, kHeadsOnly, 1);
     store->publish_codes(16, 0, "model-a");
     expect_holds(*store->snapshot(), kHeadsOnly, versions(consecutive(0, 200), 1), true);
@@ -508,7 +575,9 @@ TEST_P(StoreContract, DroppedRawRowsStayDroppedAndNewOnesMayFollow) {
     store->drop_raw();
     expect_holds(*store->snapshot(), kCoded, versions(consecutive(0, 50), 1), false);
     upsert(*store, {100}, 2, true);
-    EXPECT_EQ(raw_rows_of(*store->snapshot()), (std::map<Row, std::vector<float>>{{50, raw_of(100, 2, kCoded)}}));
+    EXPECT_EQ(
+        raw_rows_of(*store->snapshot()),
+        (std::map<Row, std::vector<float>>{{50, raw_of(100, 2, kCoded)}}));
 }
 
 TEST_P(StoreContract, AClosedStoreRefusesAndItsSnapshotsGoOn) {
@@ -518,25 +587,37 @@ TEST_P(StoreContract, AClosedStoreRefusesAndItsSnapshotsGoOn) {
     store->close();
     expect_holds(*snapshot, kCoded, {{1, 1}}, false);
     ARFC_EXPECT_ERROR(upsert(*store, {2}, 1), ErrorKind::kFailedPrecondition, "Store is closed");
-    ARFC_EXPECT_ERROR(static_cast<void>(store->snapshot()), ErrorKind::kFailedPrecondition, "Store is closed");
-    ARFC_EXPECT_ERROR(static_cast<void>(store->statistics()), ErrorKind::kFailedPrecondition, "Store is closed");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(store->snapshot()), ErrorKind::kFailedPrecondition, "Store is closed");
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(store->statistics()), ErrorKind::kFailedPrecondition, "Store is closed");
     ARFC_EXPECT_ERROR(store->drop_raw(), ErrorKind::kFailedPrecondition, "Store is closed");
-    ARFC_EXPECT_ERROR(store->discard_unpublished_codes(), ErrorKind::kFailedPrecondition, "Store is closed");
+    ARFC_EXPECT_ERROR(
+        store->discard_unpublished_codes(), ErrorKind::kFailedPrecondition, "Store is closed");
     ARFC_EXPECT_ERROR(store->close(), ErrorKind::kFailedPrecondition, "Store is closed");
 }
 
 TEST_P(StoreContract, WhatIsNotThereIsNotOpened) {
-    ARFC_EXPECT_ERROR(open_store(GetParam().name, {.directory = "/nonexistent/arfc-store", .create = false,
-                                                   .read_only = false, .shape = {}}),
-                      ErrorKind::kNotFound, "Store ");
-    ARFC_EXPECT_ERROR(open_store(GetParam().name, {.directory = "/nonexistent/arfc-store", .create = true,
-                                                   .read_only = true, .shape = kRaw}),
-                      ErrorKind::kInvalidArgument, "Store cannot be created read-only");
+    ARFC_EXPECT_ERROR(
+        open_store(
+            GetParam().name, {.directory = "/nonexistent/arfc-store",
+                              .create = false,
+                              .read_only = false,
+                              .shape = {}}),
+        ErrorKind::kNotFound, "Store ");
+    ARFC_EXPECT_ERROR(
+        open_store(
+            GetParam().name, {.directory = "/nonexistent/arfc-store",
+                              .create = true,
+                              .read_only = true,
+                              .shape = kRaw}),
+        ErrorKind::kInvalidArgument, "Store cannot be created read-only");
 }
 
 TEST(Backends, UnknownNamesAreRefused) {
-    ARFC_EXPECT_ERROR(open_store("leveldb", {}), ErrorKind::kInvalidArgument,
-                      "Store backend is not one of rocksdb, memory: \"leveldb\"");
+    ARFC_EXPECT_ERROR(
+        open_store("leveldb", {}), ErrorKind::kInvalidArgument,
+        "Store backend is not one of rocksdb, memory: \"leveldb\"");
 }
 
 TEST(Backends, EachSaysWhatItIs) {

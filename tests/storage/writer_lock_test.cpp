@@ -15,8 +15,9 @@ namespace {
 TEST(WriterLock, KeepsASecondHolderOutUntilItIsReleased) {
     const arfc::test::TemporaryDirectory directory;
     std::optional<WriterLock> first(directory.path());
-    ARFC_EXPECT_ERROR(WriterLock(directory.path()), ErrorKind::kFailedPrecondition,
-                      "Collection is open for writing elsewhere: " + directory.path().string());
+    ARFC_EXPECT_ERROR(
+        WriterLock(directory.path()), ErrorKind::kFailedPrecondition,
+        "Collection is open for writing elsewhere: " + directory.path().string());
     first.reset();
     const WriterLock second(directory.path());
 }
@@ -35,7 +36,8 @@ TEST(WriterLock, KeepsAnotherProcessOutAndEndsWithItsOwn) {
     }
     char byte = 0;
     ASSERT_EQ(::read(ready[0], &byte, 1), 1);
-    ARFC_EXPECT_ERROR(WriterLock(directory.path()), ErrorKind::kFailedPrecondition, directory.path().string());
+    ARFC_EXPECT_ERROR(
+        WriterLock(directory.path()), ErrorKind::kFailedPrecondition, directory.path().string());
     ASSERT_EQ(::kill(child, SIGKILL), 0);
     ASSERT_EQ(::waitpid(child, nullptr, 0), child);
     ::close(ready[0]);
@@ -45,7 +47,8 @@ TEST(WriterLock, KeepsAnotherProcessOutAndEndsWithItsOwn) {
 
 TEST(WriterLock, NamesTheDirectoryThatRefuses) {
     const arfc::test::TemporaryDirectory directory;
-    ARFC_EXPECT_ERROR(WriterLock(directory / "absent"), ErrorKind::kNotFound, (directory / "absent").string());
+    ARFC_EXPECT_ERROR(
+        WriterLock(directory / "absent"), ErrorKind::kNotFound, (directory / "absent").string());
     const Unprivileged unprivileged(directory.path());
     ARFC_EXPECT_ERROR(WriterLock(directory.path()), ErrorKind::kIo, directory.path().string());
 }
