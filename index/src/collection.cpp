@@ -334,6 +334,7 @@ CollectionInfo CollectionImpl::info() const {
         info.resident_norm_bytes = bytes.scan_terms + bytes.rank_terms;
         info.resident_bytes = bytes.total() + info.resident_id_bytes;
         info.model_bytes = compressor_->model_bytes();
+        info.held_out_recall = compressor_->report().recall;
         info.has_raw = manifest_.keep_raw;
     } else {
         info.points = picture_.raw->live_rows();

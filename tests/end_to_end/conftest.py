@@ -23,8 +23,9 @@ def project() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def program() -> pathlib.Path:
-    """The program that was installed with the package, beside the interpreter."""
-    path = pathlib.Path(sys.executable).parent / "arfc"
+    """The program that ARFC_PROGRAM names, else the one installed beside the interpreter."""
+    installed = pathlib.Path(sys.executable).parent / "arfc"
+    path = pathlib.Path(os.environ.get("ARFC_PROGRAM", installed)).absolute()
     assert os.access(path, os.X_OK), f"not installed: {path}"
     return path
 

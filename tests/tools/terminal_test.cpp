@@ -34,6 +34,22 @@ TEST(StagesTest, RefusesWhatItCannotMean) {
     ARFC_EXPECT_ERROR((void)parse_stages("16:9,16"), ErrorKind::kInvalidArgument, "do not ascend");
 }
 
+TEST(SizeTest, ReadsUnitsOf1024) {
+    EXPECT_EQ(parse_size("1000"), 1000U);
+    EXPECT_EQ(parse_size("7b"), 7U);
+    EXPECT_EQ(parse_size("512M"), 512U << 20U);
+    EXPECT_EQ(parse_size("2 GiB"), std::uint64_t{2} << 30U);
+    EXPECT_EQ(parse_size("3kb"), 3072U);
+    EXPECT_EQ(parse_size("16777215T"), std::uint64_t{16777215} << 40U);
+    for (const char* const text :
+         {"", "M", "0", "-1", "-1M", "1.5G", "2GiBs", "2x", "2bib", "0x10", " 1", "16777216T",
+          "18446744073709551616"}) {
+        ARFC_EXPECT_ERROR(
+            (void)parse_size(text), ErrorKind::kInvalidArgument,
+            "such as 512M or 2G: \"" + std::string(text) + "\"");
+    }
+}
+
 TEST(VectorTest, ReadsAJsonArrayOfNumbers) {
     EXPECT_EQ(parse_vector("[0.5, -2, 3e-1]"), (std::vector<float>{0.5F, -2, 0.3F}));
     for (const char* const text : {"", "0.5", "[]", "[1, 2", "{}", "1, 2"}) {

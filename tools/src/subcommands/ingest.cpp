@@ -7,6 +7,7 @@
 #include "arfc/base/error.h"
 #include "arfc/compressor/compressor.h"
 #include "arfc/index/collection.h"
+#include "count_option.h"
 #include "ingest/ingestion.h"
 #include "readers/row_reader.h"
 #include "subcommand.h"
@@ -31,6 +32,7 @@ struct IngestArguments {
     bool train = false;
     std::optional<double> time_budget_s;
     std::optional<std::string> rejects;
+    std::string max_memory; // Empty: no limit.
     IngestionOptions options;
 };
 
@@ -180,6 +182,9 @@ std::string outcome_text(const IngestOutcome& outcome, const RejectLog& rejects)
 
 void ingest(IngestArguments arguments, Terminal& terminal) {
     const StopSignal stop;
+    if (!arguments.max_memory.empty()) {
+        arguments.options.max_memory = parse_size(arguments.max_memory);
+    }
     std::unique_ptr<Collection> collection;
     std::unique_ptr<RowReader> reader;
     if (!arguments.create) {
@@ -226,9 +231,8 @@ void declare_creation(CLI::App& command, IngestArguments& arguments) {
             "--metric", arguments.metric,
             "Of a new collection: one of cosine, ip, l2; default: the model's, or cosine")
         ->needs(create);
-    command
-        .add_option(
-            "--dim", arguments.dim, "Embedding width of a new collection; default: the file's")
+    add_count(
+        command, "--dim", arguments.dim, "Embedding width of a new collection; default: the file's")
         ->needs(create);
     CLI::Option* const model =
         command
@@ -242,6 +246,7 @@ void declare_creation(CLI::App& command, IngestArguments& arguments) {
         .add_option(
             "--time-budget", arguments.time_budget_s,
             "Seconds after which training ends with what it has")
+        ->check(CLI::PositiveNumber)
         ->needs(train);
 }
 
@@ -260,25 +265,21 @@ Run declare_ingest(CLI::App& command) {
         "--payloads", arguments->payloads,
         "File whose line i is row i's payload, a JSON object or empty (not with jsonl)");
     declare_creation(command, *arguments);
-    command
-        .add_option(
-            "--batch", options.batch_rows,
-            "Rows a durable write: what progress shows as stored survives a power loss")
+    add_count(
+        command, "--batch", options.batch_rows,
+        "Rows a durable write: what progress shows as stored survives a power loss")
         ->capture_default_str();
-    command
-        .add_option(
-            "--start-id", options.start_id,
-            "Id of the file's first row, of those that have none; the others count up")
+    add_count(
+        command, "--start-id", options.start_id,
+        "Id of the file's first row, of those that have none; the others count up")
         ->capture_default_str()
         ->excludes(ids);
     command.add_option(
         "--rejects", arguments->rejects,
         "File for rejected rows, a line each: {\"row\", \"line\", \"reason\"}");
-    command
-        .add_option(
-            "--max-memory", options.max_memory,
-            "Resident memory at which loading ends, such as 2G (exit code 7)")
-        ->transform(CLI::AsSizeValue(false));
+    command.add_option(
+        "--max-memory", arguments->max_memory,
+        "Resident memory at which loading ends, such as 2G (exit code 7)");
     return [arguments](Terminal& terminal) { ingest(*arguments, terminal); };
 }
 

@@ -49,6 +49,7 @@ Json collection_json(const CollectionInfo& info) {
         {"resident_bytes", info.resident_bytes},
         {"model_bytes", info.model_bytes},
         {"disk_bytes", info.disk_bytes},
+        {"held_out_recall", recall_json(info.held_out_recall)},
         {"bytes_per_point", std::move(shares)}};
 }
 
@@ -75,6 +76,10 @@ std::string collection_text(const CollectionInfo& info) {
     text += "\nbytes a point\n";
     for (const auto& [name, bytes] : bytes_per_point(info)) {
         text += "  " + name + std::string(16 - name.size(), ' ') + with_digits(bytes, 1) + "\n";
+    }
+    if (!info.held_out_recall.empty()) {
+        text += "\nrecall@10 on rows that were held out of the model's training\n" +
+                recall_text(info.held_out_recall);
     }
     return text;
 }

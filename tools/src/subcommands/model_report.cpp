@@ -1,5 +1,7 @@
 #include "subcommands/model_report.h"
 
+#include <algorithm>
+
 #include "terminal/key_values.h"
 #include "terminal/numbers.h"
 
@@ -14,12 +16,26 @@ std::string compression_ratio(const Compressor& model) {
 
 } // namespace
 
+Json recall_json(std::span<const HeldOutRecall> recall) {
+    Json list = Json::array();
+    for (const HeldOutRecall& point : recall) {
+        list.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
+    }
+    return list;
+}
+
+std::string recall_text(std::span<const HeldOutRecall> recall) {
+    std::string text;
+    for (const HeldOutRecall& point : recall) {
+        const std::string bytes = std::to_string(point.bytes);
+        text += std::string(6 - std::min<std::size_t>(6, bytes.size()), ' ') + bytes + " bytes  " +
+                with_digits(point.recall_at_10, 3) + "\n";
+    }
+    return text;
+}
+
 Json model_json(const Compressor& model) {
     const TrainReport& report = model.report();
-    Json recall = Json::array();
-    for (const HeldOutRecall& point : report.recall) {
-        recall.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
-    }
     return {
         {"id", model.id()},
         {"dim", model.dim()},
@@ -30,7 +46,7 @@ Json model_json(const Compressor& model) {
         {"held_out_rows", report.held_out_rows},
         {"training_seconds", report.seconds},
         {"stopped_by_budget", report.stopped_by_budget},
-        {"held_out_recall", recall}};
+        {"held_out_recall", recall_json(report.recall)}};
 }
 
 std::string model_text(const Compressor& model) {
@@ -49,13 +65,8 @@ std::string model_text(const Compressor& model) {
     if (report.recall.empty()) {
         return text + "held-out recall@10  not measured, too few rows to hold any out\n";
     }
-    text += "\nrecall@10 on " + grouped(report.held_out_rows) + " rows that were held out\n";
-    for (const HeldOutRecall& point : report.recall) {
-        const std::string bytes = std::to_string(point.bytes);
-        text += std::string(6 - std::min<std::size_t>(6, bytes.size()), ' ') + bytes + " bytes  " +
-                with_digits(point.recall_at_10, 3) + "\n";
-    }
-    return text;
+    return text + "\nrecall@10 on " + grouped(report.held_out_rows) + " rows that were held out\n" +
+           recall_text(report.recall);
 }
 
 } // namespace arfc::tools

@@ -1,11 +1,16 @@
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "arfc/compressor/compressor.h"
 #include "terminal/json.h"
 
 namespace arfc::tools {
+
+/// Lists recall by prefix length, ascending; an empty list where nothing was held out.
+[[nodiscard]] Json recall_json(std::span<const HeldOutRecall> recall);
+[[nodiscard]] std::string recall_text(std::span<const HeldOutRecall> recall);
 
 /// Says what a model is, what it costs and how well it did on rows it was not trained on.
 [[nodiscard]] Json model_json(const Compressor& model);

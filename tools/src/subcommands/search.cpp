@@ -4,6 +4,7 @@
 
 #include "arfc/base/error.h"
 #include "arfc/index/collection.h"
+#include "count_option.h"
 #include "readers/row_reader.h"
 #include "subcommand.h"
 #include "terminal/numbers.h"
@@ -166,11 +167,11 @@ Run declare_search(CLI::App& command) {
     command.add_option("--queries", arguments->queries, "File of queries");
     command.add_option("--format", arguments->format, "Of --queries: one of " + row_format_names())
         ->capture_default_str();
-    command.add_option("-k", options.k, "Answers a query")->capture_default_str();
+    add_count(command, "-k", options.k, "Answers a query")->capture_default_str();
     command.add_option(
         "--stages", arguments->stages,
         "Prefix lengths and the rows that each keeps, such as 16:200,96");
-    command.add_option("--nprobe", options.nprobe, "Lists of an IVF index to scan");
+    add_count(command, "--nprobe", options.nprobe, "Lists of an IVF index to scan");
     command.add_flag("--exact", options.exact, "Scan everything and rank by the longest code");
     command.add_flag(
         "--with-payload", options.with_payload, "Show what was stored with the points");

@@ -4,6 +4,7 @@
 
 #include "arfc/base/error.h"
 #include "arfc/server/server.h"
+#include "count_option.h"
 #include "subcommand.h"
 
 namespace arfc::tools {
@@ -54,11 +55,11 @@ Run declare_serve(CLI::App& command) {
         ->required();
     command.add_option("--address", options->address, "Loopback address to listen on")
         ->capture_default_str();
-    command
-        .add_option("--port", options->port, "Port; 0: any free one, see the line that is printed")
+    add_count(
+        command, "--port", options->port, "Port; 0: any free one, see the line that is printed")
         ->capture_default_str();
-    command.add_option(
-        "--threads", options->threads,
+    add_count(
+        command, "--threads", options->threads,
         "Requests that are worked on at once; default: one a core, at least 4");
     return [options](Terminal& terminal) { serve(*options, terminal); };
 }

@@ -9,6 +9,7 @@
 
 #include "arfc/base/error.h"
 #include "arfc/compressor/compressor.h"
+#include "count_option.h"
 #include "ingest/row_check.h"
 #include "readers/row_reader.h"
 #include "subcommand.h"
@@ -125,16 +126,18 @@ Run declare_train(CLI::App& command) {
     command.add_option("--input-format", arguments->format, "One of " + row_format_names())
         ->capture_default_str();
     command.add_option("--output", arguments->output, "Model directory to write")->required();
-    command.add_option("--bytes", options.code_bytes, "Longest code of a row, in bytes")
+    add_count(command, "--bytes", options.code_bytes, "Longest code of a row, in bytes")
         ->capture_default_str();
     command.add_option("--metric", arguments->metric, "One of cosine, ip, l2")
         ->capture_default_str();
-    command.add_option(
-        "--time-budget", options.time_budget_s,
-        "Seconds after which training ends with what it has");
-    command.add_option("--seed", options.seed, "Same rows, options and seed: same model")
+    command
+        .add_option(
+            "--time-budget", options.time_budget_s,
+            "Seconds after which training ends with what it has")
+        ->check(CLI::PositiveNumber);
+    add_count(command, "--seed", options.seed, "Same rows, options and seed: same model")
         ->capture_default_str();
-    command.add_option("--threads", arguments->threads, "Threads; default: one a core");
+    add_count(command, "--threads", arguments->threads, "Threads; default: one a core");
     return [arguments](Terminal& terminal) { train(*arguments, terminal); };
 }
 

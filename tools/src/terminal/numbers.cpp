@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -79,6 +80,28 @@ std::string readable_seconds(double seconds) {
         return text_of(whole / 60, " min ", whole % 60, " s");
     }
     return text_of(whole / 3600, " h ", whole % 3600 / 60, " min");
+}
+
+std::uint64_t parse_size(std::string_view text) {
+    constexpr std::string_view kUnits = "bkmgt";
+    std::uint64_t size = 0;
+    const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), size);
+    std::string unit(end, text.data() + text.size());
+    std::erase(unit, ' ');
+    std::ranges::transform(unit, unit.begin(), [](unsigned char c) { return std::tolower(c); });
+    const std::size_t power = unit.empty() ? 0 : kUnits.find(unit[0]);
+    const std::string_view rest = unit.empty() ? "" : std::string_view(unit).substr(1);
+    bool good = code == std::errc() && size > 0 && power != std::string_view::npos &&
+                (rest.empty() || (power > 0 && (rest == "b" || rest == "ib")));
+    for (std::size_t i = 0; good && i < power; ++i) {
+        good = !__builtin_mul_overflow(size, std::uint64_t{1024}, &size);
+    }
+    if (!good) {
+        fail(
+            ErrorKind::kInvalidArgument, "Size is not a number of bytes, such as 512M or 2G: \"",
+            text, "\"");
+    }
+    return size;
 }
 
 std::vector<StageArgument> parse_stages(std::string_view text) {

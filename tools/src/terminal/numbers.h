@@ -20,6 +20,10 @@ namespace arfc::tools {
 /// Writes a number with a fixed count of digits after the point.
 [[nodiscard]] std::string with_digits(double value, int digits);
 
+/// Reads a size such as "512M", "2 GiB" or "1000": whole units of 1024.
+/// @throws Error  kInvalidArgument: another syntax, zero, or more than 2^64 - 1 bytes.
+[[nodiscard]] std::uint64_t parse_size(std::string_view text);
+
 /// A stage of a search as the command line names it.
 struct StageArgument {
     std::size_t bytes = 0; ///< Prefix length, at least 1.

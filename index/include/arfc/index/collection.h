@@ -14,6 +14,7 @@
 #include "arfc/base/metric.h"
 #include "arfc/base/point_id.h"
 #include "arfc/base/progress.h"
+#include "arfc/compressor/compressor.h"
 #include "arfc/index/stage.h"
 
 namespace arfc {
@@ -87,6 +88,7 @@ struct CollectionInfo {
     std::uint64_t model_bytes = 0;
     std::uint64_t disk_bytes = 0;
     bool has_raw = false;
+    std::vector<HeldOutRecall> held_out_recall; ///< Of the model; empty without one, or unmeasured.
 };
 
 /// Points with embeddings and payloads, kept as codes in a directory, searchable at every prefix length.
