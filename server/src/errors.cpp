@@ -13,12 +13,12 @@ unsigned http_status(ErrorKind kind) noexcept {
     switch (kind) {
         case ErrorKind::kInvalidArgument: return 400;
         case ErrorKind::kNotFound: return 404;
-        case ErrorKind::kAlreadyExists: return 409;
+        case ErrorKind::kAlreadyExists:
         case ErrorKind::kFailedPrecondition: return 409;
         case ErrorKind::kUnsupported: return 501;
         case ErrorKind::kResourceExhausted: return 503;
-        case ErrorKind::kCorruption: return 500;
-        case ErrorKind::kIo: return 500;
+        case ErrorKind::kCorruption:
+        case ErrorKind::kIo:
         case ErrorKind::kInternal: return 500;
         case ErrorKind::kUnauthenticated: return 401;
         case ErrorKind::kPermissionDenied: return 403;

@@ -203,7 +203,8 @@ class HttpServer::Implementation {
     }
 
     asio::awaitable<void> serve(Connection& connection) {
-        connection.stream.socket().set_option(Tcp::no_delay(true));
+        beast::error_code ignored; // A client may have left already.
+        connection.stream.socket().set_option(Tcp::no_delay(true), ignored);
         bool more = true;
         while (more) {
             const bool begun = co_await await_request(connection);
@@ -212,7 +213,6 @@ class HttpServer::Implementation {
             }
             more = co_await serve_request(connection);
         }
-        beast::error_code ignored;
         connection.stream.socket().shutdown(Tcp::socket::shutdown_both, ignored);
     }
 

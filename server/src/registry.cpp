@@ -154,7 +154,8 @@ void Registry::create(std::string_view name, const CollectionOptions& options) {
             fail(ErrorKind::kAlreadyExists, "Collection exists already: ", name);
         }
     }
-    const bool was_there = std::filesystem::exists(folder);
+    std::error_code ignored;
+    const bool was_there = std::filesystem::exists(folder, ignored);
     Entry entry;
     try {
         serve(entry, Collection::create(folder, options));
@@ -202,12 +203,15 @@ void Registry::remove(std::string_view name) {
 
 void Registry::remove_folder(std::string_view name) {
     // The rename is what deletes; a crash after it leaves a folder that the next start sweeps away.
+    std::error_code error;
     std::filesystem::path removed;
     do {
         removed = directory_ / (std::string(kRemovedPrefix) + std::to_string(removals_++));
-    } while (std::filesystem::exists(removed));
-    std::error_code error;
+    } while (std::filesystem::exists(removed, error));
     std::filesystem::rename(directory_ / name, removed, error);
+    if (error == std::errc::no_such_file_or_directory) {
+        return; // Somebody has removed it already.
+    }
     if (error) {
         fail(
             ErrorKind::kIo, "Collection's folder cannot be removed: ", (directory_ / name).string(),

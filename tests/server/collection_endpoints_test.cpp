@@ -155,9 +155,9 @@ TEST_F(CollectionEndpointsTest, RefusesBodiesOfCreationWithTheFieldsPath) {
 }
 
 TEST_F(CollectionEndpointsTest, NullStandsForFieldsThatAreNotOffered) {
-    const Answer answer = ask(
-        Method::kPut, "/collections/c",
-        R"({"vectors":{"size":4,"distance":"Dot","on_disk":null},"shard_number":null,
+    const Answer answer =
+        ask(Method::kPut, "/collections/c",
+            R"({"vectors":{"size":4,"distance":"Dot","on_disk":null},"shard_number":null,
             "arfc":{"factory":"ARFC4"}})");
     EXPECT_EQ(answer.status, 200U) << answer.body;
 }

@@ -10,10 +10,8 @@
 namespace arfc::server {
 namespace {
 
-using namespace std::chrono_literals; // NOLINT(google-build-using-namespace): literals cannot be
-                                      // had otherwise
+using namespace std::chrono_literals; // NOLINT(google-build-using-namespace): the only way
 using ::testing::HasSubstr;
-using ::testing::Not;
 using ::testing::StartsWith;
 
 /// A server whose answers say what it was asked; "/slow" waits on the pool until it is released.
@@ -21,7 +19,7 @@ class HttpServerTest : public ::testing::Test {
   protected:
     void TearDown() override { release_.set_value(); }
 
-    void start(HttpOptions options = {}) {
+    void start(const HttpOptions& options = {}) {
         server_ = std::make_unique<HttpServer>(
             options,
             HttpServer::Answering{
@@ -288,6 +286,7 @@ TEST_F(HttpServerTest, FurtherConnectionsWaitForRoom) {
 TEST_F(HttpServerTest, ServesManyClientsAtOnce) {
     start();
     std::vector<std::thread> threads;
+    threads.reserve(8);
     std::atomic<int> wrong = 0;
     for (int i = 0; i < 8; ++i) {
         threads.emplace_back([&, i] {
@@ -295,8 +294,10 @@ TEST_F(HttpServerTest, ServesManyClientsAtOnce) {
             for (int j = 0; j < 200; ++j) {
                 const std::string target =
                     (j % 3 == 0 ? "/slow/" : "/") + std::to_string(i * 1000 + j);
-                wrong += body_of(connection.ask(request_text("PUT", target, target))) !=
-                         "PUT " + target + " [] " + target;
+                const std::string answer =
+                    body_of(connection.ask(request_text("PUT", target, target)));
+                wrong +=
+                    answer.starts_with("PUT " + target) && answer.ends_with("] " + target) ? 0 : 1;
             }
         });
     }
@@ -363,6 +364,7 @@ TEST_F(HttpServerTest, StoppingCutsWhatOutlastsTheLimit) {
 TEST_F(HttpServerTest, StopsOnceWhoeverAsks) {
     start();
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int i = 0; i < 4; ++i) {
         threads.emplace_back([&] { server_->stop(); });
     }

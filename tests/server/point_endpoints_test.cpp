@@ -187,6 +187,7 @@ TEST_F(PointEndpointsTest, RefusesIdsInPaths) {
 
 TEST_F(PointEndpointsTest, WritesFromManyThreadsAllArrive) {
     std::vector<std::thread> writers;
+    writers.reserve(4);
     std::atomic<int> failures = 0;
     for (int writer = 0; writer < 4; ++writer) {
         writers.emplace_back([&, writer] {

@@ -106,6 +106,15 @@ TEST_F(RegistryTest, AFailedCreationLeavesNothing) {
     EXPECT_THAT(registry.names(), ElementsAre("a"));
 }
 
+TEST_F(RegistryTest, DeletesACollectionWhoseFolderIsGone) {
+    Registry registry(directory_.path());
+    registry.create("a", options());
+    std::filesystem::remove_all(directory_ / "a");
+    registry.remove("a");
+    EXPECT_THAT(registry.names(), IsEmpty());
+    EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
+}
+
 TEST_F(RegistryTest, DeletionWaitsForWhoeverHoldsTheCollection) {
     Registry registry(directory_.path());
     registry.create("a", options());
@@ -137,6 +146,7 @@ TEST_F(RegistryTest, CreationsOfOneNameAreOne) {
     for (int round = 0; round < 5; ++round) {
         std::atomic<int> created = 0;
         std::vector<std::thread> threads;
+        threads.reserve(4);
         for (int i = 0; i < 4; ++i) {
             threads.emplace_back([&] {
                 try {
@@ -158,6 +168,7 @@ TEST_F(RegistryTest, CreationsOfOneNameAreOne) {
 TEST_F(RegistryTest, ChurnFromManyThreadsEndsConsistent) {
     Registry registry(directory_.path());
     std::vector<std::thread> threads;
+    threads.reserve(4);
     for (int i = 0; i < 4; ++i) {
         threads.emplace_back([&, i] {
             for (int round = 0; round < 8; ++round) {
