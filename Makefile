@@ -19,7 +19,7 @@ setup: ## Install what is needed, build arfc and install it into .venv (a second
 build: setup ## The same: setup ends with the build
 
 demo: setup ## Search Python's documentation by meaning, end to end, and measure (ARGS=--quick)
-	@.venv/bin/python examples/documentation_search/demo.py $(ARGS)
+	@OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} .venv/bin/python examples/documentation_search/demo.py $(ARGS)
 
 test: setup ## Run every test: C++, Python, end to end, setup (ARGS: more for pytest)
 	@scripts/test.sh $(ARGS)
