@@ -21,27 +21,27 @@ constexpr std::size_t kIterations = 10;
 constexpr std::size_t kTile = 64;    // Rows assigned by one task.
 constexpr std::size_t kTogether = 4; // Rows multiplied by a centroid while it is in registers.
 constexpr std::size_t kLanes = 16;   // Partial sums of a product; fixed, so that every instruction
-                                   // set adds in the same order.
+                                     // set adds in the same order.
 
-/// Multiplies Rows rows by one centroid.
-template <std::size_t Rows>
+/// Multiplies kRowCount rows by one centroid.
+template <std::size_t kRowCount>
 [[gnu::always_inline]] inline void multiply(
     const float* rows, const float* centroid, std::size_t dim, float* out) {
-    float lanes[Rows][kLanes] = {};
+    float lanes[kRowCount][kLanes] = {};
     std::size_t j = 0;
     for (; j + kLanes <= dim; j += kLanes) {
-        for (std::size_t r = 0; r < Rows; ++r) {
+        for (std::size_t r = 0; r < kRowCount; ++r) {
             for (std::size_t l = 0; l < kLanes; ++l) {
                 lanes[r][l] += rows[r * dim + j + l] * centroid[j + l];
             }
         }
     }
     for (std::size_t l = 0; j + l < dim; ++l) {
-        for (std::size_t r = 0; r < Rows; ++r) {
+        for (std::size_t r = 0; r < kRowCount; ++r) {
             lanes[r][l] += rows[r * dim + j + l] * centroid[j + l];
         }
     }
-    for (std::size_t r = 0; r < Rows; ++r) {
+    for (std::size_t r = 0; r < kRowCount; ++r) {
         for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
             for (std::size_t l = 0; l < width; ++l) {
                 lanes[r][l] += lanes[r][l + width];

@@ -264,9 +264,8 @@ void StagedIndex::compact() {
         keep_if(list.heads, head_bytes(), is_kept);
         keep_if(list.levels, 1, is_kept);
         keep_if(list.terms, 1, is_kept);
-        for (std::size_t place = 0; place < list.rows.size(); ++place) {
-            const std::uint32_t row = list.rows[place];
-            list.rows[place] = live_[row] ? number[row] : std::numeric_limits<std::uint32_t>::max();
+        for (std::uint32_t& row : list.rows) {
+            row = live_[row] ? number[row] : std::numeric_limits<std::uint32_t>::max();
         }
         std::erase(list.rows, std::numeric_limits<std::uint32_t>::max());
         list.rows.shrink_to_fit();

@@ -119,6 +119,8 @@ class StagedIndex {
     /// @throws Error  kInvalidArgument: the stages are not ascending or exceed the compressor's
     ///                code.
     StagedIndex(std::shared_ptr<const Compressor> compressor, StagedShape shape);
+    StagedIndex(const StagedIndex&) = delete;
+    StagedIndex& operator=(const StagedIndex&) = delete;
     StagedIndex(StagedIndex&&) noexcept;
     StagedIndex& operator=(StagedIndex&&) noexcept;
     ~StagedIndex();
@@ -160,7 +162,7 @@ class StagedIndex {
     /// Takes rows out of every later answer; rows that are out already are passed over. Their
     /// numbers stay taken and their bytes allocated until compact().
     /// @throws Error  kInvalidArgument: a row >= rows().
-    void erase(std::span<const std::uint64_t> rows);
+    void erase(std::span<const std::uint64_t> rows_to_erase);
 
     /// Drops erased rows and numbers the others 0, 1, 2, ... in their old order.
     void compact();
@@ -177,9 +179,9 @@ class StagedIndex {
     }
 
     /// Copies heads.
-    /// @param rows   [n], each < rows(), any order.
-    /// @param heads  Out, [n, head_bytes()].
-    void read_heads(std::span<const std::uint64_t> rows, MatrixView<std::byte> heads) const;
+    /// @param wanted  [n] rows, each < rows(), any order.
+    /// @param heads   Out, [n, head_bytes()].
+    void read_heads(std::span<const std::uint64_t> wanted, MatrixView<std::byte> heads) const;
 
     /// Copies every head, erased rows' too. @returns [rows(), head_bytes()].
     [[nodiscard]] std::vector<std::byte> all_heads() const;

@@ -34,33 +34,34 @@ double milliseconds_since(Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
 }
 
-/// Continues Rows sums with `tokens` look-ups each. Every sum is one chain in token order.
+/// Continues kRowCount sums with `tokens` look-ups each. Every sum is one chain in token order.
 /// @param tables  [tokens, kSymbols].
 /// @param codes   Row r's tokens begin at codes + r * stride.
-template <std::size_t Rows>
+template <std::size_t kRowCount>
 void add_look_ups(
     const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens,
     float* sums) {
-    std::array<float, Rows> sum;
-    std::copy_n(sums, Rows, sum.begin());
+    std::array<float, kRowCount> sum;
+    std::copy_n(sums, kRowCount, sum.begin());
     std::size_t t = 0;
     for (; t + 8 <= tokens; t += 8) {
-        std::array<std::uint64_t, Rows> eight; // Tokens of a row, the first in the lowest byte.
-        for (std::size_t r = 0; r < Rows; ++r) {
+        std::array<std::uint64_t, kRowCount> eight; // Tokens of a row, the first in the lowest
+                                                    // byte.
+        for (std::size_t r = 0; r < kRowCount; ++r) {
             std::memcpy(&eight[r], codes + r * stride + t, 8);
         }
         for (std::size_t j = 0; j < 8; ++j) {
-            for (std::size_t r = 0; r < Rows; ++r) {
+            for (std::size_t r = 0; r < kRowCount; ++r) {
                 sum[r] += tables[(t + j) * kSymbols + ((eight[r] >> (8 * j)) & 255U)];
             }
         }
     }
     for (; t < tokens; ++t) {
-        for (std::size_t r = 0; r < Rows; ++r) {
+        for (std::size_t r = 0; r < kRowCount; ++r) {
             sum[r] += tables[t * kSymbols + std::to_integer<std::size_t>(codes[r * stride + t])];
         }
     }
-    std::copy_n(sum.begin(), Rows, sums);
+    std::copy_n(sum.begin(), kRowCount, sums);
 }
 
 /// Continues the sums of `count` rows.

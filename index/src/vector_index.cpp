@@ -57,7 +57,7 @@ struct Parameters {
 
     /// Null where nothing was asked for: many of FAISS's indexes throw on any parameters.
     std::unique_ptr<faiss::SearchParameters> faiss_parameters(
-        faiss::Index& index, const VectorSearchParameters& from) {
+        faiss::Index& index, const VectorSearchParameters& from) const {
         const auto* const ivf = behind_id_map<faiss::IndexIVF>(index);
         if (!from.stages.empty() || (from.nprobe && ivf == nullptr)) {
             fail(

@@ -51,11 +51,11 @@ struct SearchParametersARFC : faiss::SearchParameters {
 class ArfcIndex : public faiss::Index {
   public:
     /// Makes an empty, untrained index.
-    /// @param d            Embedding width, in [1, 65536].
+    /// @param width        Embedding width, in [1, 65536].
     /// @param description  ARFC<size>[/<prefix>...][,IVF<n>], without IDMap.
     /// @param metric       METRIC_INNER_PRODUCT or METRIC_L2.
     /// @throws Error       kInvalidArgument, kUnsupported.
-    ArfcIndex(int d, std::string_view description, faiss::MetricType metric);
+    ArfcIndex(int width, std::string_view description, faiss::MetricType metric);
     ArfcIndex(const ArfcIndex&) = delete;
     ArfcIndex& operator=(const ArfcIndex&) = delete;
     ~ArfcIndex() override;
