@@ -1,5 +1,7 @@
 #include "rocks_database.h"
 
+#include <rocksdb/convenience.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
@@ -279,6 +281,26 @@ void RocksDatabase::resume() {
         errors_->put_back();
     }
     throw_if(status, "Store cannot go on after a failed write", directory_);
+}
+
+rocksdb::Status RocksDatabase::reclaim_if_empty(Family family) {
+    {
+        const std::unique_ptr<rocksdb::Iterator> entries(db_->NewIterator({}, handle(family)));
+        entries->SeekToFirst();
+        if (entries->Valid() || !entries->status().ok()) {
+            return entries->status();
+        }
+    } // The iterator would keep the files.
+    // Drops whole files at once; the compaction is for the newest level, whose files that leaves.
+    const rocksdb::Status status =
+        rocksdb::DeleteFilesInRange(db_.get(), handle(family), nullptr, nullptr);
+    if (!status.ok()) {
+        return status;
+    }
+    rocksdb::CompactRangeOptions options;
+    options.exclusive_manual_compaction = false;
+    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
+    return db_->CompactRange(options, handle(family), nullptr, nullptr);
 }
 
 std::optional<std::string> RocksDatabase::get(

@@ -59,6 +59,11 @@ class RocksDatabase {
     /// @throws Error  kResourceExhausted: the disk is still full. kIo: it cannot go on.
     void resume();
 
+    /// Gives the disk back what a family takes that was erased. The caller knows that no snapshot
+    /// reads it, and does not write meanwhile. Does nothing where the family has entries again:
+    /// RocksDB then compacts it in time.
+    rocksdb::Status reclaim_if_empty(Family family);
+
     /// Returns a value, or nothing where the key is absent. @throws Error  kCorruption, kIo.
     [[nodiscard]] std::optional<std::string> get(
         const rocksdb::ReadOptions& options, Family family, std::string_view key) const;
@@ -84,8 +89,7 @@ class RocksDatabase {
     void catch_up();
 
     std::string directory_;
-    std::filesystem::path secondary_directory_; ///< Private info log of a secondary; empty for a
-                                                ///< primary.
+    std::filesystem::path secondary_directory_; ///< Log of a secondary; empty: primary.
     std::shared_ptr<ErrorListener> errors_ = std::make_shared<ErrorListener>();
     std::unique_ptr<rocksdb::DB> db_;
     std::array<rocksdb::ColumnFamilyHandle*, kFamilies> handles_{};

@@ -1,7 +1,5 @@
 #include "rocks_store.h"
 
-#include <rocksdb/convenience.h>
-
 #include <algorithm>
 #include <cstring>
 
@@ -45,6 +43,10 @@ RocksStore::RocksStore(std::shared_ptr<RocksDatabase> database, bool read_only)
     shapes_[0] = state_.shape;
     shape_ = &shapes_[0];
     sequence_ = state_.sequence;
+    if (!read_only_) {
+        find_erased();
+        reclaim();
+    }
 }
 
 Published RocksStore::write(const Mutation& mutation, Durability durability) {
@@ -78,6 +80,7 @@ Published RocksStore::write(const Mutation& mutation, Durability durability) {
     const Row first_row = state_.next_row;
     commit(batch, std::move(next), durability);
     last_heads_ = std::move(last_heads);
+    reclaim();
     return {
         .epoch = state_.epoch,
         .first_row = first_row,
@@ -148,8 +151,10 @@ void RocksStore::discard_unpublished_codes() {
     State next = state_;
     next.has_unpublished_codes = false;
     commit(batch, std::move(next), Durability::kSynced);
-    reclaim(Family::kHead);
-    reclaim(Family::kTail);
+    const std::uint64_t sequence = database_->db().GetLatestSequenceNumber();
+    erased_.push_back({.family = Family::kHead, .sequence = sequence});
+    erased_.push_back({.family = Family::kTail, .sequence = sequence});
+    reclaim();
 }
 
 void RocksStore::drop_raw() {
@@ -160,6 +165,7 @@ void RocksStore::drop_raw() {
             "Raw rows are all that a store without codes has: ", directory_);
     }
     if (!state_.may_have_raw) {
+        reclaim();
         return;
     }
     rocksdb::WriteBatch batch;
@@ -167,7 +173,9 @@ void RocksStore::drop_raw() {
     State next = state_;
     next.may_have_raw = false;
     commit(batch, std::move(next), Durability::kSynced);
-    reclaim(Family::kRaw);
+    erased_.push_back(
+        {.family = Family::kRaw, .sequence = database_->db().GetLatestSequenceNumber()});
+    reclaim();
 }
 
 std::shared_ptr<const Snapshot> RocksStore::snapshot() const {
@@ -332,22 +340,43 @@ void RocksStore::erase_all(rocksdb::WriteBatch& batch, Family family) const {
         "Batch cannot be built", directory_);
 }
 
-/// Gives the disk back what an erased family took, as far as no snapshot still reads it.
-void RocksStore::reclaim(Family family) const {
-    rocksdb::DB& db = database_->db();
-    rocksdb::ColumnFamilyHandle* handle = database_->handle(family);
-    std::uint64_t snapshots = 0;
-    if (db.GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots) && snapshots == 0) {
-        throw_if(
-            rocksdb::DeleteFilesInRange(&db, handle, nullptr, nullptr), "Space cannot be reclaimed",
-            directory_);
+/// Gives the disk back what erased families took, as far as no older snapshot reads it: rewriting
+/// it for that snapshot would take space and give none. What is left is tried again with the next
+/// mutation and at the next opening. Failures here are not the mutation's, and are in the log.
+void RocksStore::reclaim() {
+    if (erased_.empty()) {
+        return;
     }
-    rocksdb::CompactRangeOptions options;
-    options.exclusive_manual_compaction = false;
-    options.bottommost_level_compaction = rocksdb::BottommostLevelCompaction::kForceOptimized;
-    throw_if(
-        db.CompactRange(options, handle, nullptr, nullptr), "Space cannot be reclaimed",
-        directory_);
+    rocksdb::DB& db = database_->db();
+    std::uint64_t snapshots = 0;
+    std::uint64_t oldest = 0;
+    if (!db.GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots) ||
+        !db.GetIntProperty(rocksdb::DB::Properties::kOldestSnapshotSequence, &oldest)) {
+        return;
+    }
+    std::erase_if(erased_, [&](const ErasedFamily& erased) {
+        const bool is_read = snapshots > 0 && oldest < erased.sequence;
+        return !is_read && database_->reclaim_if_empty(erased.family).ok();
+    });
+}
+
+/// Finds erased families whose space an earlier process did not give back.
+void RocksStore::find_erased() {
+    const auto note = [this](Family family) {
+        std::uint64_t bytes = 0;
+        rocksdb::ColumnFamilyHandle* handle = database_->handle(family);
+        database_->db().GetIntProperty(handle, rocksdb::DB::Properties::kTotalSstFilesSize, &bytes);
+        if (bytes > 0) {
+            erased_.push_back({.family = family, .sequence = 0});
+        }
+    };
+    if (!state_.may_have_raw) {
+        note(Family::kRaw);
+    }
+    if (state_.shape.head_bytes == 0 && !state_.has_unpublished_codes) {
+        note(Family::kHead);
+        note(Family::kTail);
+    }
 }
 
 /// Starts a training's codes, or goes on with them; what an earlier process left behind goes first.

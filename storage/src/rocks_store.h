@@ -46,6 +46,12 @@ class RocksStore final : public Store {
         std::vector<bool> covered; ///< [highest row with codes + 1]
     };
 
+    /// A family that was erased as a whole and may still take space.
+    struct ErasedFamily {
+        Family family = Family::kRaw;
+        std::uint64_t sequence = 0; ///< RocksDB's: snapshots from there on do not read it.
+    };
+
     [[nodiscard]] std::shared_ptr<RocksDatabase> database() const;
     void require_writable() const;
     void commit(rocksdb::WriteBatch& batch, State next, Durability durability);
@@ -61,7 +67,8 @@ class RocksStore final : public Store {
         std::string_view value) const;
     void erase(rocksdb::WriteBatch& batch, Family family, std::string_view key) const;
     void erase_all(rocksdb::WriteBatch& batch, Family family) const;
-    void reclaim(Family family) const;
+    void reclaim();
+    void find_erased();
 
     void begin_pending(std::size_t head_bytes, std::size_t tail_bytes);
     void put_pending_heads(
@@ -85,6 +92,7 @@ class RocksStore final : public Store {
     State state_;            ///< As of the newest batch.
     std::string last_heads_; ///< Heads of the last block while it is partly filled.
     std::optional<PendingCodes> pending_;
+    std::vector<ErasedFamily> erased_;
 };
 
 } // namespace arfc::storage

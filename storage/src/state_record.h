@@ -14,8 +14,7 @@ namespace arfc::storage {
 /// One record, so that whoever reads it through a snapshot has numbers that belong together.
 struct State {
     Shape shape;
-    std::uint32_t head_block_rows = 0; ///< Rows in a full block of `head`; fixed when the store is
-                                       ///< created.
+    std::uint32_t head_block_rows = 0; ///< Rows in a full block of `head`; never changes.
     std::uint64_t epoch = 0;           ///< Mutations so far.
     std::uint64_t sequence = 0; ///< Batches so far: mutations, codes, publications, clean-ups.
     Row next_row = 0;

@@ -23,6 +23,11 @@ namespace {
 const Shape kCoded{.dim = 8, .head_bytes = 16, .tail_bytes = 24, .model_id = "model-a"};
 const Shape kRaw{.dim = 8, .head_bytes = 0, .tail_bytes = 0, .model_id = ""};
 
+/// Rows of 4 KiB; 5,000 of them lie between these two sizes on disk.
+const Shape kWide{.dim = 1024, .head_bytes = 0, .tail_bytes = 0, .model_id = ""};
+constexpr std::uint64_t kFilled = std::uint64_t{19} << 20U;
+constexpr std::uint64_t kEmptied = std::uint64_t{4} << 20U;
+
 class RocksStoreTest : public ::testing::Test {
   protected:
     [[nodiscard]] std::filesystem::path path() const { return directory_ / "rocks"; }
@@ -145,29 +150,81 @@ TEST_F(RocksStoreTest, DataThatFillsManyFilesIsReadBack) {
     }
 }
 
-TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBack) {
-    const Shape shape{.dim = 1024, .head_bytes = 0, .tail_bytes = 0, .model_id = ""};
-    const auto store = create(shape);
+/// Makes a store of 5,000 rows of 4 KiB that has codes and raw rows.
+std::unique_ptr<Store> fill(std::unique_ptr<Store> store) {
+    const std::size_t dim = store->shape().dim;
     std::vector<PointId> ids(5000);
-    std::vector<float> raw(ids.size() * shape.dim, 0.5F);
+    std::vector<float> raw(ids.size() * dim, 0.5F);
     for (std::size_t i = 0; i < ids.size(); ++i) {
         ids[i] = i;
     }
-    store->write(
-        {.ids = ids,
-         .heads = {},
-         .tails = {},
-         .raw = {raw.data(), ids.size(), shape.dim},
-         .payloads = {},
-         .removals = {}},
-        Durability::kSynced);
+    Mutation mutation;
+    mutation.ids = ids;
+    mutation.raw = {raw.data(), ids.size(), dim};
+    store->write(mutation, Durability::kSynced);
     const std::vector<std::byte> heads(ids.size() * 16);
     store->write_codes(0, {heads.data(), ids.size(), 16}, {});
     store->publish_codes(16, 0, "model-a");
-    ASSERT_GT(store->statistics().disk_bytes, std::uint64_t{19} << 20U);
+    EXPECT_GT(store->statistics().disk_bytes, kFilled);
+    return store;
+}
+
+void write_point(Store& store, PointId id, bool with_raw) {
+    const Batch batch = make_batch(store.shape(), {id}, 1, with_raw);
+    store.write(batch.mutation(store.shape()), Durability::kSynced);
+}
+
+std::size_t count_raw(const Snapshot& snapshot) {
+    std::size_t rows = 0;
+    snapshot.for_each_raw(0, [&](Row, MatrixView<const float> run) { rows += run.rows(); });
+    return rows;
+}
+
+TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBackAtOnce) {
+    const auto store = fill(create(kWide));
     store->drop_raw();
-    store->close();
-    EXPECT_LT(open()->statistics().disk_bytes, std::uint64_t{4} << 20U);
+    EXPECT_LT(store->statistics().disk_bytes, kEmptied);
+    EXPECT_EQ(count_raw(*store->snapshot()), 0U);
+}
+
+TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBackOnceNoSnapshotReadsThem) {
+    const auto store = fill(create(kWide));
+    auto before = store->snapshot();
+    store->drop_raw();
+    const auto after = store->snapshot(); // As a collection always holds one.
+    write_point(*store, 1, false);
+    EXPECT_GT(store->statistics().disk_bytes, kFilled);
+    EXPECT_EQ(count_raw(*before), 5000U);
+    before.reset();
+    write_point(*store, 2, false);
+    EXPECT_LT(store->statistics().disk_bytes, kEmptied);
+    EXPECT_EQ(count_raw(*after), 0U);
+    EXPECT_EQ(heads_of(*after).size(), 5000U);
+}
+
+TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBackAtTheNextOpening) {
+    {
+        const auto store = fill(create(kWide));
+        const auto before = store->snapshot();
+        store->drop_raw();
+        store->close();
+    }
+    EXPECT_LT(open()->statistics().disk_bytes, kEmptied);
+}
+
+TEST_F(RocksStoreTest, GivingSpaceBackSparesWhatCameAfterTheDrop) {
+    const auto store = fill(create(kWide));
+    auto before = store->snapshot();
+    store->drop_raw();
+    write_point(*store, 7000, true);
+    before.reset();
+    write_point(*store, 7001, true);
+    write_point(*store, 7002, false);
+    store->drop_raw();
+    EXPECT_EQ(count_raw(*store->snapshot()), 0U);
+    write_point(*store, 7003, true);
+    write_point(*store, 7004, true);
+    EXPECT_EQ(count_raw(*store->snapshot()), 2U);
 }
 
 TEST_F(RocksStoreTest, AnotherModelIsRefused) {

@@ -115,9 +115,9 @@ class Store {
 
     /// Applies a mutation atomically: after a crash either all of it is there or nothing of it. One
     /// that changes nothing leaves epoch and sequence; with kSynced it makes earlier ones durable.
-    /// @throws Error  kInvalidArgument: a width or a count differs from the shape. kIo, kCorruption.
-    ///                kResourceExhausted: the disk is full; the same mutation passes once it is not.
-    ///                kFailedPrecondition: opened read-only, or closed.
+    /// @throws Error  kInvalidArgument: a width or a count differs from the shape. kIo.
+    ///                kResourceExhausted: the disk is full; passes once there is room.
+    ///                kCorruption. kFailedPrecondition: opened read-only, or closed.
     virtual Published write(const Mutation& mutation, Durability durability) = 0;
 
     /// Gives existing rows their codes (after training); not visible as a model until
@@ -176,7 +176,7 @@ struct Backend {
 /// Opens or creates a store.
 /// @throws Error  kInvalidArgument: no such backend, or a shape that no store has. kNotFound: none
 ///                there to open. kAlreadyExists: the directory of a new one holds something.
-///                kFailedPrecondition: it is being written, here or elsewhere, or has another model.
+///                kFailedPrecondition: it is being written elsewhere, or has another model.
 ///                kUnsupported: a newer format. kCorruption: not a store, or damaged.
 ///                kIo, kResourceExhausted: the system refused.
 std::unique_ptr<Store> open_store(std::string_view backend, const OpenOptions& options);
