@@ -29,10 +29,12 @@ struct Candidate {
     return std::isnan(score) ? -std::numeric_limits<float>::infinity() : score;
 }
 
-/// Keeps the best `limit` of the candidates pushed into it.
+/// Keeps the best `limit` of the rows pushed into it.
 class BestRows {
   public:
-    explicit BestRows(std::size_t limit) : limit_(limit) {}
+    /// @param copies  How often a row may be pushed, with the same score each time.
+    explicit BestRows(std::size_t limit, std::size_t copies = 1)
+        : limit_(limit), kept_(limit * copies) {}
 
     /// Says whether a candidate of this score can still be among the best: a cheap test before
     /// push().
@@ -40,7 +42,7 @@ class BestRows {
 
     void push(const Candidate& candidate) {
         candidates_.push_back(candidate);
-        if (candidates_.size() >= 2 * limit_ + kSlack) {
+        if (candidates_.size() >= 2 * kept_ + kSlack) {
             prune();
             least_ = candidates_.back().score;
         }
@@ -50,6 +52,10 @@ class BestRows {
     [[nodiscard]] std::vector<Candidate> take() && {
         prune();
         std::sort(candidates_.begin(), candidates_.end(), is_better);
+        const auto is_same = [](const Candidate& a, const Candidate& b) { return a.row == b.row; };
+        candidates_.erase(
+            std::unique(candidates_.begin(), candidates_.end(), is_same), candidates_.end());
+        candidates_.resize(std::min(candidates_.size(), limit_));
         return std::move(candidates_);
     }
 
@@ -58,14 +64,15 @@ class BestRows {
 
     /// Drops all but the best; the last of them is then the worst.
     void prune() {
-        if (candidates_.size() > limit_ && limit_ > 0) {
-            const auto last = candidates_.begin() + static_cast<std::ptrdiff_t>(limit_ - 1);
+        if (candidates_.size() > kept_ && kept_ > 0) {
+            const auto last = candidates_.begin() + static_cast<std::ptrdiff_t>(kept_ - 1);
             std::nth_element(candidates_.begin(), last, candidates_.end(), is_better);
-            candidates_.resize(limit_);
+            candidates_.resize(kept_);
         }
     }
 
     std::size_t limit_;
+    std::size_t kept_;
     float least_ = -std::numeric_limits<float>::infinity();
     std::vector<Candidate> candidates_;
 };

@@ -43,12 +43,31 @@ class CoarseQuantizer {
     /// @param lists  Out, [n].
     void assign(MatrixView<const float> rows, std::span<std::uint32_t> lists) const;
 
+    /// Finds two lists of each row: the nearest, and one that makes up for it. Of the others it has
+    /// the least |x - c|^2 + 2 <x - c, r>^2, r being the direction of what the nearest centroid
+    /// leaves of x: queries that see the row far from the first centroid see it close to the
+    /// second.
+    ///
+    /// Source: spilling with orthogonality-amplified residuals (SOAR), Sun et al., NeurIPS 2023.
+    /// @param rows   [n, dim]; normalised here except under L2.
+    /// @param lists  Out, [n, 2]; nlist() >= 2.
+    void assign_twice(MatrixView<const float> rows, std::span<std::uint32_t> lists) const;
+
     /// Finds the lists nearest to a query, nearest first.
     /// @param query  [dim].
     /// @param lists  Out, [nprobe], nprobe <= nlist().
     void probe(std::span<const float> query, std::span<std::uint32_t> lists) const;
 
   private:
+    /// @param products  [nlist()] inner products of a row and the centroids.
+    [[nodiscard]] std::size_t nearest(const float* products) const;
+
+    /// @param list      The nearest list.
+    /// @param along     [nlist()] inner products of r and the centroids.
+    /// @param x_along   Inner product of r and the row.
+    [[nodiscard]] std::size_t second(
+        std::size_t list, const float* products, const float* along, float x_along) const;
+
     Metric metric_ = Metric::kInnerProduct;
     std::size_t dim_ = 0;
     std::vector<float> centroids_; ///< [nlist, dim].

@@ -109,7 +109,7 @@ StagedIndex::TermKind StagedIndex::scan_term_kind() const noexcept {
 }
 
 std::vector<std::uint32_t> StagedIndex::assign(MatrixView<const std::byte> heads) const {
-    std::vector<std::uint32_t> lists(heads.rows());
+    std::vector<std::uint32_t> lists(heads.rows() * copies());
     if (list_count() == 1) {
         return lists;
     }
@@ -118,7 +118,16 @@ std::vector<std::uint32_t> StagedIndex::assign(MatrixView<const std::byte> heads
         const std::size_t count = std::min(kDecodedRows, heads.rows() - first);
         const MatrixView<float> decoded(rows.data(), count, compressor_->dim());
         compressor_->decode(heads.slice(first, count), decoded);
-        coarse_.assign(decoded, std::span(lists).subspan(first, count));
+        const std::span<std::uint32_t> some =
+            std::span(lists).subspan(first * copies(), count * copies());
+        if (copies() == 1) {
+            coarse_.assign(decoded, some);
+        } else {
+            coarse_.assign_twice(decoded, some);
+        }
+    }
+    for (std::size_t i = 1; copies() == 2 && i < lists.size(); i += 2) {
+        lists[i] += static_cast<std::uint32_t>(list_count());
     }
     return lists;
 }
@@ -151,9 +160,12 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
         return std::span(values).subspan(values.empty() ? 0 : rows(), values.empty() ? 0 : known);
     };
     const MatrixView<const std::byte> rest = heads.slice(known, count - known);
-    std::vector<std::uint32_t> lists(
-        covered(covered_.lists).begin(), covered(covered_.lists).end());
-    lists.resize(known);
+    std::vector<std::uint32_t> lists(known * copies());
+    if (!covered_.lists.empty()) {
+        std::copy_n(
+            covered_.lists.begin() + static_cast<std::ptrdiff_t>(rows() * copies()), lists.size(),
+            lists.begin());
+    }
     append_all<std::uint32_t>(lists, assign(rest));
     std::vector<float> terms(covered(covered_.terms).begin(), covered(covered_.terms).end());
     std::vector<std::uint8_t> levels(
@@ -188,23 +200,24 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
 void StagedIndex::append(
     MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
     std::span<const float> terms, std::span<const std::uint8_t> levels) {
-    std::vector<std::size_t> counts(list_count());
+    std::vector<std::size_t> counts(lists_.size());
     for (const std::uint32_t list : lists) {
         ++counts[list];
     }
-    for (std::size_t i = 0; i < list_count(); ++i) {
+    for (std::size_t i = 0; i < lists_.size(); ++i) {
         grow(lists_[i].heads, counts[i] * head_bytes());
         grow(lists_[i].rows, list_count() > 1 ? counts[i] : 0);
         grow(lists_[i].terms, terms.empty() ? 0 : counts[i]);
         grow(lists_[i].levels, levels.empty() ? 0 : counts[i]);
     }
-    std::size_t row = rows();
-    live_.resize(row + heads.rows(), true);
-    for (std::size_t i = 0; i < heads.rows(); ++i, ++row) {
-        List& list = lists_[lists[i]];
+    const std::size_t first = rows();
+    live_.resize(first + heads.rows(), true);
+    for (std::size_t copy = 0; copy < lists.size(); ++copy) {
+        const std::size_t i = copy / copies();
+        List& list = lists_[lists[copy]];
         append_all<std::byte>(list.heads, heads.row(i));
         if (list_count() > 1) {
-            list.rows.push_back(static_cast<std::uint32_t>(row));
+            list.rows.push_back(static_cast<std::uint32_t>(first + i));
         }
         if (!terms.empty()) {
             list.terms.push_back(terms[i]);
@@ -295,7 +308,7 @@ void StagedIndex::read_heads(
         const auto row = static_cast<std::uint32_t>(wanted[i]);
         // Which list holds a row is not kept: four bytes a row against a few comparisons of a rare
         // call.
-        for (const List& list : lists_) {
+        for (const List& list : own_lists()) {
             std::size_t place = row;
             if (list_count() > 1) {
                 const auto found = std::ranges::lower_bound(list.rows, row);
@@ -312,10 +325,11 @@ void StagedIndex::read_heads(
 }
 
 std::vector<std::uint32_t> StagedIndex::list_of_row() const {
-    std::vector<std::uint32_t> lists(rows());
-    for (std::size_t i = 0; list_count() > 1 && i < list_count(); ++i) {
+    std::vector<std::uint32_t> lists(rows() * copies());
+    for (std::size_t i = 0; list_count() > 1 && i < lists_.size(); ++i) {
+        const std::size_t copy = i < list_count() ? 0 : 1;
         for (const std::uint32_t row : lists_[i].rows) {
-            lists[row] = static_cast<std::uint32_t>(i);
+            lists[row * copies() + copy] = static_cast<std::uint32_t>(i);
         }
     }
     return lists;
@@ -323,7 +337,7 @@ std::vector<std::uint32_t> StagedIndex::list_of_row() const {
 
 std::vector<std::byte> StagedIndex::all_heads() const {
     std::vector<std::byte> heads(rows() * head_bytes());
-    for (const List& list : lists_) {
+    for (const List& list : own_lists()) {
         for (std::size_t place = 0; place < list_rows(list); ++place) {
             std::copy_n(
                 list.heads.data() + place * head_bytes(), head_bytes(),
@@ -365,6 +379,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
         out.number(static_cast<std::uint64_t>(limit));
     }
     out.number(static_cast<std::uint32_t>(default_nprobe_));
+    out.number(static_cast<std::uint8_t>(copies()));
     out.array(std::span<const float>(coarse_.centroids().data(), coarse_.centroids().size()));
     out.number(static_cast<std::uint64_t>(rows()));
     if (list_count() > 1) {
@@ -372,7 +387,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     }
     std::vector<float> terms(rows());
     std::vector<std::uint8_t> levels(rows());
-    for (const List& list : lists_) {
+    for (const List& list : own_lists()) {
         for (std::size_t place = 0; place < list_rows(list); ++place) {
             const std::uint32_t row = row_at(list, place);
             terms[row] = list.terms.empty() ? 0.0F : list.terms[place];
@@ -450,6 +465,8 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
     in.require(
         read.default_nprobe_ >= 1 && read.default_nprobe_ <= lists, "nprobe ", read.default_nprobe_,
         " of ", lists, " lists");
+    const auto copies = in.number<std::uint8_t>();
+    in.require(copies == 1 || (copies == 2 && lists > 1), "lists a row ", int{copies});
     if (lists > 1) {
         std::vector<float> centroids = in.array<float>(std::uint64_t{lists} * compressor_->dim());
         in.require(
@@ -457,17 +474,19 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
             "a centroid is not finite");
         read.coarse_ =
             CoarseQuantizer(compressor_->metric(), compressor_->dim(), std::move(centroids));
-        read.lists_.resize(lists);
+        read.lists_.resize(lists * copies);
     }
     const auto count = in.number<std::uint64_t>();
     in.require(count <= std::numeric_limits<std::uint32_t>::max(), "row count ", count);
     read.covered_.rows = count;
     if (lists > 1) {
-        read.covered_.lists = in.array<std::uint32_t>(count);
-        in.require(
-            std::ranges::all_of(
-                read.covered_.lists, [&](std::uint32_t list) { return list < lists; }),
-            "a row is in a list that does not exist");
+        read.covered_.lists = in.array<std::uint32_t>(count * copies);
+        for (std::size_t i = 0; i < read.covered_.lists.size(); ++i) { // Second lists come last.
+            const std::uint32_t list = read.covered_.lists[i];
+            in.require(
+                list / lists == i % copies, "row ", i / copies, " is in list ", list, " of ",
+                lists);
+        }
     }
     if (read.scan_term_kind() == TermKind::kFloat) {
         read.covered_.terms = in.array<float>(count);

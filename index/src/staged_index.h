@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -52,7 +53,8 @@ struct StagedShape {
 /// How StagedIndex::train works.
 struct StagedTrainOptions {
     std::uint64_t seed = 0;
-    ProgressFunction progress; ///< Stages "lists" and "defaults".
+    std::optional<bool> two_lists; ///< Every row in two lists; nothing: where one falls short.
+    ProgressFunction progress;     ///< Stages "lists" and "defaults".
 };
 
 /// One search.
@@ -109,7 +111,9 @@ struct StagedBytes {
 /// list, and scan terms are floats.
 ///
 /// Lists: a row belongs to the list whose centroid is nearest to the reconstruction of its head
-/// (CoarseQuantizer), so its list is a function of its head alone.
+/// (CoarseQuantizer), so its list is a function of its head alone. Where train() finds that 32
+/// lists do not reach the recall it wants, a row is in a second list too, chosen so that queries
+/// which miss the first one meet it: twice the memory of heads for half the lists to probe.
 ///
 /// Const members may be called from many threads. Members that change the index need it alone: hold
 /// a shared_mutex around them. An exception leaves it as it was.
@@ -252,11 +256,19 @@ class StagedIndex {
     [[nodiscard]] TermKind scan_term_kind() const noexcept;
     void learn_scale_and_lists(
         MatrixView<const std::byte> codes, const StagedTrainOptions& options);
+    void use_two_lists();
     void learn_defaults(
         MatrixView<const std::byte> codes, MatrixView<const float> originals,
         const StagedTrainOptions& options);
     [[nodiscard]] std::array<float, 256> level_terms() const noexcept;
-    [[nodiscard]] std::size_t list_count() const noexcept { return lists_.size(); }
+    [[nodiscard]] std::size_t list_count() const noexcept {
+        return std::max<std::size_t>(coarse_.nlist(), 1);
+    }
+    /// Lists that hold a row: one, or two.
+    [[nodiscard]] std::size_t copies() const noexcept { return lists_.size() / list_count(); }
+    [[nodiscard]] std::span<const List> own_lists() const noexcept {
+        return std::span(lists_).first(list_count());
+    }
     [[nodiscard]] std::size_t list_rows(const List& list) const noexcept {
         return list.heads.size() / head_bytes();
     }
@@ -277,7 +289,7 @@ class StagedIndex {
     CoarseQuantizer coarse_;                  ///< Of no lists while there is one list only.
     std::vector<std::size_t> default_limits_; ///< [stages - 1], at k = 10.
     std::size_t default_nprobe_ = 1;
-    std::vector<List> lists_; ///< At least one.
+    std::vector<List> lists_; ///< [copies * list_count()]: nearest lists, then second ones.
     std::vector<bool> live_;  ///< [rows].
     std::size_t erased_ = 0;
     mutable std::vector<std::vector<float>> rank_terms_; ///< [stages - 1][rows]; NaN: not known

@@ -259,10 +259,15 @@ class StagedIndex::Search {
             }
             index_.coarse_.probe(direction, lists);
         }
-        BestRows best(stages_.front().limit);
+        // Where every list is probed, the first list of each row is enough.
+        const std::size_t copies = nprobe_ == index_.list_count() ? 1 : index_.copies();
+        BestRows best(stages_.front().limit, copies);
         std::size_t scored = 0;
         for (const std::uint32_t list : lists) {
-            scored += scan_list(index_.lists_[list], query, tables, best);
+            for (std::size_t copy = 0; copy < copies; ++copy) {
+                const List& scanned = index_.lists_[copy * index_.list_count() + list];
+                scored += scan_list(scanned, query, tables, best);
+            }
         }
         counts.rows += scored;
         counts.bytes += scored * index_.head_bytes();

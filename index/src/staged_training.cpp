@@ -249,6 +249,11 @@ void StagedIndex::learn_scale_and_lists(
     trained_ = true;
 }
 
+void StagedIndex::use_two_lists() {
+    clear();
+    lists_.resize(list_count() > 1 ? 2 * list_count() : 1);
+}
+
 void StagedIndex::learn_defaults(
     MatrixView<const std::byte> codes, MatrixView<const float> originals,
     const StagedTrainOptions& options) {
@@ -270,6 +275,12 @@ void StagedIndex::learn_defaults(
         }
         const RecallMeasurement recall(
             *this, view, {kept.data(), kept.size() / compressor_->dim(), compressor_->dim()});
+        const bool falls_short =
+            list_count() > kListsCap && recall(defaults.nprobe, defaults.limits) < kRecallInCap;
+        if (options.two_lists.value_or(falls_short)) {
+            use_two_lists();
+            add({heads.data(), used, head_bytes()});
+        }
         defaults = shrink(recall, widen(recall, std::move(defaults), list_count(), used));
         clear();
     }

@@ -110,6 +110,51 @@ TEST(CoarseQuantizer, GivesTiesToTheLowestList) {
     EXPECT_EQ(probed, (std::vector<std::uint32_t>{1, 2, 0, 3}));
 }
 
+TEST(CoarseQuantizer, ChoosesSecondListsThatMakeUpForTheFirst) {
+    const std::vector<float> rows = test::random_rows(1500, kWidth);
+    for (const Metric metric : {Metric::kL2, Metric::kCosine}) {
+        const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 30, 5, {});
+        const std::vector<std::uint32_t> first = assign(quantizer, test::view(rows, kWidth));
+        std::vector<std::uint32_t> both(2 * first.size());
+        quantizer.assign_twice(test::view(rows, kWidth), both);
+        std::vector<std::uint32_t> alone(2);
+        for (std::size_t i = 0; i < first.size(); i += 3) {
+            ASSERT_EQ(both[2 * i], first[i]);
+            ASSERT_NE(both[2 * i + 1], first[i]);
+            quantizer.assign_twice(test::view(rows, kWidth).slice(i, 1), alone);
+            ASSERT_EQ(alone[1], both[2 * i + 1]) << "depends on the batch";
+            // In double precision no other list is clearly better.
+            std::vector<double> x(
+                rows.begin() + static_cast<std::ptrdiff_t>(i * kWidth),
+                rows.begin() + static_cast<std::ptrdiff_t>((i + 1) * kWidth));
+            double size = 0;
+            for (const double value : x) {
+                size += value * value;
+            }
+            std::vector<double> r(kWidth);
+            double left = 0;
+            for (std::size_t j = 0; j < kWidth; ++j) {
+                x[j] /= metric == Metric::kCosine ? std::sqrt(size) : 1.0;
+                r[j] = x[j] - double{quantizer.centroids().row(first[i])[j]};
+                left += r[j] * r[j];
+            }
+            const auto loss = [&](std::size_t c) {
+                double distance = 0;
+                double along = 0;
+                for (std::size_t j = 0; j < kWidth; ++j) {
+                    const double difference = x[j] - double{quantizer.centroids().row(c)[j]};
+                    distance += difference * difference;
+                    along += difference * r[j] / std::sqrt(left);
+                }
+                return distance + 2 * along * along;
+            };
+            for (std::size_t c = 0; c < 30; ++c) {
+                ASSERT_TRUE(c == first[i] || loss(both[2 * i + 1]) <= loss(c) + 1e-3);
+            }
+        }
+    }
+}
+
 TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
     std::vector<float> rows(60 * kWidth, 0.5F);
     for (const Metric metric : {Metric::kL2, Metric::kCosine}) {
@@ -118,6 +163,9 @@ TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
              std::span(quantizer.centroids().data(), quantizer.centroids().size())) {
             ASSERT_TRUE(std::isfinite(value));
         }
+        std::vector<std::uint32_t> both(120);
+        quantizer.assign_twice(test::view(rows, kWidth), both);
+        EXPECT_NE(both[0], both[1]);
     }
     std::ranges::fill(rows, 0.0F);
     const auto quantizer =

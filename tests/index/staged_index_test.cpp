@@ -294,6 +294,71 @@ TEST(StagedIndex, ProbesOnlyTheNearestLists) {
     EXPECT_EQ(previous, kQueries * kRows);
 }
 
+TEST(StagedIndex, FindsMoreInAsManyListsWhereRowsAreInTwo) {
+    for (const Metric metric : {Metric::kCosine, Metric::kL2, Metric::kInnerProduct}) {
+        Fixture one(metric, {kHead, kCodeBytes}, 50);
+        Fixture two(metric, {kHead, kCodeBytes}, 50);
+        one.index.train(one.model.code_view(), {}, {.two_lists = false});
+        two.index.train(two.model.code_view(), {}, {.two_lists = true});
+        one.add();
+        two.add(0, 700).add(700, 800);
+        EXPECT_EQ(one.index.all_heads(), two.index.all_heads());
+        EXPECT_EQ(two.index.resident_bytes().heads, 2 * one.index.resident_bytes().heads);
+        const std::vector<float> scores = two.model.scores(kCodeBytes);
+        std::array<std::size_t, 2> found{};
+        for (const std::size_t nprobe : {1, 5, 49, 50}) {
+            const StagedRequest request{
+                .k = 10, .stages = wide({kHead, kCodeBytes}), .nprobe = nprobe, .accepts = {}};
+            const StagedAnswer narrow = one.search(request);
+            const StagedAnswer spread = two.search(request);
+            for (std::size_t q = 0; q < kQueries; ++q) {
+                const auto truth = brute_force(
+                    std::span(scores).subspan(q * kRows, kRows), 10, [](auto) { return true; });
+                const std::vector<Ranked> hits = two.answer(spread, q, 10);
+                std::set<std::uint64_t> different;
+                for (const Ranked& hit : hits) {
+                    different.insert(hit.row);
+                    ASSERT_EQ(hit.score, scores[q * kRows + hit.row]);
+                    found[1] += static_cast<std::size_t>(std::ranges::count(truth, hit));
+                }
+                EXPECT_EQ(different.size(), hits.size()) << "a row was answered twice";
+                for (const Ranked& hit : one.answer(narrow, q, 10)) {
+                    found[0] += static_cast<std::size_t>(std::ranges::count(truth, hit));
+                }
+                if (nprobe == 50) {
+                    ASSERT_EQ(hits, truth);
+                }
+            }
+        }
+        EXPECT_GT(found[1], found[0]);
+
+        // Erased rows leave both lists, and a file of the lists brings both back.
+        std::vector<std::uint64_t> erased;
+        for (std::uint64_t row = 0; row < kRows; row += 3) {
+            erased.push_back(row);
+        }
+        two.index.erase(erased);
+        const StagedRequest few{.k = 10, .stages = {}, .nprobe = 3, .accepts = {}};
+        for (const std::uint64_t row : two.search(few).rows) {
+            EXPECT_TRUE(row == kNoRow || row % 3 != 0);
+        }
+        Fixture restored(metric, {kHead, kCodeBytes}, 50);
+        EXPECT_EQ(restored.index.restore(two.index.save()).rows, kRows);
+        restored.add(0, 1).add(1, kRows - 1);
+        EXPECT_EQ(restored.index.save(), two.index.save());
+        restored.index.erase(erased);
+        EXPECT_EQ(restored.search(few).scores, two.search(few).scores);
+        EXPECT_EQ(restored.search(few).rows, two.search(few).rows);
+        two.index.compact();
+        EXPECT_EQ(two.index.resident_bytes().heads, 2 * two.index.rows() * kHead);
+        const std::vector<std::byte> heads = two.index.all_heads();
+        Fixture fresh(metric, {kHead, kCodeBytes}, 50);
+        fresh.index.train(fresh.model.code_view(), {}, {.two_lists = true});
+        fresh.index.add({heads.data(), two.index.rows(), kHead});
+        EXPECT_EQ(fresh.index.save(), two.index.save());
+    }
+}
+
 TEST(StagedIndex, KeepsAsManyRowsAsAStageIsTold) {
     Fixture fixture(Metric::kL2, {kHead, kMiddle, kCodeBytes}, 0);
     fixture.train().add();
