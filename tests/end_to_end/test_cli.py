@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -338,6 +339,34 @@ class TestIngest:
         )  # fmt: skip
         assert "at most 1.0 MiB; rows stored and durable: 0, rejected: 0" in message
 
+    def test_rejects_never_replace_an_input(self, cli, rows, tmp_path):
+        np.save(tmp_path / "rows.npy", rows[:5])
+        (tmp_path / "same.npy").hardlink_to(tmp_path / "rows.npy")
+        message = cli.refused(
+            INVALID_ARGUMENT, "ingest", tmp_path / "rows.npy", "--collection", tmp_path / "c",
+            "--create", "--rejects", tmp_path / "same.npy",
+        )  # fmt: skip
+        assert "would replace an input" in message
+        assert np.array_equal(np.load(tmp_path / "rows.npy"), rows[:5])
+
+    def test_a_training_that_is_stopped_keeps_the_rows(self, cli, clustered_rows, tmp_path):
+        np.save(tmp_path / "rows.npy", clustered_rows(20_000, 64))
+        process = subprocess.Popen(
+            [cli.program, "ingest", tmp_path / "rows.npy", "--collection", tmp_path / "c",
+             "--create", "--factory", "ARFC32/8", "--train"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        for line in process.stderr:
+            if line.startswith("arfc: train"):
+                process.send_signal(signal.SIGTERM)
+                break
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == CANCELLED
+        assert out == ""
+        assert "keeps its rows as float32, points: 20000" in error
+        info = cli.json("inspect", tmp_path / "c")
+        assert (info["points"], info["model_id"], info["has_raw"]) == (20_000, None, True)
+
     def test_a_wrong_file_leaves_no_collection(self, cli, files, tmp_path):
         for bad, code in (("absent.npy", NOT_FOUND), ("cut.npy", CORRUPTION)):
             (tmp_path / "cut.npy").write_bytes((files / "rows.npy").read_bytes()[:-1])
@@ -471,8 +500,8 @@ class TestManners:
         for name in ("train", "ingest", "search", "serve", "inspect"):
             assert re.search(rf"^  {name} +[A-Z].*\.$", listing, re.MULTILINE), listing
             text = cli.run(name, "--help").stdout
+            assert f"Usage: arfc {name} " in text
             assert f"Example:\n  arfc {name} " in text
-            assert "--json" not in text or "JSON" in text
 
     @pytest.mark.parametrize(
         "arguments",
@@ -528,6 +557,22 @@ class TestManners:
             assert done.stderr == ""
             assert done.stdout.count("\n") == 1
             assert json.loads(done.stdout)["points"] == 2000
+
+    def test_a_terminal_gets_a_bar_and_a_log_gets_lines(self, cli, files, tmp_path):
+        arguments = [cli.program, "ingest", files / "rows.npy", "--create", "--collection"]
+        reading, writing = pty.openpty()
+        subprocess.run(
+            [*arguments, tmp_path / "a"], stdout=subprocess.DEVNULL, stderr=writing, check=True
+        )
+        os.close(writing)
+        shown = os.read(reading, 1 << 16).decode()
+        os.close(reading)
+        assert "\r\x1b[Kingest [" in shown
+        assert shown.endswith("\r\n")
+        assert "100 % 2,000 rows stored of 2,000" in shown
+        log = cli.run(*arguments[1:], tmp_path / "b").stderr
+        assert "\x1b" not in log
+        assert all(line.startswith("arfc: ingest [") for line in log.splitlines())
 
     @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is not on this system")
     def test_a_result_that_cannot_be_written_is_an_error(self, cli, collection):

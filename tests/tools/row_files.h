@@ -15,8 +15,8 @@ namespace arfc::tools::test {
 
 inline void write_bytes(const std::filesystem::path& path, std::string_view bytes) {
     if (std::filesystem::is_regular_file(path)) {
-        std::filesystem::remove(path); // Some file systems sync a file that is cut and written
-                                       // again.
+        // Some file systems sync a file that is cut and written again.
+        std::filesystem::remove(path);
     }
     std::ofstream file(path, std::ios::binary | std::ios::trunc);
     file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));

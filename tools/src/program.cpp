@@ -41,14 +41,16 @@ void parse_and_run(int argc, const char* const* argv) {
     for (const Subcommand& row : subcommands()) {
         CLI::App* const command =
             app.add_subcommand(std::string(row.name), std::string(row.summary));
-        command->footer("Example:\n  " + std::string(row.example));
+        command->footer(
+            "--json and --quiet go with every sub-command; see arfc --help.\nExample:\n  " +
+            std::string(row.example));
         commands.emplace_back(command, row.declare(*command));
     }
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
         const std::vector<CLI::App*> asked = app.get_subcommands();
-        std::cout << (asked.empty() ? app.help() : asked.front()->help());
+        std::cout << (asked.empty() ? app.help() : asked.front()->help("arfc"));
         return;
     } catch (const CLI::CallForVersion& version) {
         std::cout << version.what() << '\n';

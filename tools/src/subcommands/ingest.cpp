@@ -2,7 +2,9 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <new>
 #include <optional>
+#include <system_error>
 
 #include "arfc/base/error.h"
 #include "arfc/compressor/compressor.h"
@@ -74,6 +76,18 @@ std::unique_ptr<Collection> open_collection(const IngestArguments& arguments) {
     return collection;
 }
 
+/// The file of rejected rows is written anew, so it must not be one that is read.
+void require_rejects_elsewhere(const IngestArguments& arguments) {
+    for (const std::string& input : {arguments.input, arguments.ids, arguments.payloads}) {
+        std::error_code missing;
+        if (arguments.rejects && std::filesystem::equivalent(input, *arguments.rejects, missing)) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "File of rejected rows would replace an input: ", *arguments.rejects);
+        }
+    }
+}
+
 std::string progress_detail(
     const Ingestion& ingestion, const RejectLog& rejects, std::optional<std::uint64_t> total,
     double seconds) {
@@ -105,6 +119,11 @@ IngestOutcome load(
         reader, rejects, arguments.options, [&](auto ids, auto rows, auto payloads) {
             collection.upsert(ids, rows, payloads, /*wait=*/true);
         });
+    const auto end_early = [&](ErrorKind kind, const char* why) {
+        fail(
+            kind, why, "; rows stored and durable: ", ingestion.rows_stored(),
+            ", rejected: ", rejects.count());
+    };
     try {
         StopSignal::throw_if_came();
         while (ingestion.step()) {
@@ -114,9 +133,9 @@ IngestOutcome load(
             StopSignal::throw_if_came();
         }
     } catch (const Error& error) {
-        fail(
-            error.kind(), error.what(), "; rows stored and durable: ", ingestion.rows_stored(),
-            ", rejected: ", rejects.count());
+        end_early(error.kind(), error.what());
+    } catch (const std::bad_alloc&) {
+        end_early(ErrorKind::kResourceExhausted, "Memory ran out");
     }
     terminal.finish_progress(
         "ingest", progress_detail(ingestion, rejects, reader.rows(), seconds()));
@@ -124,6 +143,22 @@ IngestOutcome load(
         .rows_in = ingestion.rows_in(),
         .rows_stored = ingestion.rows_stored(),
         .seconds = seconds()};
+}
+
+/// Learns a model from the rows; an error says that they are still there.
+CollectionTrainReport train(
+    Collection& collection, const IngestArguments& arguments, Terminal& terminal) {
+    try {
+        const CollectionTrainReport report = collection.train(
+            {.time_budget_s = arguments.time_budget_s,
+             .progress = terminal.training_progress("train")});
+        terminal.finish_progress("train", readable_seconds(report.seconds));
+        return report;
+    } catch (const Error& error) {
+        fail(
+            error.kind(), error.what(),
+            "; the collection keeps its rows as float32, points: ", collection.info().points);
+    }
 }
 
 Json outcome_json(const IngestOutcome& outcome, const RejectLog& rejects) {
@@ -195,6 +230,7 @@ void ingest(IngestArguments arguments, Terminal& terminal) {
         reader = open_input(arguments, arguments.dim);
         arguments.options.metric = metric_of_new(arguments);
     }
+    require_rejects_elsewhere(arguments);
     RejectLog rejects(arguments.rejects);
     if (arguments.create) { // Last, so that a wrong file leaves no empty collection behind.
         collection = Collection::create(
@@ -205,10 +241,7 @@ void ingest(IngestArguments arguments, Terminal& terminal) {
     }
     IngestOutcome outcome = load(*reader, *collection, arguments, rejects, terminal);
     if (arguments.train && outcome.rows_stored > 0) {
-        outcome.training = collection->train(
-            {.time_budget_s = arguments.time_budget_s,
-             .progress = terminal.training_progress("train")});
-        terminal.finish_progress("train", readable_seconds(outcome.training->seconds));
+        outcome.training = train(*collection, arguments, terminal);
     }
     outcome.points = collection->info().points;
     collection->close();
