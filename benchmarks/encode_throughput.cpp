@@ -1,8 +1,10 @@
-// How many rows a second are encoded, beside what the processor can multiply: the run's own sgemm peak.
+// How many rows a second are encoded, beside what the processor can multiply: the run's own sgemm
+// peak.
 //
-// Each iteration encodes a block of rows and then multiplies two matrices with LibTorch on as many threads, so that
-// a noisy machine slows both. `of_peak` counts the fewest floating-point operations that the beam needs (each symbol
-// of each token once; model `flop_per_encoded_row`), not those that are spent.
+// Each iteration encodes a block of rows and then multiplies two matrices with LibTorch on as many
+// threads, so that a noisy machine slows both. `of_peak` counts the fewest floating-point
+// operations that the beam needs (each symbol of each token once; model `flop_per_encoded_row`),
+// not those that are spent.
 #include <benchmark/benchmark.h>
 #include <torch/torch.h>
 
@@ -35,8 +37,8 @@ const Compressor& model() {
     return *trained;
 }
 
-/// Multiply-adds of the fewest operations, as the model's config.json counts them: rotation, 16 codebooks over the
-/// whole space, the rest over an eighth of it.
+/// Multiply-adds of the fewest operations, as the model's config.json counts them: rotation, 16
+/// codebooks over the whole space, the rest over an eighth of it.
 double flop_per_row(std::size_t bytes) {
     const double early = static_cast<double>(std::min<std::size_t>(bytes, 16));
     const double late = static_cast<double>(bytes) - early;
@@ -52,7 +54,9 @@ void encode_rows(benchmark::State& state) {
     constexpr std::int64_t kSide = 2048;
     const torch::Tensor left = torch::randn({kSide, kSide});
     const torch::Tensor right = torch::randn({kSide, kSide});
-    const auto encode = [&] { model().encode(test::view(rows, kDim), bytes, {codes.data(), kBlock, bytes}); };
+    const auto encode = [&] {
+        model().encode(test::view(rows, kDim), bytes, {codes.data(), kBlock, bytes});
+    };
     encode(); // Builds the beam's tables.
     torch::mm(left, right);
     double encode_seconds = 0.0;
@@ -78,7 +82,8 @@ BENCHMARK(encode_rows)
     ->MinTime(2.0);
 
 void train_rows(benchmark::State& state) {
-    const std::vector<float> rows = test::random_rows(static_cast<std::size_t>(state.range(0)), kDim);
+    const std::vector<float> rows =
+        test::random_rows(static_cast<std::size_t>(state.range(0)), kDim);
     set_num_threads(2);
     for (auto _ : state) {
         benchmark::DoNotOptimize(Compressor::train(test::view(rows, kDim), {}));

@@ -14,7 +14,8 @@ namespace arfc::test {
 inline std::vector<float> random_rows(std::size_t rows, std::size_t dim, std::uint32_t seed = 1) {
     std::mt19937 random(seed);
     std::normal_distribution<float> normal;
-    std::mt19937 shared(dim); // Centres depend on the width alone, so that different seeds share them.
+    // Centres depend on the width alone, so that different seeds share them.
+    std::mt19937 shared(dim);
     constexpr std::size_t kClusters = 40;
     std::vector<float> centres(kClusters * dim);
     for (float& value : centres) {
@@ -24,7 +25,8 @@ inline std::vector<float> random_rows(std::size_t rows, std::size_t dim, std::ui
     for (std::size_t i = 0; i < rows; ++i) {
         const std::size_t cluster = random() % kClusters;
         for (std::size_t j = 0; j < dim; ++j) {
-            const float strength = 1.0F / (1.0F + 8.0F * static_cast<float>(j) / static_cast<float>(dim));
+            const float strength =
+                1.0F / (1.0F + 8.0F * static_cast<float>(j) / static_cast<float>(dim));
             out[i * dim + j] = strength * (centres[cluster * dim + j] + 0.7F * normal(random));
         }
     }

@@ -33,8 +33,11 @@ class Descriptor {
     const int code = errno;
     const bool full = code == ENOSPC || code == EDQUOT;
     const bool missing = code == ENOENT;
-    fail(full ? ErrorKind::kResourceExhausted : missing ? ErrorKind::kNotFound : ErrorKind::kIo, what, ": ",
-         path.string(), " (", std::strerror(code), ")");
+    fail(
+        full      ? ErrorKind::kResourceExhausted
+        : missing ? ErrorKind::kNotFound
+                  : ErrorKind::kIo,
+        what, ": ", path.string(), " (", std::strerror(code), ")");
 }
 
 } // namespace
@@ -62,7 +65,8 @@ std::string read_file(const std::filesystem::path& path) {
             fail_with_errno("File cannot be read", path);
         }
         if (got == 0) {
-            bytes.resize(done); // Somebody shortened it meanwhile: the caller's format check decides.
+            // Somebody shortened it meanwhile: the caller's format check decides.
+            bytes.resize(done);
             break;
         }
         done += static_cast<std::size_t>(got);
@@ -73,11 +77,13 @@ std::string read_file(const std::filesystem::path& path) {
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
     const std::filesystem::path temporary = path.string() + ".tmp";
     try {
-        const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+        const Descriptor file(
+            ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
         if (file.number() < 0) {
             const int code = errno;
-            fail(code == ENOSPC ? ErrorKind::kResourceExhausted : ErrorKind::kIo, "File cannot be created: ",
-                 temporary.string(), " (", std::strerror(code), ")");
+            fail(
+                code == ENOSPC ? ErrorKind::kResourceExhausted : ErrorKind::kIo,
+                "File cannot be created: ", temporary.string(), " (", std::strerror(code), ")");
         }
         std::size_t done = 0;
         while (done < bytes.size()) {
@@ -106,7 +112,9 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view b
 void sync_directory(const std::filesystem::path& directory) {
     const Descriptor handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (handle.number() < 0 || ::fsync(handle.number()) != 0) {
-        fail(ErrorKind::kIo, "Directory cannot be made durable: ", directory.string(), " (", std::strerror(errno), ")");
+        fail(
+            ErrorKind::kIo, "Directory cannot be made durable: ", directory.string(), " (",
+            std::strerror(errno), ")");
     }
 }
 

@@ -11,8 +11,11 @@ namespace arfc {
 std::string sha256_hex(std::span<const std::byte> bytes) {
     std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
     unsigned int length = 0;
-    if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr) != 1) {
-        fail(ErrorKind::kInternal, "OpenSSL refused to compute a SHA-256 digest of bytes: ", bytes.size());
+    if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr) !=
+        1) {
+        fail(
+            ErrorKind::kInternal,
+            "OpenSSL refused to compute a SHA-256 digest of bytes: ", bytes.size());
     }
     constexpr std::string_view kDigits = "0123456789abcdef";
     std::string hex;

@@ -15,7 +15,8 @@ class AlignedFloats {
     /// @throws std::bad_alloc  Memory ran out. The floats are not initialised.
     explicit AlignedFloats(std::size_t size) : size_(size) {
         const std::size_t bytes = (size * sizeof(float) + kAlignment - 1) / kAlignment * kAlignment;
-        data_.reset(static_cast<float*>(std::aligned_alloc(kAlignment, bytes == 0 ? kAlignment : bytes)));
+        data_.reset(
+            static_cast<float*>(std::aligned_alloc(kAlignment, bytes == 0 ? kAlignment : bytes)));
         if (data_ == nullptr) {
             throw std::bad_alloc();
         }

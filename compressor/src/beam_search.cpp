@@ -26,7 +26,8 @@ class Best {
     explicit Best(std::size_t limit) : limit_(limit) {}
 
     [[nodiscard]] float threshold() const noexcept {
-        return count_ < limit_ ? std::numeric_limits<float>::infinity() : candidates_[count_ - 1].cost;
+        return count_ < limit_ ? std::numeric_limits<float>::infinity()
+                               : candidates_[count_ - 1].cost;
     }
     void offer(const Candidate& candidate) noexcept {
         if (!(candidate.cost < threshold())) {
@@ -39,7 +40,9 @@ class Best {
         candidates_[at] = candidate;
     }
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
-    [[nodiscard]] const Candidate& operator[](std::size_t i) const noexcept { return candidates_[i]; }
+    [[nodiscard]] const Candidate& operator[](std::size_t i) const noexcept {
+        return candidates_[i];
+    }
 
   private:
     std::array<Candidate, kMaxWidth> candidates_;
@@ -80,7 +83,8 @@ BeamSearch::State BeamSearch::start(std::size_t rows, std::size_t width, std::si
     return state;
 }
 
-void BeamSearch::step(MatrixView<const float> z, std::size_t first, State& state, float* scratch) const {
+void BeamSearch::step(
+    MatrixView<const float> z, std::size_t first, State& state, float* scratch) const {
     const Kernels& kernel = kernels();
     const std::size_t t = state.tokens;
     const Token& token = tokens_[t];
@@ -99,10 +103,13 @@ void BeamSearch::step(MatrixView<const float> z, std::size_t first, State& state
             for (std::size_t s = 0; s < t; ++s) {
                 crosses[s] = token.crosses.data() + (s * kSymbols + code[s]) * kSymbols;
             }
-            kernel.symbol_costs(token.norms.data(), products + i * kSymbols, crosses.data(), t, row_costs[h], costs);
+            kernel.symbol_costs(
+                token.norms.data(), products + i * kSymbols, crosses.data(), t, row_costs[h],
+                costs);
             // The first hypothesis meets no threshold yet: bound it from its own costs.
             const bool unbounded = best.size() < kept && kept - best.size() <= 16;
-            const float threshold = unbounded ? kernel.bound(costs, kept - best.size()) : best.threshold();
+            const float threshold =
+                unbounded ? kernel.bound(costs, kept - best.size()) : best.threshold();
             const std::size_t found = kernel.at_most(costs, threshold, indices.data());
             for (std::size_t c = 0; c < found; ++c) {
                 best.offer({costs[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
@@ -125,9 +132,9 @@ void BeamSearch::advance(State& state) {
     ++state.tokens;
 }
 
-BeamSearch::State BeamSearch::run(MatrixView<const float> z, std::size_t width,
-                                  std::span<const std::size_t> commit_points, std::size_t tokens,
-                                  float* scratch) const {
+BeamSearch::State BeamSearch::run(
+    MatrixView<const float> z, std::size_t width, std::span<const std::size_t> commit_points,
+    std::size_t tokens, float* scratch) const {
     State state = start(z.rows(), width, tokens);
     auto next_commit = commit_points.begin();
     while (state.tokens < tokens) {

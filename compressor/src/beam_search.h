@@ -11,14 +11,16 @@
 
 namespace arfc {
 
-/// Chooses symbols of whole-space codebooks so that their sum comes close to a row, keeping several hypotheses.
+/// Chooses symbols of whole-space codebooks so that their sum comes close to a row, keeping several
+/// hypotheses.
 ///
 /// A hypothesis' squared distance is followed through inner products alone:
-/// |z - sum - c|^2 = |z - sum|^2 + |c|^2 - 2 <z, c> + 2 <sum, c>, where <z, c> is one matrix product a token and
-/// <sum, c> is a sum of rows of tables between codebooks. So a row costs 2 * 256 * dim FLOP a token, whatever the
-/// beam's width; the width costs table rows (1 KiB each).
+/// |z - sum - c|^2 = |z - sum|^2 + |c|^2 - 2 <z, c> + 2 <sum, c>, where <z, c> is one matrix
+/// product a token and <sum, c> is a sum of rows of tables between codebooks. So a row costs 2 *
+/// 256 * dim FLOP a token, whatever the beam's width; the width costs table rows (1 KiB each).
 ///
-/// Source: the beam search and its look-up tables as in FAISS's residual quantizer (Douze et al., arXiv:2401.08281).
+/// Source: the beam search and its look-up tables as in FAISS's residual quantizer (Douze et al.,
+/// arXiv:2401.08281).
 class BeamSearch {
   public:
     explicit BeamSearch(std::size_t dim) : dim_(dim) {}
@@ -26,14 +28,15 @@ class BeamSearch {
     /// Hypotheses of some rows; `count` is the same for all of them.
     struct State {
         std::size_t rows = 0;
-        std::size_t tokens = 0;           ///< Tokens chosen so far.
-        std::size_t count = 1;            ///< Hypotheses a row.
-        std::vector<float> costs;         ///< [rows, width], ascending: squared distance less |z|^2.
-        std::vector<std::uint8_t> codes;  ///< [rows, width, capacity].
-        std::size_t width = 0;            ///< Most hypotheses a row.
-        std::size_t capacity = 0;         ///< Most tokens.
+        std::size_t tokens = 0;          ///< Tokens chosen so far.
+        std::size_t count = 1;           ///< Hypotheses a row.
+        std::vector<float> costs;        ///< [rows, width], ascending: squared distance less |z|^2.
+        std::vector<std::uint8_t> codes; ///< [rows, width, capacity].
+        std::size_t width = 0;           ///< Most hypotheses a row.
+        std::size_t capacity = 0;        ///< Most tokens.
 
-        [[nodiscard]] const std::uint8_t* code(std::size_t row, std::size_t hypothesis) const noexcept {
+        [[nodiscard]] const std::uint8_t* code(
+            std::size_t row, std::size_t hypothesis) const noexcept {
             return codes.data() + (row * width + hypothesis) * capacity;
         }
         [[nodiscard]] std::uint8_t* code(std::size_t row, std::size_t hypothesis) noexcept {
@@ -51,8 +54,8 @@ class BeamSearch {
     /// @param capacity  Tokens there will be.
     [[nodiscard]] static State start(std::size_t rows, std::size_t width, std::size_t capacity);
 
-    /// Chooses the next token of rows [first, first + z.rows()), on the calling thread. The caller counts
-    /// `state.tokens` and `state.count` on by advance() when every row is done.
+    /// Chooses the next token of rows [first, first + z.rows()), on the calling thread. The caller
+    /// counts `state.tokens` and `state.count` on by advance() when every row is done.
     /// @param z        [n, dim]; rows `first...` of the state.
     /// @param scratch  At least scratch_size(z.rows()) floats.
     void step(MatrixView<const float> z, std::size_t first, State& state, float* scratch) const;
@@ -60,20 +63,23 @@ class BeamSearch {
 
     /// Chooses `tokens` tokens of every row of z, keeping one hypothesis at each commit point.
     /// @param commit_points  Ascending; `tokens` is one of them.
-    [[nodiscard]] State run(MatrixView<const float> z, std::size_t width, std::span<const std::size_t> commit_points,
-                            std::size_t tokens, float* scratch) const;
+    [[nodiscard]] State run(
+        MatrixView<const float> z, std::size_t width, std::span<const std::size_t> commit_points,
+        std::size_t tokens, float* scratch) const;
 
     /// Keeps each row's best hypothesis.
     static void commit(State& state) { state.count = 1; }
 
-    [[nodiscard]] static std::size_t scratch_size(std::size_t rows) noexcept { return (rows + 1) * 256; }
+    [[nodiscard]] static std::size_t scratch_size(std::size_t rows) noexcept {
+        return (rows + 1) * 256;
+    }
 
   private:
     struct Token {
         AlignedFloats codebook; ///< [256, dim]; needed to relate later codebooks to this one.
         PackedMatrix packed;
-        AlignedFloats norms;    ///< [256], squared.
-        AlignedFloats crosses;  ///< [tokens before, 256, 256]: 2 <earlier symbol, this symbol>.
+        AlignedFloats norms;   ///< [256], squared.
+        AlignedFloats crosses; ///< [tokens before, 256, 256]: 2 <earlier symbol, this symbol>.
     };
     std::size_t dim_;
     std::vector<Token> tokens_;

@@ -26,7 +26,8 @@ const CompressorKind& find_kind(std::string_view name, ErrorKind when_absent) {
     fail(when_absent, "Compressor kind is not one that this build knows: \"", name, "\"");
 }
 
-/// Runs LibTorch's part of a call, so that only arfc::Error and the caller's own exceptions leave the room.
+/// Runs LibTorch's part of a call, so that only arfc::Error and the caller's own exceptions leave
+/// the room.
 template <class Call>
 auto translated(const Call& call) {
     try {
@@ -34,7 +35,9 @@ auto translated(const Call& call) {
     } catch (const std::bad_alloc&) {
         fail(ErrorKind::kResourceExhausted, "Memory ran out in the compressor; use fewer rows");
     } catch (const c10::OutOfMemoryError& error) {
-        fail(ErrorKind::kResourceExhausted, "Device memory ran out: ", error.what_without_backtrace());
+        fail(
+            ErrorKind::kResourceExhausted,
+            "Device memory ran out: ", error.what_without_backtrace());
     } catch (const c10::Error& error) {
         fail(ErrorKind::kInternal, "LibTorch failed: ", error.what_without_backtrace());
     }
@@ -45,22 +48,28 @@ std::string read_model_file(const std::filesystem::path& directory, const char* 
         return read_file(directory / name);
     } catch (const Error& error) {
         if (error.kind() == ErrorKind::kNotFound) {
-            fail(ErrorKind::kCorruption, "Model directory lacks a file: ", (directory / name).string());
+            fail(
+                ErrorKind::kCorruption,
+                "Model directory lacks a file: ", (directory / name).string());
         }
         throw;
     }
 }
 
-void check_digest(const nlohmann::json& manifest, const char* name, std::string_view bytes,
-                  const std::filesystem::path& directory) {
+void check_digest(
+    const nlohmann::json& manifest, const char* name, std::string_view bytes,
+    const std::filesystem::path& directory) {
     if (manifest.at("sha256").at(name).get<std::string>() != sha256_hex(bytes)) {
-        fail(ErrorKind::kCorruption, "Model file's SHA-256 differs from the manifest's: ", (directory / name).string());
+        fail(
+            ErrorKind::kCorruption,
+            "Model file's SHA-256 differs from the manifest's: ", (directory / name).string());
     }
 }
 
 } // namespace
 
-std::unique_ptr<Compressor> Compressor::train(MatrixView<const float> embeddings, const TrainOptions& options) {
+std::unique_ptr<Compressor> Compressor::train(
+    MatrixView<const float> embeddings, const TrainOptions& options) {
     const CompressorKind& kind = find_kind(options.kind, ErrorKind::kInvalidArgument);
     return translated([&] { return kind.train(embeddings, options); });
 }
@@ -71,7 +80,9 @@ std::unique_ptr<Compressor> Compressor::open(const ModelFiles& files, std::strin
         const nlohmann::json config = nlohmann::json::parse(files.config);
         const int format = config.at("format").get<int>();
         if (format > kModelFormat || format < 0) {
-            fail(ErrorKind::kUnsupported, "Model format is newer than this build reads: ", format, ", at most ", kModelFormat);
+            fail(
+                ErrorKind::kUnsupported, "Model format is newer than this build reads: ", format,
+                ", at most ", kModelFormat);
         }
         kind = config.at("kind").get<std::string>();
     } catch (const nlohmann::json::exception& error) {
@@ -80,12 +91,14 @@ std::unique_ptr<Compressor> Compressor::open(const ModelFiles& files, std::strin
     return translated([&] { return find_kind(kind, ErrorKind::kUnsupported).open(files, device); });
 }
 
-std::unique_ptr<Compressor> Compressor::open(const std::filesystem::path& directory, std::string_view device) {
+std::unique_ptr<Compressor> Compressor::open(
+    const std::filesystem::path& directory, std::string_view device) {
     if (!std::filesystem::is_directory(directory)) {
         fail(ErrorKind::kNotFound, "Model directory does not exist: ", directory.string());
     }
     const std::string manifest_text = read_model_file(directory, kManifestName);
-    const ModelFiles files{read_model_file(directory, kConfigName), read_model_file(directory, kWeightsName)};
+    const ModelFiles files{
+        read_model_file(directory, kConfigName), read_model_file(directory, kWeightsName)};
     try {
         const nlohmann::json manifest = nlohmann::json::parse(manifest_text);
         check_digest(manifest, kConfigName, files.config, directory);
@@ -100,14 +113,17 @@ void Compressor::save(const std::filesystem::path& directory) const {
     std::error_code code;
     std::filesystem::create_directories(directory, code);
     if (code) {
-        fail(ErrorKind::kIo, "Model directory cannot be created: ", directory.string(), " (", code.message(), ")");
+        fail(
+            ErrorKind::kIo, "Model directory cannot be created: ", directory.string(), " (",
+            code.message(), ")");
     }
     const ModelFiles model = files();
     write_file_atomically(directory / kConfigName, model.config);
     write_file_atomically(directory / kWeightsName, model.weights);
     const nlohmann::ordered_json manifest = {
         {"format", kModelFormat},
-        {"sha256", {{kConfigName, sha256_hex(model.config)}, {kWeightsName, sha256_hex(model.weights)}}}};
+        {"sha256",
+         {{kConfigName, sha256_hex(model.config)}, {kWeightsName, sha256_hex(model.weights)}}}};
     write_file_atomically(directory / kManifestName, manifest.dump(2) + "\n");
 }
 

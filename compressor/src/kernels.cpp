@@ -27,7 +27,8 @@ const Kernels& choose() noexcept {
     __builtin_cpu_init();
     const bool has_avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
     const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") != 0 &&
-                            __builtin_cpu_supports("avx512vl") != 0 && __builtin_cpu_supports("avx512bw") != 0 &&
+                            __builtin_cpu_supports("avx512vl") != 0 &&
+                            __builtin_cpu_supports("avx512bw") != 0 &&
                             __builtin_cpu_supports("avx512dq") != 0;
     if (has_avx512 && (wanted.empty() || wanted == "avx512")) {
         return avx512::kKernels;

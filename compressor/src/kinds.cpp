@@ -8,8 +8,10 @@ namespace arfc {
 
 std::span<const CompressorKind> compressor_kinds() noexcept {
     static constexpr std::array kKinds = {
-        CompressorKind{"residual", "Residual codebooks over the whole space, then over sub-spaces; no network.",
-                       train_residual, open_residual},
+        CompressorKind{
+            "residual",
+            "Residual codebooks over the whole space, then over sub-spaces; no network.",
+            train_residual, open_residual},
     };
     return kKinds;
 }

@@ -19,8 +19,8 @@ namespace arfc {
 namespace {
 
 constexpr std::size_t kTile = 96;
-/// Partial sums are kept for this many runs of points and added in their order, so the result does not depend on
-/// which thread took which run.
+/// Partial sums are kept for this many runs of points and added in their order, so the result does
+/// not depend on which thread took which run.
 constexpr std::size_t kRuns = 16;
 
 /// Operations of comparing points with every centroid.
@@ -29,7 +29,7 @@ double products(std::size_t points, std::size_t width) {
 }
 
 struct Partial {
-    std::vector<float> sums;   ///< [256, width]
+    std::vector<float> sums; ///< [256, width]
     std::vector<std::size_t> counts;
     double error = 0;
 };
@@ -49,11 +49,14 @@ class Assigner {
 
     /// @param visit  Called with (index in the tile, symbol, squared distance).
     template <class Visit>
-    void tile(const float* points, std::size_t stride, std::size_t count, float* scratch, const Visit& visit) const {
+    void tile(
+        const float* points, std::size_t stride, std::size_t count, float* scratch,
+        const Visit& visit) const {
         packed_.multiply(points, stride, count, scratch, kSymbols);
         for (std::size_t i = 0; i < count; ++i) {
             float cost = 0.0F;
-            const std::size_t symbol = kernels().closest(norms_.data(), scratch + i * kSymbols, &cost);
+            const std::size_t symbol =
+                kernels().closest(norms_.data(), scratch + i * kSymbols, &cost);
             const float* const point = points + i * stride;
             const float distance = cost + kernels().dot(point, point, width_);
             visit(i, symbol, static_cast<double>(std::max(distance, 0.0F)));
@@ -67,7 +70,8 @@ class Assigner {
 };
 
 /// One pass over points: sums and counts of each centroid's points, and the error.
-Partial accumulate(MatrixView<const float> points, const std::vector<float>& centroids, std::size_t width) {
+Partial accumulate(
+    MatrixView<const float> points, const std::vector<float>& centroids, std::size_t width) {
     const std::size_t d = points.cols();
     const Assigner assigner(centroids.data(), width, d);
     const std::size_t run = (points.rows() + kRuns - 1) / kRuns;
@@ -80,12 +84,13 @@ Partial accumulate(MatrixView<const float> points, const std::vector<float>& cen
         const std::size_t end = std::min((r + 1) * run, points.rows());
         for (std::size_t first = r * run; first < end; first += kTile) {
             const float* const tile = points.data() + first * d;
-            assigner.tile(tile, d, std::min(kTile, end - first), scratch.data(),
-                          [&](std::size_t i, std::size_t symbol, double distance) {
-                              kernels().add(partial.sums.data() + symbol * width, tile + i * d, width);
-                              ++partial.counts[symbol];
-                              partial.error += distance;
-                          });
+            assigner.tile(
+                tile, d, std::min(kTile, end - first), scratch.data(),
+                [&](std::size_t i, std::size_t symbol, double distance) {
+                    kernels().add(partial.sums.data() + symbol * width, tile + i * d, width);
+                    ++partial.counts[symbol];
+                    partial.error += distance;
+                });
         }
     });
     for (std::size_t r = 1; r < kRuns; ++r) {
@@ -99,13 +104,16 @@ Partial accumulate(MatrixView<const float> points, const std::vector<float>& cen
 }
 
 /// Gives each empty centroid half of the fullest one: the two part in the next iteration.
-void split_empty(std::vector<float>& centroids, std::vector<std::size_t>& counts, std::size_t width, std::size_t d) {
+void split_empty(
+    std::vector<float>& centroids, std::vector<std::size_t>& counts, std::size_t width,
+    std::size_t d) {
     constexpr float kNudge = 1.0F / 1024.0F;
     for (std::size_t k = 0; k < kSymbols; ++k) {
         if (counts[k] != 0) {
             continue;
         }
-        const auto fullest = static_cast<std::size_t>(std::max_element(counts.begin(), counts.end()) - counts.begin());
+        const auto fullest = static_cast<std::size_t>(
+            std::max_element(counts.begin(), counts.end()) - counts.begin());
         if (counts[fullest] < 2) {
             return; // Fewer points than centroids.
         }
@@ -120,21 +128,24 @@ void split_empty(std::vector<float>& centroids, std::vector<std::size_t>& counts
     }
 }
 
-/// One Lloyd step in the first `width` coordinates. @param weights  Points that shaped each centroid before, when the
-/// points are a batch of more; else nullptr.
-void update(MatrixView<const float> points, std::size_t width, std::vector<float>& centroids,
-            std::vector<double>* weights) {
+/// One Lloyd step in the first `width` coordinates. @param weights  Points that shaped each
+/// centroid before, when the points are a batch of more; else nullptr.
+void update(
+    MatrixView<const float> points, std::size_t width, std::vector<float>& centroids,
+    std::vector<double>* weights) {
     const std::size_t d = points.cols();
     Partial partial = accumulate(points, centroids, width);
     for (std::size_t k = 0; k < kSymbols; ++k) {
         if (partial.counts[k] == 0) {
             continue;
         }
-        const double before = weights == nullptr ? 0.0 : (*weights)[k] / 2; // Halved: earlier batches fade.
+        // Halved: earlier batches fade.
+        const double before = weights == nullptr ? 0.0 : (*weights)[k] / 2;
         const double total = before + static_cast<double>(partial.counts[k]);
         for (std::size_t i = 0; i < width; ++i) {
             const double kept = before * static_cast<double>(centroids[k * d + i]);
-            centroids[k * d + i] = static_cast<float>((kept + static_cast<double>(partial.sums[k * width + i])) / total);
+            centroids[k * d + i] = static_cast<float>(
+                (kept + static_cast<double>(partial.sums[k * width + i])) / total);
         }
         if (weights != nullptr) {
             (*weights)[k] = total;
@@ -154,7 +165,9 @@ class Batches {
         draw();
     }
     [[nodiscard]] bool whole() const noexcept { return whole_; }
-    [[nodiscard]] MatrixView<float> points() noexcept { return {points_.data(), rows_, source_.dim}; }
+    [[nodiscard]] MatrixView<float> points() noexcept {
+        return {points_.data(), rows_, source_.dim};
+    }
 
     void set_axes(std::vector<float> axes) {
         axes_ = std::move(axes);
@@ -206,19 +219,23 @@ std::vector<float> initial_centroids(MatrixView<const float> points, std::mt1993
     std::vector<float> centroids(kSymbols * points.cols());
     for (std::size_t k = 0; k < kSymbols; ++k) {
         const std::span<const float> point = points.row(order[k < chosen ? k : 0]);
-        std::copy(point.begin(), point.end(), centroids.begin() + static_cast<std::ptrdiff_t>(k * points.cols()));
+        std::copy(
+            point.begin(), point.end(),
+            centroids.begin() + static_cast<std::ptrdiff_t>(k * points.cols()));
     }
     return centroids;
 }
 
 std::size_t width_of(std::size_t widening, std::size_t widenings, std::size_t d) {
     const double share = static_cast<double>(widening + 1) / static_cast<double>(widenings);
-    const auto width = static_cast<std::size_t>(std::lround(std::pow(static_cast<double>(d), share)));
+    const auto width =
+        static_cast<std::size_t>(std::lround(std::pow(static_cast<double>(d), share)));
     return widening + 1 == widenings ? d : std::clamp<std::size_t>(width, 1, d);
 }
 
 /// Turns centroids back: out = centroids * axes.
-std::vector<float> turn_back(const std::vector<float>& centroids, const std::vector<float>& axes, std::size_t d) {
+std::vector<float> turn_back(
+    const std::vector<float>& centroids, const std::vector<float>& axes, std::size_t d) {
     std::vector<float> transposed(axes.size());
     for (std::size_t i = 0; i < d; ++i) {
         for (std::size_t j = 0; j < d; ++j) {
@@ -248,10 +265,12 @@ std::vector<float> kmeans(const PointSource& source, const KMeansOptions& option
         if (width == width_before || (stopped && w + 1 < options.widenings)) {
             continue;
         }
-        // A wider centroid starts at its points' mean in the new coordinates, after one step; at zero until then.
+        // A wider centroid starts at its points' mean in the new coordinates, after one step; at
+        // zero until then.
         for (std::size_t k = 0; w > 0 && k < kSymbols; ++k) {
-            std::fill(centroids.begin() + static_cast<std::ptrdiff_t>(k * source.dim + width_before),
-                      centroids.begin() + static_cast<std::ptrdiff_t>((k + 1) * source.dim), 0.0F);
+            std::fill(
+                centroids.begin() + static_cast<std::ptrdiff_t>(k * source.dim + width_before),
+                centroids.begin() + static_cast<std::ptrdiff_t>((k + 1) * source.dim), 0.0F);
         }
         std::vector<double> weights(kSymbols, 0.0);
         for (std::size_t i = 0; i < (stopped ? 1 : options.iterations); ++i) {
@@ -267,7 +286,9 @@ std::vector<float> kmeans(const PointSource& source, const KMeansOptions& option
     return axes.empty() ? centroids : turn_back(centroids, axes, source.dim);
 }
 
-double assign(MatrixView<const float> points, MatrixView<const float> centroids, std::span<std::uint8_t> symbols) {
+double assign(
+    MatrixView<const float> points, MatrixView<const float> centroids,
+    std::span<std::uint8_t> symbols) {
     const std::size_t d = points.cols();
     const Assigner assigner(centroids.data(), d, d);
     const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
@@ -275,11 +296,12 @@ double assign(MatrixView<const float> points, MatrixView<const float> centroids,
     parallel_for(tiles, products(points.rows(), d), [&](std::size_t tile) {
         AlignedFloats scratch(kTile * kSymbols);
         const std::size_t first = tile * kTile;
-        assigner.tile(points.data() + first * d, d, std::min(kTile, points.rows() - first), scratch.data(),
-                      [&](std::size_t i, std::size_t symbol, double distance) {
-                          symbols[first + i] = static_cast<std::uint8_t>(symbol);
-                          errors[tile] += distance;
-                      });
+        assigner.tile(
+            points.data() + first * d, d, std::min(kTile, points.rows() - first), scratch.data(),
+            [&](std::size_t i, std::size_t symbol, double distance) {
+                symbols[first + i] = static_cast<std::uint8_t>(symbol);
+                errors[tile] += distance;
+            });
     });
     return std::accumulate(errors.begin(), errors.end(), 0.0);
 }
@@ -288,11 +310,13 @@ std::vector<float> principal_axes(MatrixView<const float> points) {
     const torch::InferenceMode guard;
     const auto d = static_cast<std::int64_t>(points.cols());
     // LibTorch takes views of const memory as mutable; nothing here writes to it.
-    const torch::Tensor x = torch::from_blob(const_cast<float*>(points.data()),
-                                             {static_cast<std::int64_t>(points.rows()), d}, torch::kFloat32);
+    const torch::Tensor x = torch::from_blob(
+        const_cast<float*>(points.data()), {static_cast<std::int64_t>(points.rows()), d},
+        torch::kFloat32);
     const torch::Tensor centred = x - x.mean(0, true);
     const torch::Tensor covariance = torch::mm(centred.t(), centred).to(torch::kFloat64);
-    const torch::Tensor vectors = std::get<1>(torch::linalg_eigh(covariance)); // Ascending, as columns.
+    // Ascending, as columns.
+    const torch::Tensor vectors = std::get<1>(torch::linalg_eigh(covariance));
     const torch::Tensor axes = vectors.flip({1}).t().to(torch::kFloat32).contiguous();
     return {axes.data_ptr<float>(), axes.data_ptr<float>() + axes.numel()};
 }

@@ -8,7 +8,8 @@
 
 namespace arfc {
 
-/// A matrix laid out for Kernels::multiply: panels of 16 rows, each transposed; the last one padded with zeros.
+/// A matrix laid out for Kernels::multiply: panels of 16 rows, each transposed; the last one padded
+/// with zeros.
 class PackedMatrix {
   public:
     PackedMatrix() = default;
@@ -22,8 +23,10 @@ class PackedMatrix {
     /// Multiplies: out[i][j] = <a_i, row j>, j < rows() rounded up to 16.
     /// @param a     [count, lda], the first inner() columns are used.
     /// @param out   [count, ldout], ldout >= rows() rounded up to 16.
-    void multiply(const float* a, std::size_t lda, std::size_t count, float* out, std::size_t ldout) const {
-        kernels().multiply(a, lda, count, inner_, panels_.data(), (rows_ + kPanel - 1) / kPanel, out, ldout);
+    void multiply(
+        const float* a, std::size_t lda, std::size_t count, float* out, std::size_t ldout) const {
+        kernels().multiply(
+            a, lda, count, inner_, panels_.data(), (rows_ + kPanel - 1) / kPanel, out, ldout);
     }
 
   private:

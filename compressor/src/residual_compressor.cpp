@@ -17,9 +17,12 @@ namespace {
 /// Codes scored side by side against one query; their sums are independent chains.
 constexpr std::size_t kScoreRows = 8;
 
-std::size_t tile_count(std::size_t rows) { return (rows + kTileRows - 1) / kTileRows; }
+std::size_t tile_count(std::size_t rows) {
+    return (rows + kTileRows - 1) / kTileRows;
+}
 
-/// Divides a row by its length. A row whose squares overflow or vanish in float is scaled by its largest value first.
+/// Divides a row by its length. A row whose squares overflow or vanish in float is scaled by its
+/// largest value first.
 void normalise(std::span<const float> row, float* out) {
     float largest = 0.0F;
     for (const float value : row) {
@@ -58,10 +61,14 @@ void require_cpu(std::string_view device) {
         return;
     }
     if (device.substr(0, 4) == "cuda") {
-        fail(ErrorKind::kUnsupported, "This kind of model runs on the CPU; ask for device \"cpu\" or \"auto\", not \"",
-             device, "\"");
+        fail(
+            ErrorKind::kUnsupported,
+            "This kind of model runs on the CPU; ask for device \"cpu\" or \"auto\", not \"",
+            device, "\"");
     }
-    fail(ErrorKind::kInvalidArgument, "Device is not one of \"auto\", \"cpu\", \"cuda:<n>\": \"", device, "\"");
+    fail(
+        ErrorKind::kInvalidArgument, "Device is not one of \"auto\", \"cpu\", \"cuda:<n>\": \"",
+        device, "\"");
 }
 
 void require_usable_rows(MatrixView<const float> rows, Metric metric, std::string_view what) {
@@ -73,10 +80,14 @@ void require_usable_rows(MatrixView<const float> rows, Metric metric, std::strin
             magnitude = std::max(magnitude, std::fabs(value));
         }
         if (!finite) {
-            fail(ErrorKind::kInvalidArgument, what, " holds a value that is not finite (NaN or infinity) in row: ", i);
+            fail(
+                ErrorKind::kInvalidArgument, what,
+                " holds a value that is not finite (NaN or infinity) in row: ", i);
         }
         if (metric == Metric::kCosine && magnitude == 0.0F) {
-            fail(ErrorKind::kInvalidArgument, what, " holds a zero row, which has no direction under cosine: ", i);
+            fail(
+                ErrorKind::kInvalidArgument, what,
+                " holds a zero row, which has no direction under cosine: ", i);
         }
     }
 }
@@ -93,7 +104,8 @@ ResidualCompressor::ResidualCompressor(ResidualModel model, TrainReport report)
 }
 
 ResidualCompressor::ResidualCompressor(StoredResidualModel stored)
-    : model_(std::move(stored.model)), report_(std::move(stored.report)), id_(std::move(stored.id)) {
+    : model_(std::move(stored.model)), report_(std::move(stored.report)),
+      id_(std::move(stored.id)) {
     prepare();
 }
 
@@ -105,15 +117,18 @@ void ResidualCompressor::prepare() {
         inverse_rotation_ = PackedMatrix({inverse.data(), d, d});
     }
     for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
-        early_.emplace_back(MatrixView<const float>(model_.early.data() + t * kSymbols * d, kSymbols, d));
+        early_.emplace_back(
+            MatrixView<const float>(model_.early.data() + t * kSymbols * d, kSymbols, d));
     }
     const float* codebook = model_.late.data();
     for (std::size_t j = 0; j < model_.late_subspaces.size(); ++j) {
         const std::size_t width = model_.late_width(j);
-        LateToken token{model_.subspace_bounds[model_.late_subspaces[j]], width, codebook,
-                        PackedMatrix({codebook, kSymbols, width}), AlignedFloats(kSymbols)};
+        LateToken token{
+            model_.subspace_bounds[model_.late_subspaces[j]], width, codebook,
+            PackedMatrix({codebook, kSymbols, width}), AlignedFloats(kSymbols)};
         for (std::size_t k = 0; k < kSymbols; ++k) {
-            token.norms.data()[k] = kernels().dot(codebook + k * width, codebook + k * width, width);
+            token.norms.data()[k] =
+                kernels().dot(codebook + k * width, codebook + k * width, width);
         }
         late_.push_back(std::move(token));
         codebook += kSymbols * width;
@@ -125,7 +140,8 @@ const BeamSearch& ResidualCompressor::beam() const {
     std::call_once(beam_->once, [this] {
         auto search = std::make_unique<BeamSearch>(model_.dim);
         for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
-            search->add_codebook({model_.early.data() + t * kSymbols * model_.dim, kSymbols, model_.dim});
+            search->add_codebook(
+                {model_.early.data() + t * kSymbols * model_.dim, kSymbols, model_.dim});
         }
         beam_->search = std::move(search);
     });
@@ -134,15 +150,18 @@ const BeamSearch& ResidualCompressor::beam() const {
 
 void ResidualCompressor::check_rows(MatrixView<const float> rows, std::string_view what) const {
     if (rows.cols() != model_.dim) {
-        fail(ErrorKind::kInvalidArgument, "Embedding width differs from the model's: ", rows.cols(), ", expected ",
-             model_.dim);
+        fail(
+            ErrorKind::kInvalidArgument, "Embedding width differs from the model's: ", rows.cols(),
+            ", expected ", model_.dim);
     }
     require_usable_rows(rows, model_.metric, what);
 }
 
 void ResidualCompressor::check_codes(MatrixView<const std::byte> codes) const {
     if (codes.cols() < 1 || codes.cols() > model_.code_bytes) {
-        fail(ErrorKind::kInvalidArgument, "Code length is outside [1, ", model_.code_bytes, "]: ", codes.cols());
+        fail(
+            ErrorKind::kInvalidArgument, "Code length is outside [1, ", model_.code_bytes,
+            "]: ", codes.cols());
     }
 }
 
@@ -179,14 +198,18 @@ void ResidualCompressor::turn(MatrixView<const float> rows, float* out) const {
     }
 }
 
-void ResidualCompressor::encode(MatrixView<const float> embeddings, std::size_t num_bytes,
-                                MatrixView<std::byte> codes) const {
+void ResidualCompressor::encode(
+    MatrixView<const float> embeddings, std::size_t num_bytes, MatrixView<std::byte> codes) const {
     if (num_bytes < 1 || num_bytes > model_.code_bytes) {
-        fail(ErrorKind::kInvalidArgument, "Number of bytes is outside [1, ", model_.code_bytes, "]: ", num_bytes);
+        fail(
+            ErrorKind::kInvalidArgument, "Number of bytes is outside [1, ", model_.code_bytes,
+            "]: ", num_bytes);
     }
     if (codes.rows() != embeddings.rows() || codes.cols() != num_bytes) {
-        fail(ErrorKind::kInvalidArgument, "Codes have a shape other than the rows ask for: [", codes.rows(), ", ",
-             codes.cols(), "], expected [", embeddings.rows(), ", ", num_bytes, "]");
+        fail(
+            ErrorKind::kInvalidArgument, "Codes have a shape other than the rows ask for: [",
+            codes.rows(), ", ", codes.cols(), "], expected [", embeddings.rows(), ", ", num_bytes,
+            "]");
     }
     check_rows(embeddings, "Embeddings matrix");
     if (embeddings.empty()) {
@@ -201,8 +224,8 @@ void ResidualCompressor::encode(MatrixView<const float> embeddings, std::size_t 
     });
 }
 
-void ResidualCompressor::encode_tile(MatrixView<const float> rows, std::size_t num_bytes,
-                                     MatrixView<std::byte> codes) const {
+void ResidualCompressor::encode_tile(
+    MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const {
     const std::size_t d = model_.dim;
     AlignedFloats z(rows.size());
     AlignedFloats scratch(BeamSearch::scratch_size(rows.rows()));
@@ -211,10 +234,12 @@ void ResidualCompressor::encode_tile(MatrixView<const float> rows, std::size_t n
         kernels().subtract(z.data() + i * d, model_.mean.data(), d);
     }
     const std::size_t early = std::min(num_bytes, model_.early_tokens());
-    // Up to the next commit point and not to `early`: what is chosen must not depend on where the code is cut.
-    const std::size_t end = *std::lower_bound(model_.commit_points.begin(), model_.commit_points.end(), early);
-    const BeamSearch::State state =
-        beam().run({z.data(), rows.rows(), d}, model_.beam_width, model_.commit_points, end, scratch.data());
+    // Up to the next commit point and not to `early`: what is chosen must not depend on where the
+    // code is cut.
+    const std::size_t end =
+        *std::lower_bound(model_.commit_points.begin(), model_.commit_points.end(), early);
+    const BeamSearch::State state = beam().run(
+        {z.data(), rows.rows(), d}, model_.beam_width, model_.commit_points, end, scratch.data());
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         std::memcpy(codes.row(i).data(), state.code(i, 0), early);
     }
@@ -223,15 +248,17 @@ void ResidualCompressor::encode_tile(MatrixView<const float> rows, std::size_t n
     }
 }
 
-void ResidualCompressor::encode_late(MatrixView<float> residual, const BeamSearch::State& state,
-                                     MatrixView<std::byte> codes, float* scratch) const {
+void ResidualCompressor::encode_late(
+    MatrixView<float> residual, const BeamSearch::State& state, MatrixView<std::byte> codes,
+    float* scratch) const {
     const Kernels& kernel = kernels();
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
     for (std::size_t i = 0; i < residual.rows(); ++i) {
         for (std::size_t t = 0; t < early; ++t) {
             const std::size_t symbol = state.code(i, 0)[t];
-            kernel.subtract(residual.row(i).data(), model_.early.data() + (t * kSymbols + symbol) * d, d);
+            kernel.subtract(
+                residual.row(i).data(), model_.early.data() + (t * kSymbols + symbol) * d, d);
         }
     }
     float cost = 0.0F;
@@ -239,9 +266,12 @@ void ResidualCompressor::encode_late(MatrixView<float> residual, const BeamSearc
         const LateToken& token = late_[j];
         token.packed.multiply(residual.data() + token.first, d, residual.rows(), scratch, kSymbols);
         for (std::size_t i = 0; i < residual.rows(); ++i) {
-            const std::size_t symbol = kernel.closest(token.norms.data(), scratch + i * kSymbols, &cost);
+            const std::size_t symbol =
+                kernel.closest(token.norms.data(), scratch + i * kSymbols, &cost);
             codes.row(i)[early + j] = static_cast<std::byte>(symbol);
-            kernel.subtract(residual.row(i).data() + token.first, token.codebook + symbol * token.width, token.width);
+            kernel.subtract(
+                residual.row(i).data() + token.first, token.codebook + symbol * token.width,
+                token.width);
         }
     }
 }
@@ -252,19 +282,25 @@ void ResidualCompressor::reconstruct(std::span<const std::byte> code, float* z) 
     std::copy_n(model_.mean.data(), d, z);
     const std::size_t early = std::min(code.size(), model_.early_tokens());
     for (std::size_t t = 0; t < early; ++t) {
-        kernel.add(z, model_.early.data() + (t * kSymbols + std::to_integer<std::size_t>(code[t])) * d, d);
+        kernel.add(
+            z, model_.early.data() + (t * kSymbols + std::to_integer<std::size_t>(code[t])) * d, d);
     }
     for (std::size_t t = early; t < code.size(); ++t) {
         const LateToken& token = late_[t - early];
-        kernel.add(z + token.first, token.codebook + std::to_integer<std::size_t>(code[t]) * token.width, token.width);
+        kernel.add(
+            z + token.first, token.codebook + std::to_integer<std::size_t>(code[t]) * token.width,
+            token.width);
     }
 }
 
-void ResidualCompressor::decode(MatrixView<const std::byte> codes, MatrixView<float> embeddings) const {
+void ResidualCompressor::decode(
+    MatrixView<const std::byte> codes, MatrixView<float> embeddings) const {
     check_codes(codes);
     if (embeddings.rows() != codes.rows() || embeddings.cols() != model_.dim) {
-        fail(ErrorKind::kInvalidArgument, "Embeddings have a shape other than the codes ask for: [", embeddings.rows(),
-             ", ", embeddings.cols(), "], expected [", codes.rows(), ", ", model_.dim, "]");
+        fail(
+            ErrorKind::kInvalidArgument, "Embeddings have a shape other than the codes ask for: [",
+            embeddings.rows(), ", ", embeddings.cols(), "], expected [", codes.rows(), ", ",
+            model_.dim, "]");
     }
     const std::size_t d = model_.dim;
     const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
@@ -281,86 +317,110 @@ void ResidualCompressor::decode(MatrixView<const std::byte> codes, MatrixView<fl
             inverse_rotation_.multiply(z.data(), d, count, wide.data(), padded);
         }
         for (std::size_t i = 0; i < count; ++i) {
-            const float* const from = model_.rotation.empty() ? z.data() + i * d : wide.data() + i * padded;
+            const float* const from =
+                model_.rotation.empty() ? z.data() + i * d : wide.data() + i * padded;
             std::copy_n(from, d, embeddings.row(first + i).data());
         }
     });
 }
 
-void ResidualCompressor::query_tables(MatrixView<const float> queries, std::size_t first_token,
-                                      MatrixView<float> tables) const {
+void ResidualCompressor::query_tables(
+    MatrixView<const float> queries, std::size_t first_token, MatrixView<float> tables) const {
     check_rows(queries, "Queries matrix");
     const std::size_t tokens = tables.cols() / kSymbols;
-    if (tables.rows() != queries.rows() || tables.cols() % kSymbols != 0 || first_token + tokens > model_.code_bytes) {
-        fail(ErrorKind::kInvalidArgument, "Query tables have a shape other than queries and tokens ask for: [",
-             tables.rows(), ", ", tables.cols(), "] from token ", first_token);
+    if (tables.rows() != queries.rows() || tables.cols() % kSymbols != 0 ||
+        first_token + tokens > model_.code_bytes) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Query tables have a shape other than queries and tokens ask for: [", tables.rows(),
+            ", ", tables.cols(), "] from token ", first_token);
     }
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
     AlignedFloats turned(queries.size());
-    parallel_for(tile_count(queries.rows()), 2.0 * static_cast<double>(queries.size() * d), [&](std::size_t tile) {
-        const std::size_t first = tile * kTileRows;
-        turn(queries.slice(first, std::min(kTileRows, queries.rows() - first)), turned.data() + first * d);
-    });
-    parallel_for(tokens, 2.0 * static_cast<double>(queries.size() * tokens * kSymbols), [&](std::size_t i) {
-        const std::size_t t = first_token + i;
-        float* const out = tables.data() + i * kSymbols;
-        if (t < early) {
-            early_[t].multiply(turned.data(), d, queries.rows(), out, tables.cols());
-        } else {
-            const LateToken& token = late_[t - early];
-            token.packed.multiply(turned.data() + token.first, d, queries.rows(), out, tables.cols());
-        }
-    });
+    parallel_for(
+        tile_count(queries.rows()), 2.0 * static_cast<double>(queries.size() * d),
+        [&](std::size_t tile) {
+            const std::size_t first = tile * kTileRows;
+            turn(
+                queries.slice(first, std::min(kTileRows, queries.rows() - first)),
+                turned.data() + first * d);
+        });
+    parallel_for(
+        tokens, 2.0 * static_cast<double>(queries.size() * tokens * kSymbols), [&](std::size_t i) {
+            const std::size_t t = first_token + i;
+            float* const out = tables.data() + i * kSymbols;
+            if (t < early) {
+                early_[t].multiply(turned.data(), d, queries.rows(), out, tables.cols());
+            } else {
+                const LateToken& token = late_[t - early];
+                token.packed.multiply(
+                    turned.data() + token.first, d, queries.rows(), out, tables.cols());
+            }
+        });
 }
 
-void ResidualCompressor::query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const {
+void ResidualCompressor::query_terms(
+    MatrixView<const float> queries, std::span<QueryTerms> terms) const {
     check_rows(queries, "Queries matrix");
     if (terms.size() != queries.rows()) {
-        fail(ErrorKind::kInvalidArgument, "Query terms differ in number from the queries: ", terms.size(), ", expected ",
-             queries.rows());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Query terms differ in number from the queries: ", terms.size(), ", expected ",
+            queries.rows());
     }
     const std::size_t d = model_.dim;
     AlignedFloats turned(d);
     for (std::size_t i = 0; i < queries.rows(); ++i) {
         turn(queries.slice(i, 1), turned.data());
-        const float norm = model_.metric == Metric::kCosine ? 1.0F
-                                                            : kernels().dot(queries.row(i).data(), queries.row(i).data(), d);
+        const float norm = model_.metric == Metric::kCosine
+                             ? 1.0F
+                             : kernels().dot(queries.row(i).data(), queries.row(i).data(), d);
         terms[i] = {kernels().dot(turned.data(), model_.mean.data(), d), norm};
     }
 }
 
-void ResidualCompressor::row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const {
+void ResidualCompressor::row_terms(
+    MatrixView<const std::byte> codes, std::span<float> terms) const {
     check_codes(codes);
     if (terms.size() != codes.rows()) {
-        fail(ErrorKind::kInvalidArgument, "Row terms differ in number from the codes: ", terms.size(), ", expected ",
-             codes.rows());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Row terms differ in number from the codes: ", terms.size(), ", expected ",
+            codes.rows());
     }
     if (model_.metric == Metric::kInnerProduct) {
         std::fill(terms.begin(), terms.end(), 0.0F);
         return;
     }
-    parallel_for(tile_count(codes.rows()), static_cast<double>(codes.size() * model_.dim), [&](std::size_t tile) {
-        const std::size_t first = tile * kTileRows;
-        AlignedFloats z(model_.dim);
-        for (std::size_t i = first; i < std::min(first + kTileRows, codes.rows()); ++i) {
-            reconstruct(codes.row(i), z.data());
-            const float squared = kernels().dot(z.data(), z.data(), model_.dim);
-            const bool cosine = model_.metric == Metric::kCosine;
-            terms[i] = !cosine ? squared : squared > 0.0F ? 1.0F / std::sqrt(squared) : 0.0F;
-        }
-    });
+    parallel_for(
+        tile_count(codes.rows()), static_cast<double>(codes.size() * model_.dim),
+        [&](std::size_t tile) {
+            const std::size_t first = tile * kTileRows;
+            AlignedFloats z(model_.dim);
+            for (std::size_t i = first; i < std::min(first + kTileRows, codes.rows()); ++i) {
+                reconstruct(codes.row(i), z.data());
+                const float squared = kernels().dot(z.data(), z.data(), model_.dim);
+                const bool cosine = model_.metric == Metric::kCosine;
+                terms[i] = !cosine ? squared : squared > 0.0F ? 1.0F / std::sqrt(squared) : 0.0F;
+            }
+        });
 }
 
-void ResidualCompressor::score(MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
-                               MatrixView<float> scores) const {
+void ResidualCompressor::score(
+    MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
+    MatrixView<float> scores) const {
     if (neural) {
-        fail(ErrorKind::kUnsupported, "Models of kind \"residual\" have no decoder network to score by");
+        fail(
+            ErrorKind::kUnsupported,
+            "Models of kind \"residual\" have no decoder network to score by");
     }
     check_codes(codes);
     if (scores.rows() != queries.rows() || scores.cols() != codes.rows()) {
-        fail(ErrorKind::kInvalidArgument, "Scores have a shape other than queries and codes ask for: [", scores.rows(),
-             ", ", scores.cols(), "], expected [", queries.rows(), ", ", codes.rows(), "]");
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Scores have a shape other than queries and codes ask for: [", scores.rows(), ", ",
+            scores.cols(), "], expected [", queries.rows(), ", ", codes.rows(), "]");
     }
     std::vector<float> row_term(codes.rows());
     std::vector<QueryTerms> query_term(queries.rows());
@@ -382,11 +442,13 @@ void ResidualCompressor::score(MatrixView<const float> queries, MatrixView<const
                 sums.fill(term.bias);
                 for (std::size_t t = 0; t < codes.cols(); ++t) {
                     for (std::size_t r = 0; r < rows; ++r) {
-                        sums[r] += table[t * kSymbols + std::to_integer<std::size_t>(codes.row(i + r)[t])];
+                        sums[r] +=
+                            table[t * kSymbols + std::to_integer<std::size_t>(codes.row(i + r)[t])];
                     }
                 }
                 for (std::size_t r = 0; r < rows; ++r) {
-                    out[i + r] = combine(model_.metric, sums[r], row_term[i + r], term.squared_norm);
+                    out[i + r] =
+                        combine(model_.metric, sums[r], row_term[i + r], term.squared_norm);
                 }
             }
         });

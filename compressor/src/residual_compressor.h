@@ -12,7 +12,8 @@
 
 namespace arfc {
 
-/// Rows that are encoded together: enough that a codebook read into the second-level cache is used often.
+/// Rows that are encoded together: enough that a codebook read into the second-level cache is used
+/// often.
 inline constexpr std::size_t kTileRows = 96;
 
 /// Encodes, decodes and scores with a ResidualModel, on the CPU.
@@ -25,27 +26,37 @@ class ResidualCompressor final : public Compressor {
     [[nodiscard]] std::size_t code_bytes() const noexcept override { return model_.code_bytes; }
     [[nodiscard]] Metric metric() const noexcept override { return model_.metric; }
     [[nodiscard]] const TrainReport& report() const noexcept override { return report_; }
-    [[nodiscard]] ModelFiles files() const override { return write_residual_model(model_, report_); }
+    [[nodiscard]] ModelFiles files() const override {
+        return write_residual_model(model_, report_);
+    }
     [[nodiscard]] const std::string& id() const noexcept override { return id_; }
-    [[nodiscard]] std::size_t model_bytes() const noexcept override { return model_.weights_bytes(); }
+    [[nodiscard]] std::size_t model_bytes() const noexcept override {
+        return model_.weights_bytes();
+    }
 
-    void encode(MatrixView<const float> embeddings, std::size_t num_bytes, MatrixView<std::byte> codes) const override;
+    void encode(
+        MatrixView<const float> embeddings, std::size_t num_bytes,
+        MatrixView<std::byte> codes) const override;
     void decode(MatrixView<const std::byte> codes, MatrixView<float> embeddings) const override;
-    void query_tables(MatrixView<const float> queries, std::size_t first_token, MatrixView<float> tables) const override;
+    void query_tables(
+        MatrixView<const float> queries, std::size_t first_token,
+        MatrixView<float> tables) const override;
     void query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const override;
     void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const override;
-    void score(MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
-               MatrixView<float> scores) const override;
+    void score(
+        MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
+        MatrixView<float> scores) const override;
 
   private:
     struct LateToken {
-        std::size_t first;   ///< First coordinate of its sub-space.
+        std::size_t first; ///< First coordinate of its sub-space.
         std::size_t width;
         const float* codebook; ///< [256, width], in model_.late.
         PackedMatrix packed;
         AlignedFloats norms; ///< [256], squared.
     };
-    /// What encoding needs beyond scoring: tables between codebooks, built when something is first encoded.
+    /// What encoding needs beyond scoring: tables between codebooks, built when something is first
+    /// encoded.
     const BeamSearch& beam() const;
 
     void prepare();
@@ -53,16 +64,18 @@ class ResidualCompressor final : public Compressor {
     void check_codes(MatrixView<const std::byte> codes) const;
     /// Normalises (under cosine) and rotates rows; does not centre. @param out  [rows, dim].
     void turn(MatrixView<const float> rows, float* out) const;
-    void encode_tile(MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const;
-    void encode_late(MatrixView<float> residual, const BeamSearch::State& state, MatrixView<std::byte> codes,
-                     float* scratch) const;
+    void encode_tile(
+        MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const;
+    void encode_late(
+        MatrixView<float> residual, const BeamSearch::State& state, MatrixView<std::byte> codes,
+        float* scratch) const;
     /// Sums mean and symbols. @param z  [dim].
     void reconstruct(std::span<const std::byte> code, float* z) const;
 
     ResidualModel model_;
     TrainReport report_;
     std::string id_;
-    PackedMatrix rotation_;          ///< Rows: the new axes.
+    PackedMatrix rotation_; ///< Rows: the new axes.
     PackedMatrix inverse_rotation_;
     std::vector<PackedMatrix> early_;
     std::vector<LateToken> late_;

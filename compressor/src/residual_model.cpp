@@ -18,15 +18,16 @@ constexpr std::size_t kMaxDim = 65536;
 constexpr std::size_t kMaxCodeBytes = 1024;
 
 Json architecture(const ResidualModel& model) {
-    return {{"format", kModelFormat},
-            {"kind", "residual"},
-            {"dim", model.dim},
-            {"code_bytes", model.code_bytes},
-            {"metric", std::string(to_string(model.metric))},
-            {"beam_width", model.beam_width},
-            {"commit_points", model.commit_points},
-            {"subspace_bounds", model.subspace_bounds},
-            {"late_subspaces", model.late_subspaces}};
+    return {
+        {"format", kModelFormat},
+        {"kind", "residual"},
+        {"dim", model.dim},
+        {"code_bytes", model.code_bytes},
+        {"metric", std::string(to_string(model.metric))},
+        {"beam_width", model.beam_width},
+        {"commit_points", model.commit_points},
+        {"subspace_bounds", model.subspace_bounds},
+        {"late_subspaces", model.late_subspaces}};
 }
 
 std::string identity(const ResidualModel& model, std::string_view weights) {
@@ -38,11 +39,12 @@ Json to_json(const TrainReport& report) {
     for (const HeldOutRecall& point : report.recall) {
         recall.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
     }
-    return {{"trained_rows", report.trained_rows},
-            {"held_out_rows", report.held_out_rows},
-            {"seconds", report.seconds},
-            {"stopped_by_budget", report.stopped_by_budget},
-            {"held_out_recall", recall}};
+    return {
+        {"trained_rows", report.trained_rows},
+        {"held_out_rows", report.held_out_rows},
+        {"seconds", report.seconds},
+        {"stopped_by_budget", report.stopped_by_budget},
+        {"held_out_recall", recall}};
 }
 
 TrainReport report_from_json(const Json& json) {
@@ -52,7 +54,8 @@ TrainReport report_from_json(const Json& json) {
     report.seconds = json.at("seconds").get<double>();
     report.stopped_by_budget = json.at("stopped_by_budget").get<bool>();
     for (const Json& point : json.at("held_out_recall")) {
-        report.recall.push_back({point.at("bytes").get<std::size_t>(), point.at("recall_at_10").get<double>()});
+        report.recall.push_back(
+            {point.at("bytes").get<std::size_t>(), point.at("recall_at_10").get<double>()});
     }
     return report;
 }
@@ -68,29 +71,38 @@ void check_architecture(const ResidualModel& model) {
     require(model.code_bytes >= 1 && model.code_bytes <= kMaxCodeBytes, "code_bytes");
     require(model.beam_width >= 1 && model.beam_width <= 64, "beam_width");
     require(model.late_subspaces.size() < model.code_bytes, "late_subspaces");
-    require(!model.commit_points.empty() && model.commit_points.front() >= 1 &&
-                model.commit_points.back() == model.early_tokens() &&
-                std::adjacent_find(model.commit_points.begin(), model.commit_points.end(), std::greater_equal<>()) ==
-                    model.commit_points.end(),
-            "commit_points");
-    require(model.subspace_bounds.size() >= 2 && model.subspace_bounds.front() == 0 &&
-                model.subspace_bounds.back() == model.dim &&
-                std::adjacent_find(model.subspace_bounds.begin(), model.subspace_bounds.end(),
-                                   std::greater_equal<>()) == model.subspace_bounds.end(),
-            "subspace_bounds");
+    require(
+        !model.commit_points.empty() && model.commit_points.front() >= 1 &&
+            model.commit_points.back() == model.early_tokens() &&
+            std::adjacent_find(
+                model.commit_points.begin(), model.commit_points.end(), std::greater_equal<>()) ==
+                model.commit_points.end(),
+        "commit_points");
+    require(
+        model.subspace_bounds.size() >= 2 && model.subspace_bounds.front() == 0 &&
+            model.subspace_bounds.back() == model.dim &&
+            std::adjacent_find(
+                model.subspace_bounds.begin(), model.subspace_bounds.end(),
+                std::greater_equal<>()) == model.subspace_bounds.end(),
+        "subspace_bounds");
     for (const std::size_t subspace : model.late_subspaces) {
         require(subspace + 1 < model.subspace_bounds.size(), "late_subspaces");
     }
 }
 
-std::vector<float> take(std::map<std::string, Tensor>& tensors, const std::string& name,
-                        const std::vector<std::size_t>& shape) {
+std::vector<float> take(
+    std::map<std::string, Tensor>& tensors, const std::string& name,
+    const std::vector<std::size_t>& shape) {
     const auto found = tensors.find(name);
     if (found == tensors.end() || found->second.shape != shape) {
         fail(ErrorKind::kCorruption, "Weights file does not fit its config.json in tensor: ", name);
     }
-    if (!std::all_of(found->second.values.begin(), found->second.values.end(), [](float v) { return std::isfinite(v); })) {
-        fail(ErrorKind::kCorruption, "Weights file holds a number that is not finite in tensor: ", name);
+    if (!std::all_of(found->second.values.begin(), found->second.values.end(), [](float v) {
+            return std::isfinite(v);
+        })) {
+        fail(
+            ErrorKind::kCorruption,
+            "Weights file holds a number that is not finite in tensor: ", name);
     }
     return std::move(found->second.values);
 }
@@ -160,7 +172,9 @@ StoredResidualModel read_residual_model(const ModelFiles& files) {
         stored.id = config.at("id").get<std::string>();
         stored.report = report_from_json(config.at("training"));
     } catch (const nlohmann::json::exception& error) {
-        fail(ErrorKind::kCorruption, "Model's config.json lacks a field or has one of a wrong type: ", error.what());
+        fail(
+            ErrorKind::kCorruption,
+            "Model's config.json lacks a field or has one of a wrong type: ", error.what());
     }
     check_architecture(model);
     read_weights(model, files.weights);

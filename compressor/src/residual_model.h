@@ -10,23 +10,29 @@ namespace arfc {
 
 /// The learned part of the "residual" kind, and nothing else: what encodes and scores.
 ///
-/// A row x (L2-normalised under cosine) is moved to z = rotation * x - mean. Its first `early_tokens` tokens pick
-/// symbols of codebooks over the whole space; each later token picks a symbol for one sub-space (a run of adjacent
-/// coordinates of z) of what the tokens before it left. The reconstruction of z is the sum of the symbols.
+/// A row x (L2-normalised under cosine) is moved to z = rotation * x - mean. Its first
+/// `early_tokens` tokens pick symbols of codebooks over the whole space; each later token picks a
+/// symbol for one sub-space (a run of adjacent coordinates of z) of what the tokens before it left.
+/// The reconstruction of z is the sum of the symbols.
 struct ResidualModel {
     std::size_t dim = 0;
     std::size_t code_bytes = 0;
     Metric metric = Metric::kCosine;
-    std::size_t beam_width = 0;              ///< Hypotheses while choosing early tokens.
-    std::vector<std::size_t> commit_points;  ///< Ascending early-token counts at which one hypothesis is kept; the last is early_tokens().
-    std::vector<float> rotation;             ///< [dim, dim], orthonormal rows; empty: the identity.
-    std::vector<float> mean;                 ///< [dim], rotated.
-    std::vector<float> early;                ///< [early_tokens, 256, dim].
-    std::vector<std::size_t> subspace_bounds;///< Ascending, first 0, last dim: subspace s is [bounds[s], bounds[s + 1]).
-    std::vector<std::size_t> late_subspaces; ///< Sub-space of each late token.
-    std::vector<float> late;                 ///< Codebooks [256, width of the token's sub-space], one after another.
+    std::size_t beam_width = 0;             ///< Hypotheses while choosing early tokens.
+    std::vector<std::size_t> commit_points; ///< Ascending early-token counts at which one
+                                            ///< hypothesis is kept; the last is early_tokens().
+    std::vector<float> rotation;            ///< [dim, dim], orthonormal rows; empty: the identity.
+    std::vector<float> mean;                ///< [dim], rotated.
+    std::vector<float> early;               ///< [early_tokens, 256, dim].
+    std::vector<std::size_t> subspace_bounds; ///< Ascending, first 0, last dim: subspace s is
+                                              ///< [bounds[s], bounds[s + 1]).
+    std::vector<std::size_t> late_subspaces;  ///< Sub-space of each late token.
+    std::vector<float> late; ///< Codebooks [256, width of the token's sub-space], one after
+                             ///< another.
 
-    [[nodiscard]] std::size_t early_tokens() const noexcept { return code_bytes - late_subspaces.size(); }
+    [[nodiscard]] std::size_t early_tokens() const noexcept {
+        return code_bytes - late_subspaces.size();
+    }
     [[nodiscard]] std::size_t late_width(std::size_t token) const noexcept {
         const std::size_t s = late_subspaces[token];
         return subspace_bounds[s + 1] - subspace_bounds[s];
@@ -35,14 +41,16 @@ struct ResidualModel {
         return (rotation.size() + mean.size() + early.size() + late.size()) * sizeof(float);
     }
 
-    /// Floating-point operations (multiply and add are two) of encoding a row with the fewest that the beam needs,
-    /// and of a query's tables.
+    /// Floating-point operations (multiply and add are two) of encoding a row with the fewest that
+    /// the beam needs, and of a query's tables.
     [[nodiscard]] double encode_flop() const noexcept;
     [[nodiscard]] double query_flop() const noexcept;
 };
 
-/// Writes config.json and model.safetensors; the report goes into the config but not into the identity.
-[[nodiscard]] ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& report);
+/// Writes config.json and model.safetensors; the report goes into the config but not into the
+/// identity.
+[[nodiscard]] ModelFiles write_residual_model(
+    const ResidualModel& model, const TrainReport& report);
 
 /// A model read back, with what was written beside it.
 struct StoredResidualModel {

@@ -23,20 +23,21 @@ namespace {
 
 constexpr std::size_t kMaxCodeBytes = 1024;
 constexpr std::size_t kMaxDim = 65536;
-constexpr std::size_t kEarlyTokens = 16;        // DESIGN: the first 16 tokens over the whole space.
-constexpr std::size_t kSubspaces = 8;           // Later ones over dim / 8 coordinates.
-constexpr std::size_t kTrainBeam = 5;           // FAISS's own choice; wider gains under .002 recall.
-constexpr std::size_t kEncodeBeam = 8; // 16 gains nothing on four sets of text and images.
+constexpr std::size_t kEarlyTokens = 16; // DESIGN: the first 16 tokens over the whole space.
+constexpr std::size_t kSubspaces = 8;    // Later ones over dim / 8 coordinates.
+constexpr std::size_t kTrainBeam = 5;    // FAISS's own choice; wider gains under .002 recall.
+constexpr std::size_t kEncodeBeam = 8;   // 16 gains nothing on four sets of text and images.
 constexpr std::size_t kMaxTrainRows = 1U << 20U;
-constexpr std::size_t kMaxRotatedDim = 4096;    // An eigendecomposition of 4096 x 4096 takes about a minute.
+// An eigendecomposition of 4096 x 4096 takes about a minute.
+constexpr std::size_t kMaxRotatedDim = 4096;
 constexpr std::size_t kMaxAxesPerTokenDim = 1024;
 constexpr std::size_t kWidenings = 10;
-constexpr std::size_t kEarlyIterations = 10;    // At each width.
+constexpr std::size_t kEarlyIterations = 10; // At each width.
 constexpr std::size_t kLateIterations = 15;
-constexpr std::size_t kMinHeldOutTotal = 1000;  // Below this many rows none is spared for measuring.
+constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is spared for measuring.
 constexpr std::size_t kMaxHeldOut = 1000;
 constexpr std::size_t kMaxRecallBase = 20000;
-constexpr double kEarlyShare = 0.70;            // Of the time budget.
+constexpr double kEarlyShare = 0.70; // Of the time budget.
 constexpr double kLateShare = 0.90;
 
 using Clock = std::chrono::steady_clock;
@@ -50,13 +51,19 @@ void check_options(MatrixView<const float> embeddings, const TrainOptions& optio
         fail(ErrorKind::kInvalidArgument, "Training needs at least one row: ", embeddings.rows());
     }
     if (embeddings.cols() < 1 || embeddings.cols() > kMaxDim) {
-        fail(ErrorKind::kInvalidArgument, "Embedding width is outside [1, ", kMaxDim, "]: ", embeddings.cols());
+        fail(
+            ErrorKind::kInvalidArgument, "Embedding width is outside [1, ", kMaxDim,
+            "]: ", embeddings.cols());
     }
     if (options.code_bytes < 1 || options.code_bytes > kMaxCodeBytes) {
-        fail(ErrorKind::kInvalidArgument, "Code length is outside [1, ", kMaxCodeBytes, "] bytes: ", options.code_bytes);
+        fail(
+            ErrorKind::kInvalidArgument, "Code length is outside [1, ", kMaxCodeBytes,
+            "] bytes: ", options.code_bytes);
     }
     if (options.time_budget_s && !(*options.time_budget_s > 0.0)) {
-        fail(ErrorKind::kInvalidArgument, "Time budget is not a positive number of seconds: ", *options.time_budget_s);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Time budget is not a positive number of seconds: ", *options.time_budget_s);
     }
     require_cpu(options.device);
     require_usable_rows(embeddings, options.metric, "Training matrix");
@@ -84,7 +91,8 @@ class Supervisor {
         if (seconds_since(reported_) > 0.2) {
             report();
         }
-        const bool in_time = !options_.time_budget_s || seconds() < share_ * *options_.time_budget_s;
+        const bool in_time =
+            !options_.time_budget_s || seconds() < share_ * *options_.time_budget_s;
         stopped_by_budget_ = stopped_by_budget_ || !in_time;
         return in_time;
     }
@@ -94,7 +102,8 @@ class Supervisor {
             return;
         }
         Progress progress{stage_, done_, total_, error_, recall_, std::nullopt};
-        const double share_done = static_cast<double>(done_) / static_cast<double>(std::max<std::size_t>(total_, 1));
+        const double share_done =
+            static_cast<double>(done_) / static_cast<double>(std::max<std::size_t>(total_, 1));
         if (share_done > 0.0) {
             progress.seconds_left = seconds() * (1.0 - share_done) / share_done;
         }
@@ -129,10 +138,11 @@ std::size_t affordable_rows(std::size_t dim, const TrainOptions& options) {
     if (!options.time_budget_s) {
         return kMaxTrainRows;
     }
-    // Two passes a token over five hypotheses' residuals at a careful 10 GFLOP/s a thread, in a third of the time.
+    // Two passes a token over five hypotheses' residuals at a careful 10 GFLOP/s a thread, in a
+    // third of the time.
     const double rate = 1e10 * static_cast<double>(num_threads());
-    const double flop_per_row = static_cast<double>(kEarlyTokens) * 2.0 * (kTrainBeam + 1) * 2.0 * kSymbols *
-                                static_cast<double>(dim);
+    const double flop_per_row = static_cast<double>(kEarlyTokens) * 2.0 * (kTrainBeam + 1) * 2.0 *
+                                kSymbols * static_cast<double>(dim);
     const double rows = *options.time_budget_s / 3.0 * rate / flop_per_row;
     return static_cast<std::size_t>(std::clamp(rows, 4096.0, static_cast<double>(kMaxTrainRows)));
 }
@@ -147,13 +157,15 @@ Split split_rows(std::size_t rows, std::size_t most, std::mt19937_64& random) {
     }
     Split split;
     split.held_out.assign(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(held_out));
-    split.train.assign(order.begin() + static_cast<std::ptrdiff_t>(held_out),
-                       order.begin() + static_cast<std::ptrdiff_t>(chosen));
+    split.train.assign(
+        order.begin() + static_cast<std::ptrdiff_t>(held_out),
+        order.begin() + static_cast<std::ptrdiff_t>(chosen));
     return split;
 }
 
 /// Copies rows, L2-normalised under cosine.
-std::vector<float> gather(MatrixView<const float> rows, std::span<const std::size_t> indices, Metric metric) {
+std::vector<float> gather(
+    MatrixView<const float> rows, std::span<const std::size_t> indices, Metric metric) {
     const std::size_t d = rows.cols();
     std::vector<float> out(indices.size() * d);
     parallel_for(indices.size(), 8.0 * static_cast<double>(out.size()), [&](std::size_t i) {
@@ -198,7 +210,8 @@ class Trainer {
         model_.beam_width = kEncodeBeam;
         early_ = std::min(kEarlyTokens, options_.code_bytes);
         for (const std::size_t point : {early_ / 2, early_}) {
-            if (point > 0 && (model_.commit_points.empty() || model_.commit_points.back() != point)) {
+            if (point > 0 &&
+                (model_.commit_points.empty() || model_.commit_points.back() != point)) {
                 model_.commit_points.push_back(point);
             }
         }
@@ -267,7 +280,8 @@ class Trainer {
         BeamSearch::State state = BeamSearch::start(rows(), std::min(kTrainBeam, rows()), early_);
         for (std::size_t t = 0; t < early_; ++t) {
             supervisor_.begin("whole-space codebook", t, options_.code_bytes);
-            supervisor_.set_deadline(kEarlyShare * static_cast<double>(t + 1) / static_cast<double>(early_));
+            supervisor_.set_deadline(
+                kEarlyShare * static_cast<double>(t + 1) / static_cast<double>(early_));
             const std::vector<float> codebook = kmeans(residuals(state), early_options(t));
             search.add_codebook({codebook.data(), kSymbols, dim()});
             model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
@@ -291,18 +305,20 @@ class Trainer {
         source.count = rows() * state.count;
         source.dim = dim();
         source.fetch = [this, &state](std::span<const std::size_t> indices, float* out) {
-            const double operations = static_cast<double>(indices.size() * dim() * (state.tokens + 1));
-            parallel_for((indices.size() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
-                const std::size_t end = std::min((tile + 1) * kTileRows, indices.size());
-                for (std::size_t i = tile * kTileRows; i < end; ++i) {
-                    const std::size_t row = indices[i] / state.count;
-                    const std::uint8_t* const code = state.code(row, indices[i] % state.count);
-                    std::copy_n(z_.data() + row * dim(), dim(), out + i * dim());
-                    for (std::size_t s = 0; s < state.tokens; ++s) {
-                        kernels().subtract(out + i * dim(), early_symbol(s, code[s]), dim());
+            const double operations =
+                static_cast<double>(indices.size() * dim() * (state.tokens + 1));
+            parallel_for(
+                (indices.size() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
+                    const std::size_t end = std::min((tile + 1) * kTileRows, indices.size());
+                    for (std::size_t i = tile * kTileRows; i < end; ++i) {
+                        const std::size_t row = indices[i] / state.count;
+                        const std::uint8_t* const code = state.code(row, indices[i] % state.count);
+                        std::copy_n(z_.data() + row * dim(), dim(), out + i * dim());
+                        for (std::size_t s = 0; s < state.tokens; ++s) {
+                            kernels().subtract(out + i * dim(), early_symbol(s, code[s]), dim());
+                        }
                     }
-                }
-            });
+                });
         };
         return source;
     }
@@ -335,10 +351,13 @@ class Trainer {
     void encode_early(const BeamSearch& search) {
         supervisor_.begin("encoding rows", early_, options_.code_bytes);
         for_each_tile([&](std::size_t first, MatrixView<const float> tile, float* scratch) {
-            const BeamSearch::State state = search.run(tile, model_.beam_width, model_.commit_points, early_, scratch);
+            const BeamSearch::State state =
+                search.run(tile, model_.beam_width, model_.commit_points, early_, scratch);
             for (std::size_t i = 0; i < tile.rows(); ++i) {
                 for (std::size_t t = 0; t < early_; ++t) {
-                    kernels().subtract(z_.data() + (first + i) * dim(), early_symbol(t, state.code(i, 0)[t]), dim());
+                    kernels().subtract(
+                        z_.data() + (first + i) * dim(), early_symbol(t, state.code(i, 0)[t]),
+                        dim());
                 }
             }
         });
@@ -367,24 +386,30 @@ class Trainer {
         }
         rotate(allocate_axes(axes, variance));
     }
-    /// Orders axes so that each, from the strongest on, joins the sub-space of the least log-variance with room.
-    [[nodiscard]] std::vector<float> allocate_axes(const std::vector<float>& axes, const std::vector<double>& variance) const {
+    /// Orders axes so that each, from the strongest on, joins the sub-space of the least
+    /// log-variance with room.
+    [[nodiscard]] std::vector<float> allocate_axes(
+        const std::vector<float>& axes, const std::vector<double>& variance) const {
         const std::size_t subspaces = model_.subspace_bounds.size() - 1;
         std::vector<double> load(subspaces, 0.0);
         std::vector<std::size_t> filled(subspaces, 0);
         std::vector<float> ordered(axes.size());
         const double floor = std::max(energy_ * 1e-12, std::numeric_limits<double>::min());
-        const double reference = std::log(std::max(*std::max_element(variance.begin(), variance.end()), floor));
+        const double reference =
+            std::log(std::max(*std::max_element(variance.begin(), variance.end()), floor));
         for (std::size_t j = 0; j < dim(); ++j) {
             std::size_t best = subspaces;
             for (std::size_t s = 0; s < subspaces; ++s) {
-                const bool room = filled[s] < model_.subspace_bounds[s + 1] - model_.subspace_bounds[s];
-                if (room && (best == subspaces || load[s] < load[best] || (load[s] == load[best] && filled[s] < filled[best]))) {
+                const bool room =
+                    filled[s] < model_.subspace_bounds[s + 1] - model_.subspace_bounds[s];
+                if (room && (best == subspaces || load[s] < load[best] ||
+                             (load[s] == load[best] && filled[s] < filled[best]))) {
                     best = s;
                 }
             }
-            std::copy_n(axes.data() + j * dim(), dim(),
-                        ordered.data() + (model_.subspace_bounds[best] + filled[best]) * dim());
+            std::copy_n(
+                axes.data() + j * dim(), dim(),
+                ordered.data() + (model_.subspace_bounds[best] + filled[best]) * dim());
             // Relative to the strongest axis, plus one, so that a filled place always adds load.
             load[best] += std::log(std::max(variance[j], floor)) - reference + std::log(1e12);
             ++filled[best];
@@ -409,11 +434,13 @@ class Trainer {
         }
         for (std::size_t j = 0; j < tokens; ++j) {
             supervisor_.begin("sub-space codebook", early_ + j, options_.code_bytes);
-            supervisor_.set_deadline(kEarlyShare + (kLateShare - kEarlyShare) * static_cast<double>(j + 1) /
-                                                       static_cast<double>(tokens));
+            supervisor_.set_deadline(
+                kEarlyShare + (kLateShare - kEarlyShare) * static_cast<double>(j + 1) /
+                                  static_cast<double>(tokens));
             const auto best = static_cast<std::size_t>(
-                std::max_element(offers.begin(), offers.end(),
-                                 [](const Offer& a, const Offer& b) { return a.gain < b.gain; }) -
+                std::max_element(
+                    offers.begin(), offers.end(),
+                    [](const Offer& a, const Offer& b) { return a.gain < b.gain; }) -
                 offers.begin());
             left -= offers[best].gain;
             supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
@@ -432,7 +459,8 @@ class Trainer {
         }
         PointSource source{rows(), width, [&](std::span<const std::size_t> indices, float* out) {
                                for (std::size_t i = 0; i < indices.size(); ++i) {
-                                   std::copy_n(slice.data() + indices[i] * width, width, out + i * width);
+                                   std::copy_n(
+                                       slice.data() + indices[i] * width, width, out + i * width);
                                }
                            }};
         KMeansOptions options;
@@ -444,16 +472,21 @@ class Trainer {
         offer.symbols.resize(rows());
         double before = 0.0;
         for (std::size_t i = 0; i < rows(); ++i) {
-            before += static_cast<double>(kernels().dot(slice.data() + i * width, slice.data() + i * width, width));
+            before += static_cast<double>(
+                kernels().dot(slice.data() + i * width, slice.data() + i * width, width));
         }
-        offer.gain = before - assign({slice.data(), rows(), width}, {offer.codebook.data(), kSymbols, width}, offer.symbols);
+        offer.gain = before - assign(
+                                  {slice.data(), rows(), width},
+                                  {offer.codebook.data(), kSymbols, width}, offer.symbols);
         return offer;
     }
     void take(std::size_t subspace, const Offer& offer) {
         const std::size_t first = model_.subspace_bounds[subspace];
         const std::size_t width = model_.subspace_bounds[subspace + 1] - first;
         for (std::size_t i = 0; i < rows(); ++i) {
-            kernels().subtract(z_.data() + i * dim() + first, offer.codebook.data() + offer.symbols[i] * width, width);
+            kernels().subtract(
+                z_.data() + i * dim() + first, offer.codebook.data() + offer.symbols[i] * width,
+                width);
         }
         model_.late_subspaces.push_back(subspace);
         model_.late.insert(model_.late.end(), offer.codebook.begin(), offer.codebook.end());
@@ -482,8 +515,9 @@ class Trainer {
     MatrixView<const float> embeddings_;
     Split split_;
     ResidualModel model_;
-    std::vector<float> z_;     ///< [rows, dim]: centred, turned; from encode_early() on, what is left of them.
-    double energy_ = 0;        ///< Sum of the centred rows' squared norms.
+    std::vector<float> z_; ///< [rows, dim]: centred, turned; from encode_early() on, what is left
+                           ///< of them.
+    double energy_ = 0;    ///< Sum of the centred rows' squared norms.
     std::size_t early_ = 0;
 };
 
@@ -493,8 +527,10 @@ torch::Tensor top10(const torch::Tensor& scores) {
 }
 
 torch::Tensor tensor_of(std::vector<float>& values, std::size_t width) {
-    return torch::from_blob(values.data(), {static_cast<std::int64_t>(values.size() / width),
-                                            static_cast<std::int64_t>(width)}, torch::kFloat32);
+    return torch::from_blob(
+        values.data(),
+        {static_cast<std::int64_t>(values.size() / width), static_cast<std::int64_t>(width)},
+        torch::kFloat32);
 }
 
 /// Recall of held-out rows as queries, against the rows trained on.
@@ -502,7 +538,8 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
     const torch::InferenceMode guard;
     const std::size_t base_rows = std::min(kMaxRecallBase, split_.train.size());
     std::vector<float> queries = gather(embeddings_, split_.held_out, options_.metric);
-    std::vector<float> base = gather(embeddings_, std::span(split_.train).first(base_rows), options_.metric);
+    std::vector<float> base =
+        gather(embeddings_, std::span(split_.train).first(base_rows), options_.metric);
     torch::Tensor exact = torch::mm(tensor_of(queries, dim()), tensor_of(base, dim()).t());
     if (options_.metric == Metric::kL2) {
         exact = 2 * exact - tensor_of(base, dim()).square().sum(1).unsqueeze(0);
@@ -523,8 +560,9 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
             std::copy_n(codes.data() + i * model_.code_bytes, length, prefix.data() + i * length);
         }
         std::vector<float> scores(split_.held_out.size() * base_rows);
-        compressor.score({queries.data(), split_.held_out.size(), dim()}, {prefix.data(), base_rows, length}, false,
-                         {scores.data(), split_.held_out.size(), base_rows});
+        compressor.score(
+            {queries.data(), split_.held_out.size(), dim()}, {prefix.data(), base_rows, length},
+            false, {scores.data(), split_.held_out.size(), base_rows});
         const torch::Tensor found = top10(tensor_of(scores, base_rows));
         const torch::Tensor hits = (found.unsqueeze(2) == truth.unsqueeze(1)).sum();
         recall.push_back({length, hits.item<double>() / static_cast<double>(truth.numel())});
@@ -534,7 +572,8 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
 
 } // namespace
 
-std::unique_ptr<Compressor> train_residual(MatrixView<const float> embeddings, const TrainOptions& options) {
+std::unique_ptr<Compressor> train_residual(
+    MatrixView<const float> embeddings, const TrainOptions& options) {
     check_options(embeddings, options);
     return Trainer(embeddings, options).run();
 }

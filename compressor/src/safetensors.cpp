@@ -10,7 +10,8 @@
 namespace arfc {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "values are copied as they lie in memory");
+static_assert(
+    std::endian::native == std::endian::little, "values are copied as they lie in memory");
 
 constexpr std::size_t kLengthBytes = 8;
 constexpr std::uint64_t kMaxHeaderBytes = 1U << 20U;
@@ -33,7 +34,8 @@ std::size_t element_count(const std::vector<std::size_t>& shape, std::size_t lim
 }
 
 Tensor read_tensor(const std::string& name, const nlohmann::json& entry, std::string_view data) {
-    if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") || !entry.contains("data_offsets")) {
+    if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
+        !entry.contains("data_offsets")) {
         fail_corrupt("an entry lacks dtype, shape or data_offsets");
     }
     if (entry["dtype"] != "F32") {
@@ -42,7 +44,8 @@ Tensor read_tensor(const std::string& name, const nlohmann::json& entry, std::st
     Tensor tensor;
     tensor.shape = entry["shape"].get<std::vector<std::size_t>>();
     const auto offsets = entry["data_offsets"].get<std::vector<std::size_t>>();
-    if (tensor.shape.size() > kMaxRank || offsets.size() != 2 || offsets[0] > offsets[1] || offsets[1] > data.size()) {
+    if (tensor.shape.size() > kMaxRank || offsets.size() != 2 || offsets[0] > offsets[1] ||
+        offsets[1] > data.size()) {
         fail_corrupt("an entry's offsets lie outside the file");
     }
     const std::size_t count = element_count(tensor.shape, data.size() / sizeof(float));
@@ -63,18 +66,22 @@ std::string write_safetensors(const std::map<std::string, Tensor>& tensors) {
     std::size_t offset = 0;
     for (const auto& [name, tensor] : tensors) {
         const std::size_t bytes = tensor.values.size() * sizeof(float);
-        header[name] = {{"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+        header[name] = {
+            {"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
         offset += bytes;
     }
     std::string text = header.dump();
-    text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' '); // Keeps the values aligned.
+    // Keeps the values aligned.
+    text.append((kLengthBytes - text.size() % kLengthBytes) % kLengthBytes, ' ');
     const std::uint64_t length = text.size();
     std::string out(kLengthBytes, '\0');
     std::memcpy(out.data(), &length, kLengthBytes);
     out.reserve(kLengthBytes + text.size() + offset);
     out += text;
     for (const auto& [name, tensor] : tensors) {
-        out.append(reinterpret_cast<const char*>(tensor.values.data()), tensor.values.size() * sizeof(float));
+        out.append(
+            reinterpret_cast<const char*>(tensor.values.data()),
+            tensor.values.size() * sizeof(float));
     }
     return out;
 }

@@ -13,8 +13,9 @@ namespace arfc {
 /// Operations that are worth waking another thread for (about 100 us of work).
 inline constexpr double kWorthAThread = 1e7;
 
-/// Calls work(i) for every i < count on num_threads() threads, in any order; rethrows the first exception.
-/// Inside another parallel region, or where all the work is small, it runs on the calling thread alone.
+/// Calls work(i) for every i < count on num_threads() threads, in any order; rethrows the first
+/// exception. Inside another parallel region, or where all the work is small, it runs on the
+/// calling thread alone.
 /// @param operations  About how many floating-point operations all of the work is.
 template <class Work>
 void parallel_for(std::size_t count, double operations, const Work& work) {

@@ -24,15 +24,17 @@ TEST(ErrorTest, EveryKindHasANameOfItsOwn) {
 }
 
 TEST(ErrorTest, FailStreamsItsParts) {
-    ARFC_EXPECT_ERROR(fail(ErrorKind::kIo, "Width differs: ", 768, ", expected ", 384), ErrorKind::kIo,
-                      "Width differs: 768, expected 384");
+    ARFC_EXPECT_ERROR(
+        fail(ErrorKind::kIo, "Width differs: ", 768, ", expected ", 384), ErrorKind::kIo,
+        "Width differs: 768, expected 384");
 }
 
 TEST(MetricTest, RoundTripsAndRefusesOtherWords) {
     for (const Metric metric : {Metric::kInnerProduct, Metric::kL2, Metric::kCosine}) {
         EXPECT_EQ(metric_from_string(to_string(metric)), metric);
     }
-    ARFC_EXPECT_ERROR((void)metric_from_string("Cosine"), ErrorKind::kInvalidArgument, "\"Cosine\"");
+    ARFC_EXPECT_ERROR(
+        (void)metric_from_string("Cosine"), ErrorKind::kInvalidArgument, "\"Cosine\"");
 }
 
 TEST(NarrowTest, RefusesWhatDoesNotFit) {
@@ -51,8 +53,12 @@ TEST(MatrixViewTest, SlicesRows) {
 }
 
 TEST(Sha256Test, MatchesThePublishedVectors) {
-    EXPECT_EQ(sha256_hex(std::string_view("")), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-    EXPECT_EQ(sha256_hex(std::string_view("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    EXPECT_EQ(
+        sha256_hex(std::string_view("")),
+        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+    EXPECT_EQ(
+        sha256_hex(std::string_view("abc")),
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST(FilesTest, ReplacesAFileWhole) {
@@ -68,7 +74,8 @@ TEST(FilesTest, SaysWhatIsMissing) {
     const test::TemporaryDirectory directory;
     ARFC_EXPECT_ERROR((void)read_file(directory / "absent"), ErrorKind::kNotFound, "absent");
     ARFC_EXPECT_ERROR((void)read_file(directory.path()), ErrorKind::kIo, "Not a regular file");
-    ARFC_EXPECT_ERROR(write_file_atomically(directory / "no/such/place", "x"), ErrorKind::kIo, "no/such/place");
+    ARFC_EXPECT_ERROR(
+        write_file_atomically(directory / "no/such/place", "x"), ErrorKind::kIo, "no/such/place");
 }
 
 TEST(FilesTest, AFullDiskLeavesTheOldFile) {
@@ -79,7 +86,8 @@ TEST(FilesTest, AFullDiskLeavesTheOldFile) {
     const auto path = directory / "file";
     write_file_atomically(path, "old");
     std::filesystem::create_symlink("/dev/full", path.string() + ".tmp");
-    ARFC_EXPECT_ERROR(write_file_atomically(path, "new"), ErrorKind::kResourceExhausted, "cannot be written");
+    ARFC_EXPECT_ERROR(
+        write_file_atomically(path, "new"), ErrorKind::kResourceExhausted, "cannot be written");
     EXPECT_EQ(read_file(path), "old");
 }
 

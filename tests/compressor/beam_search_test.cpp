@@ -19,7 +19,8 @@ class BeamSearchTest : public ::testing::Test {
   protected:
     BeamSearchTest() : rows_(test::random_rows(kRows, kDim)) {
         for (std::size_t t = 0; t < kTokens; ++t) {
-            codebooks_.push_back(test::random_rows(kSymbols, kDim, 10 + static_cast<std::uint32_t>(t)));
+            codebooks_.push_back(
+                test::random_rows(kSymbols, kDim, 10 + static_cast<std::uint32_t>(t)));
             for (float& value : codebooks_.back()) {
                 value /= static_cast<float>(1 + t);
             }
@@ -41,7 +42,8 @@ class BeamSearchTest : public ::testing::Test {
     double norm(std::size_t row) const {
         double sum = 0.0;
         for (std::size_t j = 0; j < kDim; ++j) {
-            sum += static_cast<double>(rows_[row * kDim + j]) * static_cast<double>(rows_[row * kDim + j]);
+            sum += static_cast<double>(rows_[row * kDim + j]) *
+                   static_cast<double>(rows_[row * kDim + j]);
         }
         return sum;
     }
@@ -73,19 +75,22 @@ TEST_F(BeamSearchTest, WidthOneIsGreedy) {
             }
             code[t] = chosen;
         }
-        EXPECT_NEAR(distance(i, state.code(i, 0), kTokens), distance(i, code.data(), kTokens), 1e-3);
+        EXPECT_NEAR(
+            distance(i, state.code(i, 0), kTokens), distance(i, code.data(), kTokens), 1e-3);
     }
 }
 
 TEST_F(BeamSearchTest, CostsAreTheDistancesThatTheyStandFor) {
     const BeamSearch::State state = run(6, {2, kTokens}, kTokens);
     for (std::size_t i = 0; i < kRows; ++i) {
-        EXPECT_NEAR(state.costs[i * state.width] + norm(i), distance(i, state.code(i, 0), kTokens), 1e-2);
+        EXPECT_NEAR(
+            state.costs[i * state.width] + norm(i), distance(i, state.code(i, 0), kTokens), 1e-2);
     }
 }
 
 TEST_F(BeamSearchTest, TwoTokensWithAFullBeamAreOptimal) {
-    // With 64 hypotheses after the first token the best pair is nearly always among them; compare with all 65,536.
+    // With 64 hypotheses after the first token the best pair is nearly always among them; compare
+    // with all 65,536.
     const BeamSearch::State state = run(64, {2}, 2);
     double found = 0.0;
     double optimal = 0.0;
@@ -93,7 +98,8 @@ TEST_F(BeamSearchTest, TwoTokensWithAFullBeamAreOptimal) {
         double best = std::numeric_limits<double>::infinity();
         for (std::size_t a = 0; a < kSymbols; ++a) {
             for (std::size_t b = 0; b < kSymbols; ++b) {
-                const std::uint8_t code[] = {static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b)};
+                const std::uint8_t code[] = {
+                    static_cast<std::uint8_t>(a), static_cast<std::uint8_t>(b)};
                 best = std::min(best, distance(i, code, 2));
             }
         }

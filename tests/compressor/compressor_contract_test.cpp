@@ -1,4 +1,5 @@
-// What every kind and every shape of model must hold: a new row of compressor_kinds() is tested here unasked.
+// What every kind and every shape of model must hold: a new row of compressor_kinds() is tested
+// here unasked.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -23,7 +24,8 @@ struct Case {
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
-    return out << c.kind << "_d" << c.dim << "_b" << c.bytes << "_" << to_string(c.metric) << "_n" << c.rows;
+    return out << c.kind << "_d" << c.dim << "_b" << c.bytes << "_" << to_string(c.metric) << "_n"
+               << c.rows;
 }
 
 std::vector<Case> cases() {
@@ -35,7 +37,7 @@ std::vector<Case> cases() {
         all.push_back({name, 33, 7, Metric::kInnerProduct, 1000});
         all.push_back({name, 1, 3, Metric::kL2, 300});
         all.push_back({name, 20, 1, Metric::kCosine, 1200}); // One token, and rows held out.
-        all.push_back({name, 16, 20, Metric::kCosine, 60}); // Fewer rows than symbols.
+        all.push_back({name, 16, 20, Metric::kCosine, 60});  // Fewer rows than symbols.
     }
     return all;
 }
@@ -61,19 +63,23 @@ class CompressorContract : public ::testing::TestWithParam<Case> {
         model().encode(test::view(rows, model().dim()), bytes, {codes.data(), n, bytes});
         return codes;
     }
-    static std::vector<float> score(const std::vector<float>& queries, const std::vector<std::byte>& codes,
-                                    std::size_t bytes) {
+    static std::vector<float> score(
+        const std::vector<float>& queries, const std::vector<std::byte>& codes, std::size_t bytes) {
         const std::size_t m = queries.size() / model().dim();
         const std::size_t n = codes.size() / bytes;
         std::vector<float> scores(m * n);
-        model().score(test::view(queries, model().dim()), {codes.data(), n, bytes}, false, {scores.data(), m, n});
+        model().score(
+            test::view(queries, model().dim()), {codes.data(), n, bytes}, false,
+            {scores.data(), m, n});
         return scores;
     }
-    static std::vector<std::byte> cut(const std::vector<std::byte>& codes, std::size_t from, std::size_t to) {
+    static std::vector<std::byte> cut(
+        const std::vector<std::byte>& codes, std::size_t from, std::size_t to) {
         std::vector<std::byte> out;
         for (std::size_t i = 0; i < codes.size(); i += from) {
-            out.insert(out.end(), codes.begin() + static_cast<std::ptrdiff_t>(i),
-                       codes.begin() + static_cast<std::ptrdiff_t>(i + to));
+            out.insert(
+                out.end(), codes.begin() + static_cast<std::ptrdiff_t>(i),
+                codes.begin() + static_cast<std::ptrdiff_t>(i + to));
         }
         return out;
     }
@@ -104,9 +110,10 @@ TEST_P(CompressorContract, CodesDependOnTheRowAlone) {
         std::vector<std::byte> pieces;
         for (std::size_t first = 0; first < 400; first += batch) {
             const std::size_t count = std::min<std::size_t>(batch, 400 - first);
-            const std::vector<std::byte> piece =
-                encode({rows.begin() + static_cast<std::ptrdiff_t>(first * d),
-                        rows.begin() + static_cast<std::ptrdiff_t>((first + count) * d)}, bytes);
+            const std::vector<std::byte> piece = encode(
+                {rows.begin() + static_cast<std::ptrdiff_t>(first * d),
+                 rows.begin() + static_cast<std::ptrdiff_t>((first + count) * d)},
+                bytes);
             pieces.insert(pieces.end(), piece.begin(), piece.end());
         }
         EXPECT_EQ(pieces, together) << "batches of " << batch;
@@ -120,7 +127,9 @@ TEST_P(CompressorContract, CodesDependOnTheRowAlone) {
     }
     const std::vector<std::byte> codes = encode(shuffled, bytes);
     for (std::size_t i = 0; i < 400; ++i) {
-        EXPECT_TRUE(std::equal(codes.data() + i * bytes, codes.data() + (i + 1) * bytes, together.data() + order[i] * bytes));
+        EXPECT_TRUE(std::equal(
+            codes.data() + i * bytes, codes.data() + (i + 1) * bytes,
+            together.data() + order[i] * bytes));
     }
 }
 
@@ -149,11 +158,13 @@ TEST_P(CompressorContract, AScoreDependsOnCodeAndQueryAlone) {
     const std::vector<float> queries = test::random_rows(11, d, 10);
     const std::vector<float> together = score(queries, codes, b);
     for (std::size_t q = 0; q < 11; ++q) {
-        const std::vector<float> query(queries.begin() + static_cast<std::ptrdiff_t>(q * d),
-                                       queries.begin() + static_cast<std::ptrdiff_t>((q + 1) * d));
+        const std::vector<float> query(
+            queries.begin() + static_cast<std::ptrdiff_t>(q * d),
+            queries.begin() + static_cast<std::ptrdiff_t>((q + 1) * d));
         for (std::size_t i = 0; i < 50; ++i) {
-            const std::vector<std::byte> code(codes.begin() + static_cast<std::ptrdiff_t>(i * b),
-                                              codes.begin() + static_cast<std::ptrdiff_t>((i + 1) * b));
+            const std::vector<std::byte> code(
+                codes.begin() + static_cast<std::ptrdiff_t>(i * b),
+                codes.begin() + static_cast<std::ptrdiff_t>((i + 1) * b));
             ASSERT_EQ(score(query, code, b)[0], together[q * 50 + i]);
         }
     }
@@ -168,7 +179,8 @@ TEST_P(CompressorContract, ScoresContinueTableSums) {
     model().query_terms(test::view(query, d), {&term, 1});
     std::vector<float> sums(20, term.bias);
     for (std::size_t b = 1; b <= bytes; ++b) {
-        std::vector<float> table(kSymbols); // One token at a time, as a stage that continues sums does.
+        // One token at a time, as a stage that continues sums does.
+        std::vector<float> table(kSymbols);
         model().query_tables(test::view(query, d), b - 1, {table.data(), 1, kSymbols});
         const std::vector<std::byte> prefix = cut(codes, bytes, b);
         std::vector<float> row_terms(20);
@@ -176,7 +188,9 @@ TEST_P(CompressorContract, ScoresContinueTableSums) {
         const std::vector<float> expected = score(query, prefix, b);
         for (std::size_t i = 0; i < 20; ++i) {
             sums[i] += table[std::to_integer<std::size_t>(codes[i * bytes + b - 1])];
-            ASSERT_EQ(Compressor::combine(model().metric(), sums[i], row_terms[i], term.squared_norm), expected[i]);
+            ASSERT_EQ(
+                Compressor::combine(model().metric(), sums[i], row_terms[i], term.squared_norm),
+                expected[i]);
         }
     }
 }
@@ -203,9 +217,9 @@ TEST_P(CompressorContract, ScoresAreThoseOfTheReconstruction) {
                 query_norm += q * q;
             }
             const double expected = GetParam().metric == Metric::kInnerProduct ? product
-                                    : GetParam().metric == Metric::kL2
-                                        ? 2.0 * product - row_norm - query_norm
-                                        : product / std::sqrt(row_norm * query_norm);
+                                  : GetParam().metric == Metric::kL2
+                                      ? 2.0 * product - row_norm - query_norm
+                                      : product / std::sqrt(row_norm * query_norm);
             EXPECT_NEAR(scores[i], expected, 1e-4 * (1.0 + std::fabs(expected)));
         }
     }
@@ -222,7 +236,8 @@ TEST_P(CompressorContract, LongerPrefixesReconstructBetter) {
                 norm += static_cast<double>(rows[i * d + j]) * static_cast<double>(rows[i * d + j]);
             }
             for (std::size_t j = 0; j < d; ++j) {
-                rows[i * d + j] = static_cast<float>(static_cast<double>(rows[i * d + j]) / std::sqrt(norm));
+                rows[i * d + j] =
+                    static_cast<float>(static_cast<double>(rows[i * d + j]) / std::sqrt(norm));
             }
         }
     }
@@ -255,33 +270,46 @@ TEST_P(CompressorContract, WrongUseIsRefused) {
     std::vector<float> row = test::random_rows(2, d);
     std::vector<std::byte> codes(2 * bytes);
     const MatrixView<std::byte> out(codes.data(), 2, bytes);
-    ARFC_EXPECT_ERROR(model().encode({row.data(), 1, d + 1}, bytes, {codes.data(), 1, bytes}), ErrorKind::kInvalidArgument,
-                      "expected " + std::to_string(d));
-    ARFC_EXPECT_ERROR(model().encode(test::view(row, d), 0, {codes.data(), 2, 0}), ErrorKind::kInvalidArgument, ": 0");
-    ARFC_EXPECT_ERROR(model().encode(test::view(row, d), bytes + 1, out), ErrorKind::kInvalidArgument,
-                      ": " + std::to_string(bytes + 1));
-    ARFC_EXPECT_ERROR(model().encode(test::view(row, d), bytes, {codes.data(), 1, bytes}), ErrorKind::kInvalidArgument,
-                      "expected [2, ");
-    for (const float bad : {std::nanf(""), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+    ARFC_EXPECT_ERROR(
+        model().encode({row.data(), 1, d + 1}, bytes, {codes.data(), 1, bytes}),
+        ErrorKind::kInvalidArgument, "expected " + std::to_string(d));
+    ARFC_EXPECT_ERROR(
+        model().encode(test::view(row, d), 0, {codes.data(), 2, 0}), ErrorKind::kInvalidArgument,
+        ": 0");
+    ARFC_EXPECT_ERROR(
+        model().encode(test::view(row, d), bytes + 1, out), ErrorKind::kInvalidArgument,
+        ": " + std::to_string(bytes + 1));
+    ARFC_EXPECT_ERROR(
+        model().encode(test::view(row, d), bytes, {codes.data(), 1, bytes}),
+        ErrorKind::kInvalidArgument, "expected [2, ");
+    for (const float bad :
+         {std::nanf(""), std::numeric_limits<float>::infinity(),
+          -std::numeric_limits<float>::infinity()}) {
         std::vector<float> rows = row;
         rows[d + d / 2] = bad;
-        ARFC_EXPECT_ERROR(model().encode(test::view(rows, d), bytes, out), ErrorKind::kInvalidArgument, "not finite");
+        ARFC_EXPECT_ERROR(
+            model().encode(test::view(rows, d), bytes, out), ErrorKind::kInvalidArgument,
+            "not finite");
         std::vector<float> table(2 * kSymbols);
-        ARFC_EXPECT_ERROR(model().query_tables(test::view(rows, d), 0, {table.data(), 2, kSymbols}),
-                          ErrorKind::kInvalidArgument, "row: 1");
+        ARFC_EXPECT_ERROR(
+            model().query_tables(test::view(rows, d), 0, {table.data(), 2, kSymbols}),
+            ErrorKind::kInvalidArgument, "row: 1");
     }
     if (GetParam().metric == Metric::kCosine) {
         const std::vector<float> zero(d, 0.0F);
         ARFC_EXPECT_ERROR(encode(zero, bytes), ErrorKind::kInvalidArgument, "zero row");
     }
     std::vector<float> scores(2);
-    ARFC_EXPECT_ERROR(model().score({row.data(), 1, d}, {codes.data(), 2, bytes}, true, {scores.data(), 1, 2}),
-                      ErrorKind::kUnsupported, "decoder");
-    ARFC_EXPECT_ERROR(model().score({row.data(), 1, d}, {codes.data(), 2, bytes}, false, {scores.data(), 2, 1}),
-                      ErrorKind::kInvalidArgument, "expected [1, 2]");
+    ARFC_EXPECT_ERROR(
+        model().score({row.data(), 1, d}, {codes.data(), 2, bytes}, true, {scores.data(), 1, 2}),
+        ErrorKind::kUnsupported, "decoder");
+    ARFC_EXPECT_ERROR(
+        model().score({row.data(), 1, d}, {codes.data(), 2, bytes}, false, {scores.data(), 2, 1}),
+        ErrorKind::kInvalidArgument, "expected [1, 2]");
     std::vector<float> table(kSymbols);
-    ARFC_EXPECT_ERROR(model().query_tables({row.data(), 1, d}, bytes, {table.data(), 1, kSymbols}),
-                      ErrorKind::kInvalidArgument, "from token " + std::to_string(bytes));
+    ARFC_EXPECT_ERROR(
+        model().query_tables({row.data(), 1, d}, bytes, {table.data(), 1, kSymbols}),
+        ErrorKind::kInvalidArgument, "from token " + std::to_string(bytes));
 }
 
 TEST_P(CompressorContract, ExtremeScalesStayFinite) {
@@ -294,15 +322,17 @@ TEST_P(CompressorContract, ExtremeScalesStayFinite) {
     const std::vector<std::byte> codes = encode(rows, GetParam().bytes);
     std::vector<float> decoded(4 * d);
     model().decode({codes.data(), 4, GetParam().bytes}, {decoded.data(), 4, d});
-    EXPECT_TRUE(std::all_of(decoded.begin(), decoded.end(), [](float v) { return std::isfinite(v); }));
+    EXPECT_TRUE(
+        std::all_of(decoded.begin(), decoded.end(), [](float v) { return std::isfinite(v); }));
     if (GetParam().metric == Metric::kCosine) { // Scale is no part of a direction.
         const std::vector<std::byte> plain = encode(test::random_rows(4, d, 16), GetParam().bytes);
         EXPECT_EQ(codes, plain);
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, CompressorContract, ::testing::ValuesIn(cases()),
-                         [](const auto& instance) { return ::testing::PrintToString(instance.param); });
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, CompressorContract, ::testing::ValuesIn(cases()),
+    [](const auto& instance) { return ::testing::PrintToString(instance.param); });
 
 } // namespace
 } // namespace arfc

@@ -106,8 +106,10 @@ TEST_F(CompressorFilesTest, ContentThatContradictsItselfIsRefused) {
 
 TEST_F(CompressorFilesTest, DevicesAreChecked) {
     EXPECT_NO_THROW((void)Compressor::open(directory_ / "model", "cpu"));
-    ARFC_EXPECT_ERROR(Compressor::open(directory_ / "model", "cuda:0"), ErrorKind::kUnsupported, "cuda:0");
-    ARFC_EXPECT_ERROR(Compressor::open(directory_ / "model", "toaster"), ErrorKind::kInvalidArgument, "toaster");
+    ARFC_EXPECT_ERROR(
+        Compressor::open(directory_ / "model", "cuda:0"), ErrorKind::kUnsupported, "cuda:0");
+    ARFC_EXPECT_ERROR(
+        Compressor::open(directory_ / "model", "toaster"), ErrorKind::kInvalidArgument, "toaster");
 }
 
 TEST_F(CompressorFilesTest, AnUnwritableDirectoryIsAnIoError) {

@@ -57,7 +57,8 @@ TEST(TrainingTest, ReportsProgressInOrder) {
     EXPECT_EQ(model->report().held_out_rows, 100U);
     ASSERT_EQ(model->report().recall.size(), 4U); // 4, 8, 16, 20 bytes.
     EXPECT_EQ(model->report().recall.back().bytes, 20U);
-    EXPECT_GT(model->report().recall.back().recall_at_10, model->report().recall.front().recall_at_10);
+    EXPECT_GT(
+        model->report().recall.back().recall_at_10, model->report().recall.front().recall_at_10);
     EXPECT_GT(model->report().recall.back().recall_at_10, 0.6);
 }
 
@@ -65,15 +66,18 @@ TEST(TrainingTest, CanBeCancelled) {
     TrainOptions options = small();
     int calls = 0;
     options.progress = [&](const Progress&) { return ++calls < 5; };
-    ARFC_EXPECT_ERROR(Compressor::train(test::view(test::random_rows(2000, 24), 24), options), ErrorKind::kCancelled,
-                      "cancelled at step");
+    ARFC_EXPECT_ERROR(
+        Compressor::train(test::view(test::random_rows(2000, 24), 24), options),
+        ErrorKind::kCancelled, "cancelled at step");
     EXPECT_EQ(calls, 5);
 }
 
 TEST(TrainingTest, TheCallersOwnExceptionPassesThrough) {
     TrainOptions options = small();
     options.progress = [](const Progress&) -> bool { throw std::logic_error("mine"); };
-    EXPECT_THROW((void)Compressor::train(test::view(test::random_rows(500, 8), 8), options), std::logic_error);
+    EXPECT_THROW(
+        (void)Compressor::train(test::view(test::random_rows(500, 8), 8), options),
+        std::logic_error);
 }
 
 TEST(TrainingTest, ObeysATimeBudget) {
@@ -86,7 +90,9 @@ TEST(TrainingTest, ObeysATimeBudget) {
     const auto free = Compressor::train(test::view(rows, 96), small(64));
     EXPECT_FALSE(free->report().stopped_by_budget);
     EXPECT_LT(model->report().seconds, free->report().seconds);
-    EXPECT_GE(free->report().recall.back().recall_at_10 + 0.02, model->report().recall.back().recall_at_10);
+    EXPECT_GE(
+        free->report().recall.back().recall_at_10 + 0.02,
+        model->report().recall.back().recall_at_10);
 }
 
 TEST(TrainingTest, BadInputIsRefusedByName) {

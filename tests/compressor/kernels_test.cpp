@@ -64,17 +64,23 @@ TEST(KernelsTest, MultiplyIsOneChainWhateverTheRowsTogether) {
                 }
             }
             std::vector<float> together(kRows * kCols);
-            kernel->multiply(a.data(), inner, kRows, inner, panels.data(), kCols / 16, together.data(), kCols);
+            kernel->multiply(
+                a.data(), inner, kRows, inner, panels.data(), kCols / 16, together.data(), kCols);
             std::vector<float> alone(kCols);
             for (std::size_t i = 0; i < kRows; ++i) {
-                kernel->multiply(a.data() + i * inner, inner, 1, inner, panels.data(), kCols / 16, alone.data(), kCols);
+                kernel->multiply(
+                    a.data() + i * inner, inner, 1, inner, panels.data(), kCols / 16, alone.data(),
+                    kCols);
                 for (std::size_t j = 0; j < kCols; ++j) {
-                    ASSERT_EQ(together[i * kCols + j], alone[j]) << kernel->name << " inner " << inner;
+                    ASSERT_EQ(together[i * kCols + j], alone[j])
+                        << kernel->name << " inner " << inner;
                     double exact = 0.0;
                     for (std::size_t l = 0; l < inner; ++l) {
-                        exact += static_cast<double>(a[i * inner + l]) * static_cast<double>(b[j * inner + l]);
+                        exact += static_cast<double>(a[i * inner + l]) *
+                                 static_cast<double>(b[j * inner + l]);
                     }
-                    ASSERT_NEAR(alone[j], exact, 1e-4 * std::sqrt(static_cast<double>(inner))) << kernel->name;
+                    ASSERT_NEAR(alone[j], exact, 1e-4 * std::sqrt(static_cast<double>(inner)))
+                        << kernel->name;
                 }
             }
         }
@@ -84,7 +90,8 @@ TEST(KernelsTest, MultiplyIsOneChainWhateverTheRowsTogether) {
 TEST(KernelsTest, InstructionSetsWithFusedMultiplyAddAgreeToTheBit) {
     const auto all = runnable();
     if (all.size() < 3) {
-        GTEST_SKIP() << "this processor has fewer than two instruction sets with fused multiply-add";
+        GTEST_SKIP()
+            << "this processor has fewer than two instruction sets with fused multiply-add";
     }
     const std::vector<float> a = random_floats(13 * 384, 3);
     AlignedFloats panels(256 * 384);
@@ -119,7 +126,8 @@ TEST(KernelsTest, BoundHoldsAtLeastCountValues) {
             const std::vector<float> values = random_floats(256, seed);
             for (std::size_t count = 1; count <= 16; ++count) {
                 unsigned char indices[256];
-                const std::size_t found = kernel->at_most(values.data(), kernel->bound(values.data(), count), indices);
+                const std::size_t found =
+                    kernel->at_most(values.data(), kernel->bound(values.data(), count), indices);
                 EXPECT_GE(found, count) << kernel->name;
                 EXPECT_LE(found, 256U);
                 EXPECT_TRUE(std::is_sorted(indices, indices + found));
@@ -153,7 +161,8 @@ TEST(KernelsTest, DotAddsTheRemainderToo) {
             for (const float value : a) {
                 exact += static_cast<double>(value) * static_cast<double>(value);
             }
-            EXPECT_NEAR(kernel->dot(a.data(), a.data(), n), exact, 1e-4) << kernel->name << " " << n;
+            EXPECT_NEAR(kernel->dot(a.data(), a.data(), n), exact, 1e-4)
+                << kernel->name << " " << n;
         }
     }
 }

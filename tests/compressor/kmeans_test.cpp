@@ -12,14 +12,16 @@ namespace arfc {
 namespace {
 
 PointSource source_of(const std::vector<float>& points, std::size_t dim) {
-    return {points.size() / dim, dim, [&points, dim](std::span<const std::size_t> indices, float* out) {
-                for (std::size_t i = 0; i < indices.size(); ++i) {
-                    std::copy_n(points.data() + indices[i] * dim, dim, out + i * dim);
-                }
-            }};
+    return {
+        points.size() / dim, dim, [&points, dim](std::span<const std::size_t> indices, float* out) {
+            for (std::size_t i = 0; i < indices.size(); ++i) {
+                std::copy_n(points.data() + indices[i] * dim, dim, out + i * dim);
+            }
+        }};
 }
 
-double error_of(const std::vector<float>& points, const std::vector<float>& centroids, std::size_t dim) {
+double error_of(
+    const std::vector<float>& points, const std::vector<float>& centroids, std::size_t dim) {
     std::vector<std::uint8_t> symbols(points.size() / dim);
     return assign(test::view(points, dim), {centroids.data(), kSymbols, dim}, symbols);
 }
@@ -29,7 +31,8 @@ TEST(KMeansTest, AssignsLikeBruteForce) {
     const std::vector<float> points = test::random_rows(500, dim);
     const std::vector<float> centroids = test::random_rows(kSymbols, dim, 2);
     std::vector<std::uint8_t> symbols(500);
-    const double error = assign(test::view(points, dim), {centroids.data(), kSymbols, dim}, symbols);
+    const double error =
+        assign(test::view(points, dim), {centroids.data(), kSymbols, dim}, symbols);
     double exact_error = 0.0;
     for (std::size_t i = 0; i < 500; ++i) {
         double best = std::numeric_limits<double>::infinity();
@@ -37,8 +40,8 @@ TEST(KMeansTest, AssignsLikeBruteForce) {
         for (std::size_t k = 0; k < kSymbols; ++k) {
             double distance = 0.0;
             for (std::size_t j = 0; j < dim; ++j) {
-                const double difference =
-                    static_cast<double>(points[i * dim + j]) - static_cast<double>(centroids[k * dim + j]);
+                const double difference = static_cast<double>(points[i * dim + j]) -
+                                          static_cast<double>(centroids[k * dim + j]);
                 distance += difference * difference;
             }
             best = std::min(best, distance);
@@ -105,12 +108,13 @@ TEST(KMeansTest, AboveTheFullBatchItDrawsBatches) {
     const std::size_t dim = 4;
     const std::vector<float> few = test::random_rows(2000, dim);
     std::size_t most = 0;
-    PointSource many{kFullBatchPoints + 1, dim, [&](std::span<const std::size_t> indices, float* out) {
-                         most = std::max(most, indices.size());
-                         for (std::size_t i = 0; i < indices.size(); ++i) {
-                             std::copy_n(few.data() + indices[i] % 2000 * dim, dim, out + i * dim);
-                         }
-                     }};
+    PointSource many{
+        kFullBatchPoints + 1, dim, [&](std::span<const std::size_t> indices, float* out) {
+            most = std::max(most, indices.size());
+            for (std::size_t i = 0; i < indices.size(); ++i) {
+                std::copy_n(few.data() + indices[i] % 2000 * dim, dim, out + i * dim);
+            }
+        }};
     KMeansOptions options;
     options.iterations = 12;
     const auto batched = kmeans(many, options);

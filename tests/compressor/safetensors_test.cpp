@@ -24,10 +24,12 @@ TEST(SafetensorsTest, RoundTrips) {
 TEST(SafetensorsTest, EveryTruncationIsRefused) {
     const std::string bytes = write_safetensors(sample());
     for (std::size_t length = 0; length < bytes.size(); ++length) {
-        ARFC_EXPECT_ERROR((void)read_safetensors(std::string_view(bytes).substr(0, length)), ErrorKind::kCorruption,
-                          "safetensors");
+        ARFC_EXPECT_ERROR(
+            (void)read_safetensors(std::string_view(bytes).substr(0, length)),
+            ErrorKind::kCorruption, "safetensors");
     }
-    ARFC_EXPECT_ERROR((void)read_safetensors(bytes + "x"), ErrorKind::kCorruption, "bytes that no tensor names");
+    ARFC_EXPECT_ERROR(
+        (void)read_safetensors(bytes + "x"), ErrorKind::kCorruption, "bytes that no tensor names");
 }
 
 TEST(SafetensorsTest, RandomDamageNeverCrashes) {
@@ -42,7 +44,9 @@ TEST(SafetensorsTest, RandomDamageNeverCrashes) {
         try {
             (void)read_safetensors(damaged);
         } catch (const Error& error) {
-            EXPECT_TRUE(error.kind() == ErrorKind::kCorruption || error.kind() == ErrorKind::kUnsupported) << error.what();
+            EXPECT_TRUE(
+                error.kind() == ErrorKind::kCorruption || error.kind() == ErrorKind::kUnsupported)
+                << error.what();
             ++refused;
         }
     }
@@ -50,17 +54,20 @@ TEST(SafetensorsTest, RandomDamageNeverCrashes) {
 }
 
 TEST(SafetensorsTest, HugeShapesAllocateNothing) {
-    const std::string header = R"({"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}})";
+    const std::string header =
+        R"({"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}})";
     std::string bytes(8, '\0');
     bytes[0] = static_cast<char>(header.size());
-    ARFC_EXPECT_ERROR((void)read_safetensors(bytes + header + "abcd"), ErrorKind::kCorruption, "shape exceeds");
+    ARFC_EXPECT_ERROR(
+        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kCorruption, "shape exceeds");
 }
 
 TEST(SafetensorsTest, OtherTypesAreUnsupported) {
     const std::string header = R"({"x":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})";
     std::string bytes(8, '\0');
     bytes[0] = static_cast<char>(header.size());
-    ARFC_EXPECT_ERROR((void)read_safetensors(bytes + header + "abcd"), ErrorKind::kUnsupported, "not float32: x");
+    ARFC_EXPECT_ERROR(
+        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kUnsupported, "not float32: x");
 }
 
 } // namespace

@@ -22,13 +22,15 @@ inline constexpr std::size_t kSymbols = 256;
 
 /// Chooses what is trained. The defaults are what a user with text embeddings wants.
 struct TrainOptions {
-    std::string kind = "residual";         ///< A row of compressor_kinds().
-    std::size_t code_bytes = 96;           ///< Longest code, in bytes, in [1, 1024]: 16x on 384 floats.
-    Metric metric = Metric::kCosine;       ///< What scores approximate.
-    std::optional<double> time_budget_s;   ///< Wall seconds; best effort within it. Nothing: until converged.
-    std::uint64_t seed = 0;                ///< Same rows, options and seed: same model, unless the budget cut it short.
-    std::string device = "auto";           ///< As in Compressor::open.
-    ProgressFunction progress;             ///< Called at least twice a second of work on ordinary sizes.
+    std::string kind = "residual";   ///< A row of compressor_kinds().
+    std::size_t code_bytes = 96;     ///< Longest code, in bytes, in [1, 1024]: 16x on 384 floats.
+    Metric metric = Metric::kCosine; ///< What scores approximate.
+    std::optional<double> time_budget_s; ///< Wall seconds; best effort within it. Nothing: until
+                                         ///< converged.
+    std::uint64_t seed = 0; ///< Same rows, options and seed: same model, unless the budget cut it
+                            ///< short.
+    std::string device = "auto"; ///< As in Compressor::open.
+    ProgressFunction progress;   ///< Called at least twice a second of work on ordinary sizes.
 };
 
 /// Recall@10 of scoring by a prefix, against exact neighbours, for rows that were not trained on.
@@ -40,7 +42,8 @@ struct HeldOutRecall {
 /// What training did; kept in config.json.
 struct TrainReport {
     std::size_t trained_rows = 0;  ///< Rows that shaped the model.
-    std::size_t held_out_rows = 0; ///< Rows set aside for measuring; 0 where there were too few to spare.
+    std::size_t held_out_rows = 0; ///< Rows set aside for measuring; 0 where there were too few to
+                                   ///< spare.
     double seconds = 0;            ///< Wall time.
     bool stopped_by_budget = false;
     std::vector<HeldOutRecall> recall; ///< Ascending bytes; empty where nothing was held out.
@@ -55,82 +58,101 @@ struct ModelFiles {
 /// Turns embeddings into token sequences of which every prefix is itself a coarser code.
 ///
 /// A row of `dim()` floats becomes `code_bytes()` one-byte tokens. The ratio is
-/// `dim() * sizeof(float) / bytes kept`, dimensionless: one stored code serves every higher ratio, and
-/// nothing is encoded twice. A model is complete and immutable: a row's code depends on the row alone and a
-/// row's score on its code and the query alone, bit for bit, in every batch, order and thread count.
-/// Const members may be called from many threads.
+/// `dim() * sizeof(float) / bytes kept`, dimensionless: one stored code serves every higher ratio,
+/// and nothing is encoded twice. A model is complete and immutable: a row's code depends on the row
+/// alone and a row's score on its code and the query alone, bit for bit, in every batch, order and
+/// thread count. Const members may be called from many threads.
 ///
-/// Scores are sums of table look-ups, one table of kSymbols floats per token and query, added in token order:
+/// Scores are sums of table look-ups, one table of kSymbols floats per token and query, added in
+/// token order:
 ///
 ///     sum   = query_terms.bias + tables[0][code[0]] + tables[1][code[1]] + ...
 ///     score = combine(metric(), sum, row_term, query_terms.squared_norm)
 ///
-/// where `row_term` corrects for the length of the row's reconstruction and is a function of the prefix.
-/// The sum over a longer prefix continues the sum over a shorter one.
+/// where `row_term` corrects for the length of the row's reconstruction and is a function of the
+/// prefix. The sum over a longer prefix continues the sum over a shorter one.
 ///
 /// Source: the Arbitrary Ratio Compressor of arXiv:2602.11494; docs/sources.md lists departures.
 class Compressor {
   public:
     /// Learns a model from rows.
-    /// @param embeddings  [n, d] float32, finite, n >= 1, d in [1, 65536]. Under cosine rows are L2-normalised
-    ///                    first and must not be zero. Fewer rows than symbols give a valid, poorer model.
+    /// @param embeddings  [n, d] float32, finite, n >= 1, d in [1, 65536]. Under cosine rows are
+    ///                    L2-normalised first and must not be zero. Fewer rows than symbols give a
+    ///                    valid, poorer model.
     /// @throws Error      kInvalidArgument: a shape, an option or a value is out of range.
     ///                    kUnsupported: the device is not visible. kCancelled: `progress` said so.
     ///                    kResourceExhausted: memory ran out.
-    static std::unique_ptr<Compressor> train(MatrixView<const float> embeddings, const TrainOptions& options);
+    static std::unique_ptr<Compressor> train(
+        MatrixView<const float> embeddings, const TrainOptions& options);
 
     /// Opens a model directory written by save().
-    /// @param directory  Holds `config.json`, `model.safetensors` and `manifest.json`; opened read-only.
-    /// @param device     "cpu", "cuda:<n>", or "auto": the first visible GPU that this kind uses, else the CPU.
+    /// @param directory  Holds `config.json`, `model.safetensors` and `manifest.json`; opened
+    ///                   read-only.
+    /// @param device     "cpu", "cuda:<n>", or "auto": the first visible GPU that this kind uses,
+    ///                   else the CPU.
     /// @throws Error     kNotFound: no such directory. kCorruption: checksum or shape mismatch.
     ///                   kUnsupported: a newer format, an unknown kind, or `device` is not visible.
-    static std::unique_ptr<Compressor> open(const std::filesystem::path& directory, std::string_view device = "auto");
+    static std::unique_ptr<Compressor> open(
+        const std::filesystem::path& directory, std::string_view device = "auto");
 
     /// Opens a model from its files' bytes, as open() does.
-    static std::unique_ptr<Compressor> open(const ModelFiles& files, std::string_view device = "auto");
+    static std::unique_ptr<Compressor> open(
+        const ModelFiles& files, std::string_view device = "auto");
 
     Compressor() = default;
     Compressor(const Compressor&) = delete;
     Compressor& operator=(const Compressor&) = delete;
     virtual ~Compressor() = default;
 
-    [[nodiscard]] virtual std::size_t dim() const noexcept = 0;        ///< Embedding width, in floats.
-    [[nodiscard]] virtual std::size_t code_bytes() const noexcept = 0; ///< Longest code, in bytes (= tokens).
+    [[nodiscard]] virtual std::size_t dim() const noexcept = 0; ///< Embedding width, in floats.
+    [[nodiscard]] virtual std::size_t code_bytes() const noexcept = 0; ///< Longest code, in bytes
+                                                                       ///< (= tokens).
     [[nodiscard]] virtual Metric metric() const noexcept = 0;          ///< What scores approximate.
     [[nodiscard]] virtual const TrainReport& report() const noexcept = 0;
 
     /// Returns the model's files; equal models give equal bytes.
     [[nodiscard]] virtual ModelFiles files() const = 0;
 
-    /// Returns the model's identity: a function of what encodes and scores, as 64 hexadecimal digits.
+    /// Returns the model's identity: a function of what encodes and scores, as 64 hexadecimal
+    /// digits.
     [[nodiscard]] virtual const std::string& id() const noexcept = 0;
 
-    /// Returns the size of the weights, in bytes: what one resident model costs, whatever the row count.
+    /// Returns the size of the weights, in bytes: what one resident model costs, whatever the row
+    /// count.
     [[nodiscard]] virtual std::size_t model_bytes() const noexcept = 0;
 
-    /// Writes the model directory; an existing model there is replaced, file by file, manifest last.
+    /// Writes the model directory; an existing model there is replaced, file by file, manifest
+    /// last.
     /// @throws Error  kIo, kResourceExhausted.
     void save(const std::filesystem::path& directory) const;
 
-    /// Encodes each row, keeping its first `num_bytes` tokens; `encode(x, b)` is a prefix of `encode(x, b + 1)`.
+    /// Encodes each row, keeping its first `num_bytes` tokens; `encode(x, b)` is a prefix of
+    /// `encode(x, b + 1)`.
     /// @param embeddings  [n, dim()] float32, row-major, finite, any scale; n may be 0.
     /// @param num_bytes   Prefix length in bytes, in [1, code_bytes()].
     /// @param codes       Out, [n, num_bytes]; unspecified if this throws.
-    /// @throws Error      kInvalidArgument: a shape, `num_bytes` or a value is out of range, or a row is zero under
-    ///                    cosine. kResourceExhausted: memory ran out; retry with fewer rows.
-    virtual void encode(MatrixView<const float> embeddings, std::size_t num_bytes, MatrixView<std::byte> codes) const = 0;
+    /// @throws Error      kInvalidArgument: a shape, `num_bytes` or a value is out of range, or a
+    ///                    row is zero under cosine. kResourceExhausted: memory ran out; retry with
+    ///                    fewer rows.
+    virtual void encode(
+        MatrixView<const float> embeddings, std::size_t num_bytes,
+        MatrixView<std::byte> codes) const = 0;
 
     /// Reconstructs rows from prefixes.
     /// @param codes       [n, b], b in [1, code_bytes()].
-    /// @param embeddings  Out, [n, dim()]. Under cosine the rows approximate the L2-normalised originals.
+    /// @param embeddings  Out, [n, dim()]. Under cosine the rows approximate the L2-normalised
+    ///                    originals.
     /// @throws Error      kInvalidArgument: a shape is out of range.
     virtual void decode(MatrixView<const std::byte> codes, MatrixView<float> embeddings) const = 0;
 
     /// Fills look-up tables of tokens [first_token, first_token + tables.cols() / kSymbols).
     /// @param queries  [m, dim()] float32, finite; normalised here under cosine.
     /// @param tables   Out, [m, tokens * kSymbols]: a query's tables, token after token.
-    /// @throws Error   kInvalidArgument: a shape, a range or a value is out of range, or a zero query under cosine.
-    virtual void query_tables(MatrixView<const float> queries, std::size_t first_token, MatrixView<float> tables) const = 0;
+    /// @throws Error   kInvalidArgument: a shape, a range or a value is out of range, or a zero
+    ///                 query under cosine.
+    virtual void query_tables(
+        MatrixView<const float> queries, std::size_t first_token,
+        MatrixView<float> tables) const = 0;
 
     /// Where a query's sums start, and what combine() needs of it.
     struct QueryTerms {
@@ -138,7 +160,8 @@ class Compressor {
         float squared_norm; ///< |q|^2; 1 under cosine.
     };
     /// @param terms  Out, [m].
-    virtual void query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const = 0;
+    virtual void query_terms(
+        MatrixView<const float> queries, std::span<QueryTerms> terms) const = 0;
 
     /// Returns what combine() needs of a row, from its prefix: 1 / |reconstruction| under cosine,
     /// |reconstruction|^2 under L2, 0 under inner product.
@@ -146,8 +169,10 @@ class Compressor {
     /// @param terms  Out, [n].
     virtual void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const = 0;
 
-    /// Turns a sum of look-ups into a score, larger = closer: cosine, inner product, or minus squared distance.
-    [[nodiscard]] static float combine(Metric metric, float sum, float row_term, float query_squared_norm) noexcept {
+    /// Turns a sum of look-ups into a score, larger = closer: cosine, inner product, or minus
+    /// squared distance.
+    [[nodiscard]] static float combine(
+        Metric metric, float sum, float row_term, float query_squared_norm) noexcept {
         switch (metric) {
             case Metric::kInnerProduct: return sum;
             case Metric::kL2: return 2.0F * sum - row_term - query_squared_norm;
@@ -161,9 +186,11 @@ class Compressor {
     /// @param codes    [n, b], b in [1, code_bytes()].
     /// @param neural   Score by the decoder instead of the additive tables.
     /// @param scores   Out, [m, n].
-    /// @throws Error   kInvalidArgument: a shape or value. kUnsupported: `neural` and this kind has no decoder.
-    virtual void score(MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
-                       MatrixView<float> scores) const = 0;
+    /// @throws Error   kInvalidArgument: a shape or value. kUnsupported: `neural` and this kind has
+    ///                 no decoder.
+    virtual void score(
+        MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
+        MatrixView<float> scores) const = 0;
 };
 
 /// A way to make a Compressor: one row of the table in compressor/src/kinds.cpp.
@@ -177,8 +204,8 @@ struct CompressorKind {
 /// Returns every kind; contract tests run over it.
 [[nodiscard]] std::span<const CompressorKind> compressor_kinds() noexcept;
 
-/// Sets how many threads encode, train and table-building use; the process default is the core count.
-/// The one place where thread counts are set: it covers LibTorch, OpenMP (and so FAISS).
+/// Sets how many threads encode, train and table-building use; the process default is the core
+/// count. The one place where thread counts are set: it covers LibTorch, OpenMP (and so FAISS).
 /// @param threads  In [1, 1024].
 /// @throws Error   kInvalidArgument.
 void set_num_threads(std::size_t threads);
