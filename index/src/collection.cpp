@@ -25,19 +25,23 @@ FactorySpec checked_spec(std::size_t dim, const std::string& factory) {
         fail(ErrorKind::kInvalidArgument, "Embedding width is outside [1, ", kMaxDim, "]: ", dim);
     }
     if (!names_arfc(factory)) {
-        fail(ErrorKind::kInvalidArgument, "A collection's factory string must be an ARFC one: \"", factory, "\"");
+        fail(
+            ErrorKind::kInvalidArgument, "A collection's factory string must be an ARFC one: \"",
+            factory, "\"");
     }
     FactorySpec spec = parse_factory(dim, factory);
     if (spec.id_map != IdMap::kNone) {
-        fail(ErrorKind::kInvalidArgument, "A collection keeps ids itself; leave IDMap out of: \"", factory, "\"");
+        fail(
+            ErrorKind::kInvalidArgument, "A collection keeps ids itself; leave IDMap out of: \"",
+            factory, "\"");
     }
     return spec;
 }
 
 /// Removes what an interrupted create() left: known names, and no manifest.
 void clear_remains(const std::filesystem::path& directory) {
-    static const std::set<std::string> kNames = {"LOCK", kStoreDirectory, kModelDirectory, kCoarseFile,
-                                                 "manifest.json.tmp"};
+    static const std::set<std::string> kNames = {
+        "LOCK", kStoreDirectory, kModelDirectory, kCoarseFile, "manifest.json.tmp"};
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         if (!kNames.contains(entry.path().filename().string())) {
             fail(ErrorKind::kAlreadyExists, "Directory is not empty: ", directory.string());
@@ -59,25 +63,35 @@ void make_directory(const std::filesystem::path& directory) {
     }
     if (!std::filesystem::create_directory(directory, code)) {
         const bool taken = std::filesystem::exists(directory);
-        fail(taken ? ErrorKind::kAlreadyExists : ErrorKind::kIo, "Collection directory cannot be created: ",
-             directory.string(), " (", taken ? "something else is there" : code.message(), ")");
+        fail(
+            taken ? ErrorKind::kAlreadyExists : ErrorKind::kIo,
+            "Collection directory cannot be created: ", directory.string(), " (",
+            taken ? "something else is there" : code.message(), ")");
     }
 }
 
 /// Copies a model in, after checking that it is the right one.
-std::string adopt_model(const std::filesystem::path& directory, const CollectionOptions& options, const FactorySpec& spec) {
+std::string adopt_model(
+    const std::filesystem::path& directory, const CollectionOptions& options,
+    const FactorySpec& spec) {
     const std::unique_ptr<Compressor> model = Compressor::open(options.model);
     if (model->dim() != options.dim) {
-        fail(ErrorKind::kInvalidArgument, "Model's width differs from the collection's: ", model->dim(), ", expected ",
-             options.dim);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Model's width differs from the collection's: ", model->dim(), ", expected ",
+            options.dim);
     }
     if (model->metric() != options.metric) {
-        fail(ErrorKind::kInvalidArgument, "Model's metric differs from the collection's: ", to_string(model->metric()),
-             ", expected ", to_string(options.metric));
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Model's metric differs from the collection's: ", to_string(model->metric()),
+            ", expected ", to_string(options.metric));
     }
     if (model->code_bytes() < spec.code_bytes()) {
-        fail(ErrorKind::kInvalidArgument, "Model's codes are shorter than the factory string asks for: ",
-             model->code_bytes(), " bytes, expected at least ", spec.code_bytes());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Model's codes are shorter than the factory string asks for: ", model->code_bytes(),
+            " bytes, expected at least ", spec.code_bytes());
     }
     model->save(directory / kModelDirectory);
     return model->id();
@@ -85,11 +99,15 @@ std::string adopt_model(const std::filesystem::path& directory, const Collection
 
 } // namespace
 
-std::unique_ptr<Collection> Collection::create(const std::filesystem::path& directory, const CollectionOptions& options) {
+std::unique_ptr<Collection> Collection::create(
+    const std::filesystem::path& directory, const CollectionOptions& options) {
     const FactorySpec spec = checked_spec(options.dim, options.factory);
     make_directory(directory);
-    storage::Manifest manifest{.creator = kCreator, .dim = options.dim, .metric = options.metric,
-                               .factory = options.factory};
+    storage::Manifest manifest{
+        .creator = kCreator,
+        .dim = options.dim,
+        .metric = options.metric,
+        .factory = options.factory};
     try {
         const storage::WriterLock lock(directory);
         storage::Shape shape{.dim = options.dim};
@@ -99,8 +117,11 @@ std::unique_ptr<Collection> Collection::create(const std::filesystem::path& dire
             shape.head_bytes = spec.stage_bytes.front();
             shape.tail_bytes = spec.code_bytes() - spec.stage_bytes.front();
         }
-        storage::open_store("rocksdb", {.directory = directory / kStoreDirectory, .create = true, .shape = shape})->close();
-        storage::write_manifest(directory, manifest); // Last: a directory with a manifest is a whole collection.
+        storage::open_store(
+            "rocksdb", {.directory = directory / kStoreDirectory, .create = true, .shape = shape})
+            ->close();
+        storage::write_manifest(directory, manifest); // Last: a directory with a manifest is a
+                                                      // whole collection.
     } catch (...) {
         std::error_code ignored;
         std::filesystem::remove_all(directory, ignored);
@@ -109,7 +130,8 @@ std::unique_ptr<Collection> Collection::create(const std::filesystem::path& dire
     return open(directory);
 }
 
-std::unique_ptr<Collection> Collection::open(const std::filesystem::path& directory, const CollectionOpenOptions& options) {
+std::unique_ptr<Collection> Collection::open(
+    const std::filesystem::path& directory, const CollectionOpenOptions& options) {
     if (!std::filesystem::is_directory(directory)) {
         fail(ErrorKind::kNotFound, "Collection does not exist: ", directory.string());
     }
@@ -118,21 +140,28 @@ std::unique_ptr<Collection> Collection::open(const std::filesystem::path& direct
     try {
         spec = checked_spec(manifest.dim, manifest.factory);
     } catch (const Error& error) {
-        fail(ErrorKind::kCorruption, "Manifest names a collection that cannot be: ", directory.string(), " (", error.what(), ")");
+        fail(
+            ErrorKind::kCorruption,
+            "Manifest names a collection that cannot be: ", directory.string(), " (", error.what(),
+            ")");
     }
-    auto collection = std::make_unique<CollectionImpl>(directory, manifest, spec, options.read_only);
+    auto collection =
+        std::make_unique<CollectionImpl>(directory, manifest, spec, options.read_only);
     collection->load(options.device);
     return collection;
 }
 
-CollectionImpl::CollectionImpl(std::filesystem::path directory, storage::Manifest manifest, FactorySpec spec, bool read_only)
-    : directory_(std::move(directory)), manifest_(std::move(manifest)), spec_(std::move(spec)), read_only_(read_only) {}
+CollectionImpl::CollectionImpl(
+    std::filesystem::path directory, storage::Manifest manifest, FactorySpec spec, bool read_only)
+    : directory_(std::move(directory)), manifest_(std::move(manifest)), spec_(std::move(spec)),
+      read_only_(read_only) {}
 
 CollectionImpl::~CollectionImpl() {
     try {
         close();
     } catch (const std::exception&) { // NOLINT(bugprone-empty-catch)
-        // Acknowledged writes are durable without a clean close; callers who want to know call close().
+        // Acknowledged writes are durable without a clean close; callers who want to know call
+        // close().
     }
 }
 
@@ -140,10 +169,13 @@ void CollectionImpl::load(const std::string& device) {
     if (!read_only_) {
         lock_ = std::make_unique<storage::WriterLock>(directory_);
     }
-    store_ = storage::open_store("rocksdb", {.directory = directory_ / kStoreDirectory, .read_only = read_only_});
+    store_ = storage::open_store(
+        "rocksdb", {.directory = directory_ / kStoreDirectory, .read_only = read_only_});
     if (store_->shape().dim != manifest_.dim) {
-        fail(ErrorKind::kCorruption, "Store's width differs from the manifest's: ", store_->shape().dim, ", expected ",
-             manifest_.dim);
+        fail(
+            ErrorKind::kCorruption,
+            "Store's width differs from the manifest's: ", store_->shape().dim, ", expected ",
+            manifest_.dim);
     }
     open_model(device);
     if (!read_only_) {
@@ -160,22 +192,30 @@ void CollectionImpl::open_model(const std::string& device) {
     if (id.empty() && manifest_.model_id.empty()) {
         return;
     }
-    // Publishing codes in the store is what makes a training count; the manifest may be one step behind.
+    // Publishing codes in the store is what makes a training count; the manifest may be one step
+    // behind.
     if (id.empty() || (!manifest_.model_id.empty() && manifest_.model_id != id)) {
-        fail(ErrorKind::kFailedPrecondition, "Codes were written with another model than the manifest names: \"", id,
-             "\", expected \"", manifest_.model_id, "\"");
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Codes were written with another model than the manifest names: \"", id,
+            "\", expected \"", manifest_.model_id, "\"");
     }
     compressor_ = Compressor::open(directory_ / kModelDirectory, device);
     if (compressor_->id() != id) {
-        fail(ErrorKind::kFailedPrecondition, "Model in the directory is not the one that wrote the codes: ",
-             compressor_->id(), ", expected ", id);
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Model in the directory is not the one that wrote the codes: ", compressor_->id(),
+            ", expected ", id);
     }
-    const bool fits = compressor_->dim() == manifest_.dim && compressor_->metric() == manifest_.metric &&
+    const bool fits = compressor_->dim() == manifest_.dim &&
+                      compressor_->metric() == manifest_.metric &&
                       compressor_->code_bytes() >= spec_.code_bytes() &&
                       store_->shape().head_bytes == spec_.stage_bytes.front() &&
                       store_->shape().head_bytes + store_->shape().tail_bytes == spec_.code_bytes();
     if (!fits) {
-        fail(ErrorKind::kCorruption, "Model, store and manifest disagree about the code in: ", directory_.string());
+        fail(
+            ErrorKind::kCorruption,
+            "Model, store and manifest disagree about the code in: ", directory_.string());
     }
 }
 
@@ -193,7 +233,9 @@ void CollectionImpl::finish_interrupted_training() {
     }
 }
 
-StagedShape CollectionImpl::staged_shape() const { return {spec_.stage_bytes, spec_.nlist}; }
+StagedShape CollectionImpl::staged_shape() const {
+    return {spec_.stage_bytes, spec_.nlist};
+}
 
 CollectionImpl::Picture CollectionImpl::load_picture() const {
     Picture picture;
@@ -203,7 +245,8 @@ CollectionImpl::Picture CollectionImpl::load_picture() const {
     std::vector<bool> live(rows, false);
     picture.snapshot->for_each_point([&](PointId id, storage::Row row) {
         if (row >= rows || live[row]) {
-            fail(ErrorKind::kCorruption, "Point names a row that is not its own: ", id, " -> ", row);
+            fail(
+                ErrorKind::kCorruption, "Point names a row that is not its own: ", id, " -> ", row);
         }
         picture.ids[row] = id;
         live[row] = true;
@@ -245,13 +288,17 @@ void CollectionImpl::load_index(Picture& picture, std::vector<bool>& live) const
     }
     picture.snapshot->for_each_head(0, [&](storage::Row first, MatrixView<const std::byte> heads) {
         if (first != picture.index->rows()) {
-            fail(ErrorKind::kCorruption, "Heads of rows are missing: expected row ", picture.index->rows(), ", found ", first);
+            fail(
+                ErrorKind::kCorruption, "Heads of rows are missing: expected row ",
+                picture.index->rows(), ", found ", first);
         }
         picture.index->add(heads);
     });
     if (picture.index->rows() != live.size()) {
-        fail(ErrorKind::kCorruption, "Store holds another number of heads than of rows: ", picture.index->rows(),
-             ", expected ", live.size());
+        fail(
+            ErrorKind::kCorruption,
+            "Store holds another number of heads than of rows: ", picture.index->rows(),
+            ", expected ", live.size());
     }
     std::vector<std::uint64_t> dead;
     for (std::uint64_t row = 0; row < live.size(); ++row) {
@@ -278,7 +325,8 @@ bool CollectionImpl::restore_coarse(StagedIndex& index, const storage::Snapshot&
 
 void CollectionImpl::save_coarse() {
     if (coarse_dirty_ && picture_.index && picture_.index->is_trained()) {
-        write_file_atomically(directory_ / kCoarseFile, picture_.index->save(picture_.snapshot->sequence()));
+        write_file_atomically(
+            directory_ / kCoarseFile, picture_.index->save(picture_.snapshot->sequence()));
         coarse_dirty_ = false;
     }
 }
@@ -288,25 +336,35 @@ void CollectionImpl::require_open(bool for_writing) const {
         fail(ErrorKind::kFailedPrecondition, "Collection is closed: ", directory_.string());
     }
     if (for_writing && read_only_) {
-        fail(ErrorKind::kFailedPrecondition, "Collection was opened read-only: ", directory_.string());
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Collection was opened read-only: ", directory_.string());
     }
     if (for_writing && damaged_) {
-        fail(ErrorKind::kFailedPrecondition, "Memory ran out while a write was applied; reopen: ", directory_.string());
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Memory ran out while a write was applied; reopen: ", directory_.string());
     }
 }
 
 void CollectionImpl::check_rows(MatrixView<const float> rows, std::string_view what) const {
     if (rows.cols() != manifest_.dim) {
-        fail(ErrorKind::kInvalidArgument, what, " width differs from the collection's: ", rows.cols(), ", expected ",
-             manifest_.dim);
+        fail(
+            ErrorKind::kInvalidArgument, what,
+            " width differs from the collection's: ", rows.cols(), ", expected ", manifest_.dim);
     }
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         const std::span<const float> row = rows.row(i);
-        if (!std::all_of(row.begin(), row.end(), [](float value) { return std::isfinite(value); })) {
-            fail(ErrorKind::kInvalidArgument, what, " holds a value that is not finite (NaN or infinity) in row: ", i);
+        if (!std::all_of(
+                row.begin(), row.end(), [](float value) { return std::isfinite(value); })) {
+            fail(
+                ErrorKind::kInvalidArgument, what,
+                " holds a value that is not finite (NaN or infinity) in row: ", i);
         }
         if (manifest_.metric == Metric::kCosine && is_zero(row)) {
-            fail(ErrorKind::kInvalidArgument, what, " holds a zero row, which has no direction under cosine: ", i);
+            fail(
+                ErrorKind::kInvalidArgument, what,
+                " holds a zero row, which has no direction under cosine: ", i);
         }
     }
 }
@@ -361,7 +419,8 @@ void CollectionImpl::close() {
             save_coarse();
         }
     } catch (const Error&) {
-        failure = std::current_exception(); // The file can be made again; the store must be closed all the same.
+        failure = std::current_exception(); // The file can be made again; the store must be closed
+                                            // all the same.
     }
     picture_.snapshot.reset();
     store_->close();

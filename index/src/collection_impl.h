@@ -22,8 +22,8 @@ inline constexpr const char* kStoreDirectory = "rocks";
 inline constexpr const char* kModelDirectory = "model";
 inline constexpr const char* kCoarseFile = "coarse.arfc";
 
-/// Lets many readers in, or one writer; a waiting writer goes before readers that come later, so that constant
-/// searching cannot keep a write waiting for ever.
+/// Lets many readers in, or one writer; a waiting writer goes before readers that come later, so
+/// that constant searching cannot keep a write waiting for ever.
 class FairSharedMutex {
   public:
     [[nodiscard]] std::shared_lock<std::shared_mutex> read() const {
@@ -42,22 +42,28 @@ class FairSharedMutex {
 
 /// Joins a store, a model and an index in memory.
 ///
-/// The store is the truth; memory is a picture of one of its snapshots (`snapshot_`), replaced together under
-/// `state_mutex_`. Writers change the store first, holding `write_mutex_`, then the picture.
+/// The store is the truth; memory is a picture of one of its snapshots (`snapshot_`), replaced
+/// together under `state_mutex_`. Writers change the store first, holding `write_mutex_`, then the
+/// picture.
 class CollectionImpl final : public Collection {
   public:
-    CollectionImpl(std::filesystem::path directory, storage::Manifest manifest, FactorySpec spec, bool read_only);
+    CollectionImpl(
+        std::filesystem::path directory, storage::Manifest manifest, FactorySpec spec,
+        bool read_only);
     ~CollectionImpl() override;
 
     /// Opens the store and the model and loads the picture.
     void load(const std::string& device);
 
     CollectionTrainReport train(const CollectionTrainOptions& options) override;
-    void upsert(std::span<const PointId> ids, MatrixView<const float> embeddings, std::span<const std::string> payloads,
-                bool wait) override;
+    void upsert(
+        std::span<const PointId> ids, MatrixView<const float> embeddings,
+        std::span<const std::string> payloads, bool wait) override;
     std::size_t remove(std::span<const PointId> ids, bool wait) override;
-    [[nodiscard]] SearchAnswer search(MatrixView<const float> queries, const SearchOptions& options) const override;
-    [[nodiscard]] std::vector<Point> get(std::span<const PointId> ids, bool with_vector) const override;
+    [[nodiscard]] SearchAnswer search(
+        MatrixView<const float> queries, const SearchOptions& options) const override;
+    [[nodiscard]] std::vector<Point> get(
+        std::span<const PointId> ids, bool with_vector) const override;
     [[nodiscard]] CollectionInfo info() const override;
     void close() override;
 
@@ -65,9 +71,9 @@ class CollectionImpl final : public Collection {
     /// What searches read; changed as a whole under state_mutex_.
     struct Picture {
         std::shared_ptr<const storage::Snapshot> snapshot;
-        std::vector<PointId> ids;          ///< [rows]; of tombstones: whatever it was.
-        std::optional<RawRows> raw;        ///< While there is no model.
-        std::optional<StagedIndex> index;  ///< Once there is one.
+        std::vector<PointId> ids;         ///< [rows]; of tombstones: whatever it was.
+        std::optional<RawRows> raw;       ///< While there is no model.
+        std::optional<StagedIndex> index; ///< Once there is one.
     };
 
     // collection.cpp
@@ -82,12 +88,15 @@ class CollectionImpl final : public Collection {
     [[nodiscard]] StagedShape staged_shape() const;
 
     // collection_write.cpp
-    void apply(const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
-               storage::Published& published);
+    void apply(
+        const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
+        storage::Published& published);
     void train_lists_when_due();
-    [[nodiscard]] std::vector<std::byte> codes_of(const Picture& picture, std::span<const std::uint64_t> rows) const;
-    void write_all_codes(const Picture& before, const Compressor& model, const ProgressFunction& progress,
-                         StagedIndex& index);
+    [[nodiscard]] std::vector<std::byte> codes_of(
+        const Picture& picture, std::span<const std::uint64_t> rows) const;
+    void write_all_codes(
+        const Picture& before, const Compressor& model, const ProgressFunction& progress,
+        StagedIndex& index);
 
     std::filesystem::path directory_;
     storage::Manifest manifest_;

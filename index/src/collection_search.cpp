@@ -12,8 +12,9 @@ class StoredTails final : public TailSource {
   public:
     explicit StoredTails(const storage::Snapshot& snapshot) : snapshot_(snapshot) {}
 
-    void read_tails(std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
-                    std::span<std::size_t> lengths) const override {
+    void read_tails(
+        std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
+        std::span<std::size_t> lengths) const override {
         snapshot_.read_tails(rows, tails, lengths);
     }
 
@@ -21,22 +22,27 @@ class StoredTails final : public TailSource {
     const storage::Snapshot& snapshot_;
 };
 
-/// Equal scores stand in the order of their ids, which users see, not of their rows, which they do not.
+/// Equal scores stand in the order of their ids, which users see, not of their rows, which they do
+/// not.
 void order(std::vector<Hit>& hits) {
     std::sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) {
         return a.score != b.score ? a.score > b.score : a.id < b.id;
     });
 }
 
-StagedRequest staged_request(const SearchOptions& options, const StagedIndex& index, std::size_t nlist) {
+StagedRequest staged_request(
+    const SearchOptions& options, const StagedIndex& index, std::size_t nlist) {
     // More answers than rows cannot be; room for them need not be made.
     const std::size_t k = std::min(options.k, std::max<std::size_t>(index.rows(), 1));
-    StagedRequest request{.k = k, .stages = options.stages, .nprobe = options.nprobe, .accepts = {}};
+    StagedRequest request{
+        .k = k, .stages = options.stages, .nprobe = options.nprobe, .accepts = {}};
     if (!options.exact) {
         return request;
     }
     if (!options.stages.empty()) {
-        fail(ErrorKind::kInvalidArgument, "Search cannot be exact and have stages of its own: ", options.stages.size());
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Search cannot be exact and have stages of its own: ", options.stages.size());
     }
     request.stages = {{index.head_bytes(), std::max(index.rows(), k)}};
     if (index.code_bytes() > index.head_bytes()) {
@@ -50,7 +56,8 @@ StagedRequest staged_request(const SearchOptions& options, const StagedIndex& in
 
 } // namespace
 
-SearchAnswer CollectionImpl::search(MatrixView<const float> queries, const SearchOptions& options) const {
+SearchAnswer CollectionImpl::search(
+    MatrixView<const float> queries, const SearchOptions& options) const {
     check_rows(queries, "Query");
     if (options.k < 1) {
         fail(ErrorKind::kInvalidArgument, "Number of answers is less than one: ", options.k);
@@ -83,9 +90,11 @@ SearchAnswer CollectionImpl::search(MatrixView<const float> queries, const Searc
         answer.stages = found.stages;
     } else {
         if (!options.stages.empty() || options.nprobe) {
-            fail(ErrorKind::kFailedPrecondition,
-                 "Collection has no model yet, so a search has neither stages nor lists; train it first: ",
-                 directory_.string());
+            fail(
+                ErrorKind::kFailedPrecondition,
+                "Collection has no model yet, so a search has neither stages nor lists; train it "
+                "first: ",
+                directory_.string());
         }
         const auto start = std::chrono::steady_clock::now();
         const auto found = picture_.raw->search(queries, options.k, accepts);
@@ -94,7 +103,8 @@ SearchAnswer CollectionImpl::search(MatrixView<const float> queries, const Searc
                 take(q, hit.row, hit.score);
             }
         }
-        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        const double seconds =
+            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
         const std::size_t row_bytes = manifest_.dim * sizeof(float);
         const std::size_t scored = picture_.raw->live_rows() * queries.rows();
         answer.stages = {{row_bytes, scored, scored * row_bytes, 1000.0 * seconds}};
@@ -112,7 +122,8 @@ SearchAnswer CollectionImpl::search(MatrixView<const float> queries, const Searc
     return answer;
 }
 
-std::vector<Collection::Point> CollectionImpl::get(std::span<const PointId> ids, bool with_vector) const {
+std::vector<Collection::Point> CollectionImpl::get(
+    std::span<const PointId> ids, bool with_vector) const {
     const auto lock = state_mutex_.read();
     require_open(false);
     std::vector<std::optional<storage::Row>> found(ids.size());
@@ -130,15 +141,19 @@ std::vector<Collection::Point> CollectionImpl::get(std::span<const PointId> ids,
     std::vector<float> vectors(with_vector ? rows.size() * manifest_.dim : 0);
     if (with_vector && picture_.index) {
         const std::vector<std::byte> codes = codes_of(picture_, rows);
-        compressor_->decode({codes.data(), rows.size(), spec_.code_bytes()}, {vectors.data(), rows.size(), manifest_.dim});
+        compressor_->decode(
+            {codes.data(), rows.size(), spec_.code_bytes()},
+            {vectors.data(), rows.size(), manifest_.dim});
     }
     for (std::size_t i = 0; i < points.size(); ++i) {
         points[i].payload = std::move(payloads[i]);
         if (!with_vector) {
             continue;
         }
-        const std::span<const float> vector = picture_.raw ? picture_.raw->row(rows[i])
-                                                           : std::span<const float>(vectors).subspan(i * manifest_.dim, manifest_.dim);
+        const std::span<const float> vector =
+            picture_.raw
+                ? picture_.raw->row(rows[i])
+                : std::span<const float>(vectors).subspan(i * manifest_.dim, manifest_.dim);
         points[i].vector.assign(vector.begin(), vector.end());
     }
     return points;

@@ -18,10 +18,14 @@ constexpr std::size_t kRowsPerList = 30;
 
 void check_ids(std::size_t ids, std::size_t rows, std::size_t payloads) {
     if (ids != rows) {
-        fail(ErrorKind::kInvalidArgument, "Ids differ in number from the embeddings: ", ids, ", expected ", rows);
+        fail(
+            ErrorKind::kInvalidArgument, "Ids differ in number from the embeddings: ", ids,
+            ", expected ", rows);
     }
     if (payloads != 0 && payloads != rows) {
-        fail(ErrorKind::kInvalidArgument, "Payloads differ in number from the embeddings: ", payloads, ", expected ", rows);
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Payloads differ in number from the embeddings: ", payloads, ", expected ", rows);
     }
 }
 
@@ -29,14 +33,17 @@ void check_payloads(std::span<const std::string> payloads) {
     for (std::size_t i = 0; i < payloads.size(); ++i) {
         const std::string& payload = payloads[i];
         const std::size_t start = payload.find_first_not_of(" \t\r\n");
-        if (!payload.empty() && (start == std::string::npos || payload[start] != '{' || !nlohmann::json::accept(payload))) {
+        if (!payload.empty() && (start == std::string::npos || payload[start] != '{' ||
+                                 !nlohmann::json::accept(payload))) {
             fail(ErrorKind::kInvalidArgument, "Payload is not a JSON object in row: ", i);
         }
     }
 }
 
 /// Copies columns [first, first + width) of a matrix.
-std::vector<std::byte> columns(const std::vector<std::byte>& codes, std::size_t code_bytes, std::size_t first, std::size_t width) {
+std::vector<std::byte> columns(
+    const std::vector<std::byte>& codes, std::size_t code_bytes, std::size_t first,
+    std::size_t width) {
     const std::size_t rows = codes.size() / code_bytes;
     std::vector<std::byte> out(rows * width);
     for (std::size_t i = 0; i < rows; ++i) {
@@ -47,7 +54,8 @@ std::vector<std::byte> columns(const std::vector<std::byte>& codes, std::size_t 
 
 /// At most `most` of the live rows, evenly spaced.
 template <class IsLive>
-std::vector<std::uint64_t> sample_rows(std::size_t rows, std::size_t live, std::size_t most, const IsLive& is_live) {
+std::vector<std::uint64_t> sample_rows(
+    std::size_t rows, std::size_t live, std::size_t most, const IsLive& is_live) {
     const double step = std::max(1.0, static_cast<double>(live) / static_cast<double>(most));
     std::vector<std::uint64_t> sample;
     double next = 0.0;
@@ -64,7 +72,8 @@ std::vector<std::uint64_t> sample_rows(std::size_t rows, std::size_t live, std::
     return sample;
 }
 
-std::vector<float> gather(const RawRows& raw, std::span<const std::uint64_t> rows, std::size_t dim) {
+std::vector<float> gather(
+    const RawRows& raw, std::span<const std::uint64_t> rows, std::size_t dim) {
     std::vector<float> out;
     out.reserve(rows.size() * dim);
     for (const std::uint64_t row : rows) {
@@ -76,8 +85,9 @@ std::vector<float> gather(const RawRows& raw, std::span<const std::uint64_t> row
 
 } // namespace
 
-void CollectionImpl::upsert(std::span<const PointId> ids, MatrixView<const float> embeddings,
-                            std::span<const std::string> payloads, bool wait) {
+void CollectionImpl::upsert(
+    std::span<const PointId> ids, MatrixView<const float> embeddings,
+    std::span<const std::string> payloads, bool wait) {
     check_ids(ids.size(), embeddings.rows(), payloads.size());
     check_rows(embeddings, "Embedding");
     check_payloads(payloads);
@@ -99,7 +109,8 @@ void CollectionImpl::upsert(std::span<const PointId> ids, MatrixView<const float
     compressor_->encode(embeddings, bytes, {codes.data(), ids.size(), bytes});
     const std::vector<std::byte> heads = columns(codes, bytes, 0, head_bytes);
     const std::vector<std::byte> tails = columns(codes, bytes, head_bytes, bytes - head_bytes);
-    const std::vector<float> rank_terms = picture_.index->rank_terms({codes.data(), ids.size(), bytes});
+    const std::vector<float> rank_terms =
+        picture_.index->rank_terms({codes.data(), ids.size(), bytes});
     mutation.heads = {heads.data(), ids.size(), head_bytes};
     mutation.tails = {tails.data(), tails.empty() ? 0 : ids.size(), bytes - head_bytes};
     if (manifest_.keep_raw) {
@@ -121,16 +132,19 @@ std::size_t CollectionImpl::remove(std::span<const PointId> ids, bool wait) {
 }
 
 /// Writes to the store, then brings memory up to it; searches see both steps as one.
-void CollectionImpl::apply(const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
-                           storage::Published& published) {
-    published = store_->write(mutation, wait ? storage::Durability::kSynced : storage::Durability::kBuffered);
+void CollectionImpl::apply(
+    const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
+    storage::Published& published) {
+    published = store_->write(
+        mutation, wait ? storage::Durability::kSynced : storage::Durability::kBuffered);
     std::shared_ptr<const storage::Snapshot> snapshot = store_->snapshot();
     const auto lock = state_mutex_.write();
     try {
         picture_.ids.insert(picture_.ids.end(), mutation.ids.begin(), mutation.ids.end());
         if (picture_.index) {
             const std::size_t later = spec_.stage_bytes.size() - 1;
-            picture_.index->add(mutation.heads, {rank_terms.data(), later == 0 ? 0 : mutation.ids.size(), later});
+            picture_.index->add(
+                mutation.heads, {rank_terms.data(), later == 0 ? 0 : mutation.ids.size(), later});
             picture_.index->erase(published.tombstones);
         } else {
             picture_.raw->add(mutation.raw);
@@ -144,7 +158,8 @@ void CollectionImpl::apply(const storage::Mutation& mutation, std::span<const fl
     coarse_dirty_ = true;
 }
 
-/// Learns lists once there are rows enough: a collection that began with a model has none to learn from at first.
+/// Learns lists once there are rows enough: a collection that began with a model has none to learn
+/// from at first.
 void CollectionImpl::train_lists_when_due() {
     if (!picture_.index || picture_.index->is_trained()) {
         return;
@@ -154,8 +169,9 @@ void CollectionImpl::train_lists_when_due() {
     if (index.live_rows() < enough) {
         return;
     }
-    const std::vector<std::uint64_t> sample = sample_rows(index.rows(), index.live_rows(), kTrainSample,
-                                                          [&](std::uint64_t row) { return index.is_live(row); });
+    const std::vector<std::uint64_t> sample = sample_rows(
+        index.rows(), index.live_rows(), kTrainSample,
+        [&](std::uint64_t row) { return index.is_live(row); });
     const std::vector<std::byte> codes = codes_of(picture_, sample);
     const auto lock = state_mutex_.write();
     index.train({codes.data(), sample.size(), spec_.code_bytes()}, {});
@@ -163,7 +179,8 @@ void CollectionImpl::train_lists_when_due() {
     save_coarse();
 }
 
-std::vector<std::byte> CollectionImpl::codes_of(const Picture& picture, std::span<const std::uint64_t> rows) const {
+std::vector<std::byte> CollectionImpl::codes_of(
+    const Picture& picture, std::span<const std::uint64_t> rows) const {
     const std::size_t bytes = spec_.code_bytes();
     const std::size_t head_bytes = spec_.stage_bytes.front();
     const std::size_t tail_bytes = bytes - head_bytes;
@@ -177,51 +194,63 @@ std::vector<std::byte> CollectionImpl::codes_of(const Picture& picture, std::spa
     std::vector<std::byte> codes(rows.size() * bytes);
     for (std::size_t i = 0; i < rows.size(); ++i) {
         std::copy_n(heads.data() + i * head_bytes, head_bytes, codes.data() + i * bytes);
-        std::copy_n(tails.data() + i * tail_bytes, tail_bytes, codes.data() + i * bytes + head_bytes);
+        std::copy_n(
+            tails.data() + i * tail_bytes, tail_bytes, codes.data() + i * bytes + head_bytes);
     }
     return codes;
 }
 
 CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& options) {
     const auto start = std::chrono::steady_clock::now();
-    const std::lock_guard writing(write_mutex_); // Writes wait; searches go on over the float32 rows.
+    const std::lock_guard writing(write_mutex_); // Writes wait; searches go on over the float32
+                                                 // rows.
     require_open(true);
     if (compressor_ != nullptr) {
         fail(ErrorKind::kFailedPrecondition, "Collection has a model already: ", compressor_->id());
     }
     const RawRows& raw = *picture_.raw;
     if (raw.live_rows() == 0) {
-        fail(ErrorKind::kFailedPrecondition, "Collection has no rows to learn from: ", directory_.string());
+        fail(
+            ErrorKind::kFailedPrecondition,
+            "Collection has no rows to learn from: ", directory_.string());
     }
-    const std::vector<std::uint64_t> live = sample_rows(raw.rows(), raw.live_rows(), raw.live_rows(),
-                                                        [&](std::uint64_t row) { return raw.is_live(row); });
+    const std::vector<std::uint64_t> live = sample_rows(
+        raw.rows(), raw.live_rows(), raw.live_rows(),
+        [&](std::uint64_t row) { return raw.is_live(row); });
     CollectionTrainReport report;
     std::shared_ptr<const Compressor> model;
     {
         const std::vector<float> rows = gather(raw, live, manifest_.dim);
-        model = Compressor::train({rows.data(), live.size(), manifest_.dim},
-                                  {.code_bytes = spec_.code_bytes(), .metric = manifest_.metric,
-                                   .time_budget_s = options.time_budget_s, .seed = options.seed,
-                                   .device = options.device, .progress = options.progress});
+        model = Compressor::train(
+            {rows.data(), live.size(), manifest_.dim}, {.code_bytes = spec_.code_bytes(),
+                                                        .metric = manifest_.metric,
+                                                        .time_budget_s = options.time_budget_s,
+                                                        .seed = options.seed,
+                                                        .device = options.device,
+                                                        .progress = options.progress});
     }
     if (!model->report().recall.empty()) {
         report.held_out_recall = model->report().recall.back().recall_at_10;
     }
-    const bool keep_raw = options.keep_raw || report.held_out_recall.value_or(0.0) < options.minimum_recall;
+    const bool keep_raw =
+        options.keep_raw || report.held_out_recall.value_or(0.0) < options.minimum_recall;
 
     Picture picture;
     picture.ids = picture_.ids;
     picture.index.emplace(model, staged_shape());
     if (raw.live_rows() >= std::max<std::size_t>(1, spec_.nlist)) {
-        const std::vector<std::uint64_t> sample = sample_rows(raw.rows(), raw.live_rows(), kTrainSample,
-                                                              [&](std::uint64_t row) { return raw.is_live(row); });
+        const std::vector<std::uint64_t> sample = sample_rows(
+            raw.rows(), raw.live_rows(), kTrainSample,
+            [&](std::uint64_t row) { return raw.is_live(row); });
         const std::vector<float> rows = gather(raw, sample, manifest_.dim);
         std::vector<std::byte> codes(sample.size() * spec_.code_bytes());
-        model->encode({rows.data(), sample.size(), manifest_.dim}, spec_.code_bytes(),
-                      {codes.data(), sample.size(), spec_.code_bytes()});
-        picture.index->train({codes.data(), sample.size(), spec_.code_bytes()},
-                             {rows.data(), sample.size(), manifest_.dim},
-                             {.seed = options.seed, .progress = options.progress});
+        model->encode(
+            {rows.data(), sample.size(), manifest_.dim}, spec_.code_bytes(),
+            {codes.data(), sample.size(), spec_.code_bytes()});
+        picture.index->train(
+            {codes.data(), sample.size(), spec_.code_bytes()},
+            {rows.data(), sample.size(), manifest_.dim},
+            {.seed = options.seed, .progress = options.progress});
     }
     try {
         write_all_codes(picture_, *model, options.progress, *picture.index);
@@ -229,12 +258,14 @@ CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& option
         store_->discard_unpublished_codes();
         throw;
     }
-    // From here on nothing can be cancelled. Each step leaves a state that open() understands: the model's files are
-    // nobody's until the store's codes are published, which happens at once; the manifest then follows.
+    // From here on nothing can be cancelled. Each step leaves a state that open() understands: the
+    // model's files are nobody's until the store's codes are published, which happens at once; the
+    // manifest then follows.
     manifest_.keep_raw = keep_raw;
     storage::write_manifest(directory_, manifest_);
     model->save(directory_ / kModelDirectory);
-    store_->publish_codes(spec_.stage_bytes.front(), spec_.code_bytes() - spec_.stage_bytes.front(), model->id());
+    store_->publish_codes(
+        spec_.stage_bytes.front(), spec_.code_bytes() - spec_.stage_bytes.front(), model->id());
     manifest_.model_id = model->id();
     storage::write_manifest(directory_, manifest_);
     if (!keep_raw) {
@@ -251,13 +282,16 @@ CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& option
     report.model_id = model->id();
     report.rows = live.size();
     report.raw_dropped = !keep_raw;
-    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report.seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return report;
 }
 
-/// Encodes every row into the store and the index, in row order; tombstones get zeros, which nothing reads.
-void CollectionImpl::write_all_codes(const Picture& before, const Compressor& model, const ProgressFunction& progress,
-                                     StagedIndex& index) {
+/// Encodes every row into the store and the index, in row order; tombstones get zeros, which
+/// nothing reads.
+void CollectionImpl::write_all_codes(
+    const Picture& before, const Compressor& model, const ProgressFunction& progress,
+    StagedIndex& index) {
     const RawRows& raw = *before.raw;
     const std::size_t bytes = spec_.code_bytes();
     const std::size_t head_bytes = spec_.stage_bytes.front();
@@ -270,20 +304,26 @@ void CollectionImpl::write_all_codes(const Picture& before, const Compressor& mo
         }
         const std::vector<float> rows = gather(raw, live, manifest_.dim);
         std::vector<std::byte> encoded(live.size() * bytes);
-        model.encode({rows.data(), live.size(), manifest_.dim}, bytes, {encoded.data(), live.size(), bytes});
+        model.encode(
+            {rows.data(), live.size(), manifest_.dim}, bytes, {encoded.data(), live.size(), bytes});
         std::vector<std::byte> codes(count * bytes);
         for (std::size_t i = 0; i < live.size(); ++i) {
-            std::copy_n(encoded.data() + i * bytes, bytes, codes.data() + (live[i] - first) * bytes);
+            std::copy_n(
+                encoded.data() + i * bytes, bytes, codes.data() + (live[i] - first) * bytes);
         }
         const std::vector<std::byte> heads = columns(codes, bytes, 0, head_bytes);
         const std::vector<std::byte> tails = columns(codes, bytes, head_bytes, bytes - head_bytes);
-        store_->write_codes(first, {heads.data(), count, head_bytes},
-                            {tails.data(), tails.empty() ? 0 : count, bytes - head_bytes});
+        store_->write_codes(
+            first, {heads.data(), count, head_bytes},
+            {tails.data(), tails.empty() ? 0 : count, bytes - head_bytes});
         const std::vector<float> terms = index.rank_terms({codes.data(), count, bytes});
         const std::size_t later = spec_.stage_bytes.size() - 1;
         index.add({heads.data(), count, head_bytes}, {terms.data(), later == 0 ? 0 : count, later});
-        if (progress && !progress({.stage = "encoding", .done = first + count, .total = raw.rows()})) {
-            fail(ErrorKind::kCancelled, "Training was cancelled after encoding rows: ", first + count);
+        if (progress &&
+            !progress({.stage = "encoding", .done = first + count, .total = raw.rows()})) {
+            fail(
+                ErrorKind::kCancelled,
+                "Training was cancelled after encoding rows: ", first + count);
         }
     }
     index.erase(dead);

@@ -49,8 +49,9 @@ std::size_t RawRows::resident_bytes() const noexcept {
     return (values_.size() + inverse_norms_.size()) * sizeof(float) + live_.size() / 8;
 }
 
-std::vector<std::vector<RawRows::Found>> RawRows::search(MatrixView<const float> queries, std::size_t k,
-                                                         const std::function<bool(std::uint64_t)>& accepts) const {
+std::vector<std::vector<RawRows::Found>> RawRows::search(
+    MatrixView<const float> queries, std::size_t k,
+    const std::function<bool(std::uint64_t)>& accepts) const {
     std::vector<std::vector<Found>> answers(queries.rows());
     for_each_in_parallel(queries.rows(), [&](std::size_t q) {
         const float* const query = queries.row(q).data();
@@ -61,8 +62,9 @@ std::vector<std::vector<RawRows::Found>> RawRows::search(MatrixView<const float>
                 continue;
             }
             const float* const x = row(i).data();
-            float score = metric_ == Metric::kL2 ? -faiss::fvec_L2sqr(query, x, dim_)
-                                                 : faiss::fvec_inner_product(query, x, dim_) * factor;
+            float score = metric_ == Metric::kL2
+                            ? -faiss::fvec_L2sqr(query, x, dim_)
+                            : faiss::fvec_inner_product(query, x, dim_) * factor;
             if (metric_ == Metric::kCosine) {
                 score *= inverse_norms_[i];
             }

@@ -32,20 +32,26 @@ std::vector<PointId> ids_from(PointId first, std::size_t count) {
 
 class CollectionTest : public ::testing::Test {
   protected:
-    CollectionTest() : rows_(test::random_rows(kRows, kDim)), queries_(test::random_rows(20, kDim, 2)) {}
+    CollectionTest()
+        : rows_(test::random_rows(kRows, kDim)), queries_(test::random_rows(20, kDim, 2)) {}
 
-    std::unique_ptr<Collection> create(const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine,
-                                       const std::filesystem::path& model = {}) {
-        return Collection::create(path(), {.dim = kDim, .metric = metric, .factory = factory, .model = model});
+    std::unique_ptr<Collection> create(
+        const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine,
+        const std::filesystem::path& model = {}) {
+        return Collection::create(
+            path(), {.dim = kDim, .metric = metric, .factory = factory, .model = model});
     }
-    std::unique_ptr<Collection> filled(const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine) {
+    std::unique_ptr<Collection> filled(
+        const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine) {
         auto collection = create(factory, metric);
         collection->upsert(ids_from(1000, kRows), test::view(rows_, kDim));
         return collection;
     }
-    std::unique_ptr<Collection> trained(const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine) {
+    std::unique_ptr<Collection> trained(
+        const std::string& factory = "ARFC24/8,IVF16", Metric metric = Metric::kCosine) {
         auto collection = filled(factory, metric);
-        collection->train({.time_budget_s = 0.3, .minimum_recall = 0.0}); // What is tested is not how good the codes are.
+        collection->train({.time_budget_s = 0.3, .minimum_recall = 0.0}); // What is tested is not
+                                                                          // how good the codes are.
         return collection;
     }
     std::filesystem::path path() const { return directory_ / "collection"; }
@@ -54,7 +60,8 @@ class CollectionTest : public ::testing::Test {
     /// Saves a model of the rows and returns its directory.
     std::filesystem::path model(std::size_t bytes = 24, Metric metric = Metric::kCosine) const {
         const auto directory = directory_ / ("model-" + std::to_string(bytes));
-        Compressor::train(test::view(rows_, kDim), {.code_bytes = bytes, .metric = metric, .time_budget_s = 0.3})
+        Compressor::train(
+            test::view(rows_, kDim), {.code_bytes = bytes, .metric = metric, .time_budget_s = 0.3})
             ->save(directory);
         return directory;
     }
@@ -65,11 +72,15 @@ class CollectionTest : public ::testing::Test {
 };
 
 bool same(const SearchAnswer& a, const SearchAnswer& b) {
-    return std::equal(a.hits.begin(), a.hits.end(), b.hits.begin(), b.hits.end(), [](const auto& x, const auto& y) {
-        return std::equal(x.begin(), x.end(), y.begin(), y.end(), [](const Hit& left, const Hit& right) {
-            return left.id == right.id && left.score == right.score && left.payload == right.payload;
+    return std::equal(
+        a.hits.begin(), a.hits.end(), b.hits.begin(), b.hits.end(),
+        [](const auto& x, const auto& y) {
+            return std::equal(
+                x.begin(), x.end(), y.begin(), y.end(), [](const Hit& left, const Hit& right) {
+                    return left.id == right.id && left.score == right.score &&
+                           left.payload == right.payload;
+                });
         });
-    });
 }
 
 double recall(const SearchAnswer& found, const SearchAnswer& truth) {
@@ -107,10 +118,11 @@ TEST_F(CollectionTest, WithoutAModelItSearchesExactly) {
                     right += b * b;
                     distance += (a - b) * (a - b);
                 }
-                scores.emplace_back(metric == Metric::kL2               ? -distance
-                                    : metric == Metric::kInnerProduct ? product
-                                                                        : product / std::sqrt(left * right),
-                                    1000 + i);
+                scores.emplace_back(
+                    metric == Metric::kL2             ? -distance
+                    : metric == Metric::kInnerProduct ? product
+                                                      : product / std::sqrt(left * right),
+                    1000 + i);
             }
             std::sort(scores.begin(), scores.end(), std::greater<>());
             ASSERT_EQ(answer.hits[q].size(), 5U);
@@ -128,11 +140,11 @@ TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
     const auto collection = filled();
     const SearchAnswer exact = collection->search(queries());
     std::vector<std::string> stages;
-    const CollectionTrainReport report = collection->train(
-        {.minimum_recall = 0.0, .progress = [&](const Progress& progress) {
-             stages.emplace_back(progress.stage);
-             return true;
-         }});
+    const CollectionTrainReport report =
+        collection->train({.minimum_recall = 0.0, .progress = [&](const Progress& progress) {
+                               stages.emplace_back(progress.stage);
+                               return true;
+                           }});
     EXPECT_EQ(report.rows, kRows);
     EXPECT_TRUE(report.raw_dropped);
     ASSERT_TRUE(report.held_out_recall.has_value());
@@ -149,7 +161,8 @@ TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
     EXPECT_EQ(info.resident_id_bytes, 8 * kRows);
     EXPECT_EQ(info.resident_norm_bytes, 5 * kRows); // One byte to scan, a float to rank.
     EXPECT_GT(recall(collection->search(queries(), {.exact = true}), exact), 0.6);
-    EXPECT_GT(recall(collection->search(queries()), collection->search(queries(), {.exact = true})), 0.9);
+    EXPECT_GT(
+        recall(collection->search(queries()), collection->search(queries(), {.exact = true})), 0.9);
     ARFC_EXPECT_ERROR(collection->train(), ErrorKind::kFailedPrecondition, "has a model already");
 }
 
@@ -158,7 +171,8 @@ TEST_F(CollectionTest, LowRecallKeepsTheRows) {
     const CollectionTrainReport report = collection->train({.minimum_recall = 0.99});
     EXPECT_FALSE(report.raw_dropped);
     EXPECT_TRUE(collection->info().has_raw);
-    collection->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1)); // Rows to come keep theirs too.
+    collection->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1)); // Rows to come keep
+                                                                             // theirs too.
     collection->close();
     EXPECT_TRUE(Collection::open(path())->info().has_raw);
 }
@@ -188,11 +202,13 @@ TEST_F(CollectionTest, RowsBeyondTheCoarseFileAreReplayed) {
     collection->remove(ids_from(1005, 5));
     const SearchAnswer before = collection->search(queries());
     collection->close();
-    write_file_atomically(path() / "coarse.arfc", old_coarse); // As a crash before the file was written leaves it.
+    write_file_atomically(path() / "coarse.arfc", old_coarse); // As a crash before the file was
+                                                               // written leaves it.
     EXPECT_TRUE(same(Collection::open(path())->search(queries()), before));
     write_file_atomically(path() / "coarse.arfc", old_coarse.substr(0, old_coarse.size() / 2));
     const auto rebuilt = Collection::open(path()); // Other lists perhaps, the same scores.
-    EXPECT_TRUE(same(rebuilt->search(queries(), {.exact = true}), rebuilt->search(queries(), {.exact = true})));
+    EXPECT_TRUE(same(
+        rebuilt->search(queries(), {.exact = true}), rebuilt->search(queries(), {.exact = true})));
     EXPECT_GT(recall(rebuilt->search(queries()), before), 0.9);
 }
 
@@ -204,7 +220,8 @@ TEST_F(CollectionTest, UpsertsReplaceAndRemovalsRemove) {
         const std::vector<PointId> id = {1234};
         const std::vector<std::string> payload = {R"({"colour": "red"})"};
         collection->upsert(id, {mark.data(), 1, kDim}, payload);
-        const SearchAnswer found = collection->search({mark.data(), 1, kDim}, {.k = 1, .with_payload = true});
+        const SearchAnswer found =
+            collection->search({mark.data(), 1, kDim}, {.k = 1, .with_payload = true});
         EXPECT_EQ(found.hits[0][0].id, 1234U);
         EXPECT_EQ(found.hits[0][0].payload, payload[0]);
         EXPECT_EQ(collection->info().points, kRows);
@@ -240,26 +257,36 @@ TEST_F(CollectionTest, TheLastOfEqualIdsWins) {
 
 TEST_F(CollectionTest, StagesAndFiltersAreObeyed) {
     const auto collection = trained("ARFC24/16/8,IVF16");
-    const SearchAnswer answer = collection->search(queries(), {.k = 3, .stages = {{8, 50}, {16, 20}, {24, 0}}, .nprobe = 16});
+    const SearchAnswer answer = collection->search(
+        queries(), {.k = 3, .stages = {{8, 50}, {16, 20}, {24, 0}}, .nprobe = 16});
     ASSERT_EQ(answer.stages.size(), 3U);
     EXPECT_EQ(answer.stages[0].candidates, 20 * kRows);
     EXPECT_EQ(answer.stages[1].candidates, 20U * 50U);
     EXPECT_EQ(answer.stages[2].candidates, 20U * 20U);
-    const SearchAnswer odd = collection->search(queries(), {.k = 5, .filter = [](PointId id) { return id % 2 == 1; }});
+    const SearchAnswer odd =
+        collection->search(queries(), {.k = 5, .filter = [](PointId id) { return id % 2 == 1; }});
     for (const auto& hits : odd.hits) {
         EXPECT_FALSE(hits.empty());
         for (const Hit& hit : hits) {
             EXPECT_EQ(hit.id % 2, 1U);
         }
     }
-    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.stages = {{16, 50}, {8, 50}}}), ErrorKind::kInvalidArgument, "8");
-    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.stages = {{8, 50}, {25, 0}}}), ErrorKind::kInvalidArgument, "25");
-    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.nprobe = 17}), ErrorKind::kInvalidArgument, "17");
-    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.k = 0}), ErrorKind::kInvalidArgument, "0");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.stages = {{16, 50}, {8, 50}}}),
+        ErrorKind::kInvalidArgument, "8");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.stages = {{8, 50}, {25, 0}}}),
+        ErrorKind::kInvalidArgument, "25");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.nprobe = 17}), ErrorKind::kInvalidArgument, "17");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.k = 0}), ErrorKind::kInvalidArgument, "0");
 }
 
 TEST_F(CollectionTest, BeginsWithAModelOfOnesOwn) {
-    const auto collection = create("ARFC24/8,IVF16", Metric::kCosine, model(40)); // Longer codes than are stored.
+    const auto collection = create("ARFC24/8,IVF16", Metric::kCosine, model(40)); // Longer codes
+                                                                                  // than are
+                                                                                  // stored.
     EXPECT_FALSE(collection->info().model_id.empty());
     EXPECT_TRUE(collection->search(queries()).hits[0].empty());
     for (std::size_t first = 0; first < kRows; first += 250) {
@@ -273,15 +300,22 @@ TEST_F(CollectionTest, BeginsWithAModelOfOnesOwn) {
 }
 
 TEST_F(CollectionTest, ModelsThatDoNotFitAreRefused) {
-    ARFC_EXPECT_ERROR(create("ARFC48", Metric::kCosine, model(24)), ErrorKind::kInvalidArgument, "24 bytes, expected at least 48");
-    ARFC_EXPECT_ERROR(create("ARFC24", Metric::kL2, model(24)), ErrorKind::kInvalidArgument, "cosine, expected l2");
-    ARFC_EXPECT_ERROR(create("ARFC24", Metric::kCosine, directory_ / "absent"), ErrorKind::kNotFound, "absent");
+    ARFC_EXPECT_ERROR(
+        create("ARFC48", Metric::kCosine, model(24)), ErrorKind::kInvalidArgument,
+        "24 bytes, expected at least 48");
+    ARFC_EXPECT_ERROR(
+        create("ARFC24", Metric::kL2, model(24)), ErrorKind::kInvalidArgument,
+        "cosine, expected l2");
+    ARFC_EXPECT_ERROR(
+        create("ARFC24", Metric::kCosine, directory_ / "absent"), ErrorKind::kNotFound, "absent");
     EXPECT_FALSE(std::filesystem::exists(path())); // Nothing half-made stays.
     trained()->close();
     std::filesystem::remove_all(path() / "model");
     Compressor::train(test::view(rows_, kDim), {.code_bytes = 24, .time_budget_s = 0.3, .seed = 9})
         ->save(path() / "model");
-    ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kFailedPrecondition, "not the one that wrote the codes");
+    ARFC_EXPECT_ERROR(
+        Collection::open(path()), ErrorKind::kFailedPrecondition,
+        "not the one that wrote the codes");
 }
 
 TEST_F(CollectionTest, WrongUseIsRefusedAndChangesNothing) {
@@ -289,31 +323,49 @@ TEST_F(CollectionTest, WrongUseIsRefusedAndChangesNothing) {
     const CollectionInfo before = collection->info();
     const std::vector<PointId> one = {1};
     std::vector<float> row(kDim, 1.0F);
-    ARFC_EXPECT_ERROR(collection->upsert(one, {row.data(), 1, kDim - 1}), ErrorKind::kInvalidArgument, "31, expected 32");
-    ARFC_EXPECT_ERROR(collection->upsert(one, test::view(rows_, kDim).slice(0, 2)), ErrorKind::kInvalidArgument, "1, expected 2");
+    ARFC_EXPECT_ERROR(
+        collection->upsert(one, {row.data(), 1, kDim - 1}), ErrorKind::kInvalidArgument,
+        "31, expected 32");
+    ARFC_EXPECT_ERROR(
+        collection->upsert(one, test::view(rows_, kDim).slice(0, 2)), ErrorKind::kInvalidArgument,
+        "1, expected 2");
     const std::vector<std::string> payloads = {"[1]"};
-    ARFC_EXPECT_ERROR(collection->upsert(one, {row.data(), 1, kDim}, payloads), ErrorKind::kInvalidArgument, "not a JSON object");
+    ARFC_EXPECT_ERROR(
+        collection->upsert(one, {row.data(), 1, kDim}, payloads), ErrorKind::kInvalidArgument,
+        "not a JSON object");
     row[7] = std::nanf("");
-    ARFC_EXPECT_ERROR(collection->upsert(one, {row.data(), 1, kDim}), ErrorKind::kInvalidArgument, "not finite");
-    ARFC_EXPECT_ERROR((void)collection->search({row.data(), 1, kDim}), ErrorKind::kInvalidArgument, "not finite");
+    ARFC_EXPECT_ERROR(
+        collection->upsert(one, {row.data(), 1, kDim}), ErrorKind::kInvalidArgument, "not finite");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search({row.data(), 1, kDim}), ErrorKind::kInvalidArgument, "not finite");
     const std::vector<float> zero(kDim, 0.0F);
-    ARFC_EXPECT_ERROR(collection->upsert(one, {zero.data(), 1, kDim}), ErrorKind::kInvalidArgument, "zero row");
-    ARFC_EXPECT_ERROR((void)collection->search(queries(), {.nprobe = 4}), ErrorKind::kFailedPrecondition, "no model yet");
+    ARFC_EXPECT_ERROR(
+        collection->upsert(one, {zero.data(), 1, kDim}), ErrorKind::kInvalidArgument, "zero row");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.nprobe = 4}), ErrorKind::kFailedPrecondition,
+        "no model yet");
     EXPECT_EQ(collection->info().points, before.points);
     ARFC_EXPECT_ERROR(create(), ErrorKind::kAlreadyExists, path().string());
-    ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kFailedPrecondition, path().string()); // A second writer.
+    ARFC_EXPECT_ERROR(
+        Collection::open(path()), ErrorKind::kFailedPrecondition, path().string()); // A second
+                                                                                    // writer.
     ARFC_EXPECT_ERROR(Collection::open(directory_ / "absent"), ErrorKind::kNotFound, "absent");
     std::filesystem::create_directory(directory_ / "empty");
     ARFC_EXPECT_ERROR(Collection::open(directory_ / "empty"), ErrorKind::kNotFound, "empty");
     collection->close();
-    ARFC_EXPECT_ERROR(collection->upsert(one, test::view(rows_, kDim).slice(0, 1)), ErrorKind::kFailedPrecondition, "closed");
-    ARFC_EXPECT_ERROR((void)collection->search(queries()), ErrorKind::kFailedPrecondition, "closed");
+    ARFC_EXPECT_ERROR(
+        collection->upsert(one, test::view(rows_, kDim).slice(0, 1)),
+        ErrorKind::kFailedPrecondition, "closed");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries()), ErrorKind::kFailedPrecondition, "closed");
     collection->close(); // Twice is fine.
 }
 
 TEST_F(CollectionTest, OptionsAreChecked) {
     const auto refuses = [&](std::size_t dim, const std::string& factory, const std::string& text) {
-        ARFC_EXPECT_ERROR(Collection::create(path(), {.dim = dim, .factory = factory}), ErrorKind::kInvalidArgument, text);
+        ARFC_EXPECT_ERROR(
+            Collection::create(path(), {.dim = dim, .factory = factory}),
+            ErrorKind::kInvalidArgument, text);
         EXPECT_FALSE(std::filesystem::exists(path()));
     };
     refuses(0, "ARFC24", ": 0");
@@ -325,15 +377,17 @@ TEST_F(CollectionTest, OptionsAreChecked) {
     write_file_atomically(path() / "notes.txt", "mine");
     ARFC_EXPECT_ERROR(create(), ErrorKind::kAlreadyExists, "not empty");
     EXPECT_EQ(read_file(path() / "notes.txt"), "mine");
-    ARFC_EXPECT_ERROR(Collection::create("/proc/collection", {.dim = 4}), ErrorKind::kIo, "/proc/collection");
+    ARFC_EXPECT_ERROR(
+        Collection::create("/proc/collection", {.dim = 4}), ErrorKind::kIo, "/proc/collection");
 }
 
 TEST_F(CollectionTest, OthersReadWhileOneWrites) {
     const auto writer = trained();
     const auto reader = Collection::open(path(), {.read_only = true});
     EXPECT_TRUE(same(reader->search(queries()), writer->search(queries())));
-    ARFC_EXPECT_ERROR(reader->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1)), ErrorKind::kFailedPrecondition,
-                      "read-only");
+    ARFC_EXPECT_ERROR(
+        reader->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1)),
+        ErrorKind::kFailedPrecondition, "read-only");
     writer->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1));
     EXPECT_EQ(Collection::open(path(), {.read_only = true})->info().points, kRows + 1);
 }
@@ -348,7 +402,8 @@ TEST_F(CollectionTest, SearchesRunBesideWrites) {
             while (!stop) {
                 const SearchAnswer answer = collection->search(queries(), {.k = 20});
                 for (const auto& hits : answer.hits) {
-                    // The two halves of each mutation are seen together: 1000.. and their replacements never at once.
+                    // The two halves of each mutation are seen together: 1000.. and their
+                    // replacements never at once.
                     std::set<PointId> seen;
                     for (const Hit& hit : hits) {
                         EXPECT_TRUE(seen.insert(hit.id).second);
@@ -359,7 +414,9 @@ TEST_F(CollectionTest, SearchesRunBesideWrites) {
         });
     }
     for (int round = 0; round < 25; ++round) {
-        collection->upsert(ids_from(1000, 100), test::view(rows_, kDim).slice(static_cast<std::size_t>(round) * 50, 100), {}, false);
+        collection->upsert(
+            ids_from(1000, 100),
+            test::view(rows_, kDim).slice(static_cast<std::size_t>(round) * 50, 100), {}, false);
     }
     while (answered < 4) {
         std::this_thread::yield();
@@ -376,8 +433,10 @@ TEST_F(CollectionTest, ACancelledTrainingLeavesEverything) {
     auto collection = filled();
     const SearchAnswer before = collection->search(queries());
     for (const std::string at : {"whole-space codebook", "encoding"}) {
-        ARFC_EXPECT_ERROR(collection->train({.progress = [&](const Progress& progress) { return progress.stage != at; }}),
-                          ErrorKind::kCancelled, "cancelled");
+        ARFC_EXPECT_ERROR(
+            collection->train(
+                {.progress = [&](const Progress& progress) { return progress.stage != at; }}),
+            ErrorKind::kCancelled, "cancelled");
         EXPECT_TRUE(same(collection->search(queries()), before));
     }
     collection.reset();
@@ -398,7 +457,9 @@ TEST_F(CollectionTest, KilledTrainingLeavesAWholeCollection) {
             const std::string steps = std::to_string(round);
             ::setenv("ARFC_TEST_DIRECTORY", path().c_str(), 1);
             ::setenv("ARFC_TEST_STEPS", steps.c_str(), 1);
-            ::execl("/proc/self/exe", "collection-child", "--gtest_filter=CollectionChild.*", "--gtest_brief=1", nullptr);
+            ::execl(
+                "/proc/self/exe", "collection-child", "--gtest_filter=CollectionChild.*",
+                "--gtest_brief=1", nullptr);
             ::_exit(127);
         }
         int status = 0;
@@ -421,14 +482,15 @@ TEST(CollectionChild, DiesWhileTraining) {
     const int wanted = std::atoi(std::getenv("ARFC_TEST_STEPS"));
     int encoded = 0;
     const auto collection = Collection::open(directory);
-    (void)collection->train({.time_budget_s = 1.0, .minimum_recall = 0.0, .progress = [&](const Progress& progress) {
-                                 const bool die = progress.stage == "encoding" ? encoded++ == wanted - 1
-                                                                                : wanted == 0 && progress.done == 3;
-                                 if (die || encoded > 1) {
-                                     ::kill(::getpid(), SIGKILL);
-                                 }
-                                 return true;
-                             }});
+    (void)collection->train(
+        {.time_budget_s = 1.0, .minimum_recall = 0.0, .progress = [&](const Progress& progress) {
+             const bool die = progress.stage == "encoding" ? encoded++ == wanted - 1
+                                                           : wanted == 0 && progress.done == 3;
+             if (die || encoded > 1) {
+                 ::kill(::getpid(), SIGKILL);
+             }
+             return true;
+         }});
     ::kill(::getpid(), SIGKILL);
 }
 

@@ -21,25 +21,29 @@ namespace arfc {
 
 /// What a new collection is.
 struct CollectionOptions {
-    std::size_t dim = 0;                 ///< Embedding width, in [1, 65536].
+    std::size_t dim = 0; ///< Embedding width, in [1, 65536].
     Metric metric = Metric::kCosine;
-    std::string factory = "ARFC96/16";   ///< docs/factory_strings.md; the whole string must be an ARFC one.
-    std::filesystem::path model;         ///< Model directory to copy in; empty: rows stay float32 until train().
+    std::string factory = "ARFC96/16"; ///< docs/factory_strings.md; the whole string must be an
+                                       ///< ARFC one.
+    std::filesystem::path model; ///< Model directory to copy in; empty: rows stay float32 until
+                                 ///< train().
 };
 
 /// How a collection is opened.
 struct CollectionOpenOptions {
-    bool read_only = false;       ///< Beside another process that writes; sees its state as of opening.
-    std::string device = "auto";  ///< As in Compressor::open.
+    bool read_only = false; ///< Beside another process that writes; sees its state as of opening.
+    std::string device = "auto"; ///< As in Compressor::open.
 };
 
 /// How a search runs; nothing set: the defaults that the collection chose when it was trained.
 struct SearchOptions {
-    std::size_t k = 10;                  ///< Answers per query, >= 1.
-    std::vector<Stage> stages;           ///< Empty: the factory string's prefixes. Stage 1 must be the index's shortest.
-    std::optional<std::size_t> nprobe;   ///< IVF lists to scan, in [1, nlist].
-    bool exact = false;                  ///< Scan every list; rank every row by the longest prefix (or raw rows).
-    std::function<bool(PointId)> filter; ///< Where set, only points that it accepts. Called from many threads.
+    std::size_t k = 10;        ///< Answers per query, >= 1.
+    std::vector<Stage> stages; ///< Empty: the factory string's prefixes. Stage 1 must be the
+                               ///< index's shortest.
+    std::optional<std::size_t> nprobe; ///< IVF lists to scan, in [1, nlist].
+    bool exact = false; ///< Scan every list; rank every row by the longest prefix (or raw rows).
+    std::function<bool(PointId)> filter; ///< Where set, only points that it accepts. Called from
+                                         ///< many threads.
     bool with_payload = false;
 };
 
@@ -57,17 +61,19 @@ struct SearchAnswer {
 struct CollectionTrainOptions {
     std::optional<double> time_budget_s;
     std::uint64_t seed = 0;
-    bool keep_raw = false;               ///< Keep float32 rows beside the codes.
-    double minimum_recall = 0.90;        ///< Held-out recall@10 at full length below which raw rows are kept all the same.
+    bool keep_raw = false;        ///< Keep float32 rows beside the codes.
+    double minimum_recall = 0.90; ///< Held-out recall@10 at full length below which raw rows are
+                                  ///< kept all the same.
     std::string device = "auto";
     ProgressFunction progress;
 };
 
 struct CollectionTrainReport {
     std::string model_id;
-    std::size_t rows = 0;                 ///< Rows encoded.
+    std::size_t rows = 0; ///< Rows encoded.
     double seconds = 0;
-    std::optional<double> held_out_recall;///< recall@10 at the longest prefix; nothing where no rows could be held out.
+    std::optional<double> held_out_recall; ///< recall@10 at the longest prefix; nothing where no
+                                           ///< rows could be held out.
     bool raw_dropped = false;
 };
 
@@ -76,14 +82,15 @@ struct CollectionInfo {
     std::size_t dim = 0;
     Metric metric = Metric::kCosine;
     std::string factory;
-    std::string model_id;                ///< Empty: rows are float32, searched exactly.
+    std::string model_id; ///< Empty: rows are float32, searched exactly.
     std::size_t points = 0;
-    std::size_t tombstones = 0;          ///< Dead rows not yet compacted away.
-    std::size_t code_bytes = 0;          ///< Per row, longest prefix; 0 without a model.
-    std::vector<std::size_t> stage_bytes;///< Ascending prefix lengths; empty without a model.
-    std::size_t nlist = 0;               ///< IVF lists; 0: exhaustive.
+    std::size_t tombstones = 0;           ///< Dead rows not yet compacted away.
+    std::size_t code_bytes = 0;           ///< Per row, longest prefix; 0 without a model.
+    std::vector<std::size_t> stage_bytes; ///< Ascending prefix lengths; empty without a model.
+    std::size_t nlist = 0;                ///< IVF lists; 0: exhaustive.
     std::size_t default_nprobe = 0;
-    std::uint64_t resident_bytes = 0;    ///< Codes, ids, norms and lists held in memory, model excluded.
+    std::uint64_t resident_bytes = 0; ///< Codes, ids, norms and lists held in memory, model
+                                      ///< excluded.
     std::uint64_t resident_head_bytes = 0, resident_id_bytes = 0, resident_norm_bytes = 0;
     std::uint64_t model_bytes = 0;
     std::uint64_t disk_bytes = 0;
@@ -91,57 +98,72 @@ struct CollectionInfo {
     std::vector<HeldOutRecall> held_out_recall; ///< Of the model; empty without one, or unmeasured.
 };
 
-/// Points with embeddings and payloads, kept as codes in a directory, searchable at every prefix length.
+/// Points with embeddings and payloads, kept as codes in a directory, searchable at every prefix
+/// length.
 ///
-/// One process writes a directory at a time; others may open it read-only. All members are thread-safe: searches
-/// run beside each other and beside writes, and see a mutation whole or not at all; writes are serialised.
-/// After an exception the collection is as it was before the call.
+/// One process writes a directory at a time; others may open it read-only. All members are
+/// thread-safe: searches run beside each other and beside writes, and see a mutation whole or not
+/// at all; writes are serialised. After an exception the collection is as it was before the call.
 class Collection {
   public:
     /// Creates the directory (its parent must exist) and opens it.
-    /// @throws Error  kAlreadyExists: the directory holds something. kInvalidArgument: an option; the model's width or
+    /// @throws Error  kAlreadyExists: the directory holds something. kInvalidArgument: an option;
+    /// the model's width or
     ///                metric differs. kNotFound: no such model. kUnsupported: a factory part. kIo.
-    static std::unique_ptr<Collection> create(const std::filesystem::path& directory, const CollectionOptions& options);
+    static std::unique_ptr<Collection> create(
+        const std::filesystem::path& directory, const CollectionOptions& options);
 
-    /// @throws Error  kNotFound: no collection there. kFailedPrecondition: another process writes it; the model in the
-    ///                directory is not the one that wrote the codes. kUnsupported: a newer format. kCorruption. kIo.
-    static std::unique_ptr<Collection> open(const std::filesystem::path& directory, const CollectionOpenOptions& options = {});
+    /// @throws Error  kNotFound: no collection there. kFailedPrecondition: another process writes
+    /// it; the model in the
+    ///                directory is not the one that wrote the codes. kUnsupported: a newer format.
+    ///                kCorruption. kIo.
+    static std::unique_ptr<Collection> open(
+        const std::filesystem::path& directory, const CollectionOpenOptions& options = {});
 
     virtual ~Collection() = default;
 
-    /// Learns a model from the rows, encodes them, and drops the float32 rows unless they are to be kept.
-    /// Searches go on meanwhile; a crash leaves the collection untrained and complete.
-    /// @throws Error  kFailedPrecondition: there is a model already, or there are no rows. kCancelled.
+    /// Learns a model from the rows, encodes them, and drops the float32 rows unless they are to be
+    /// kept. Searches go on meanwhile; a crash leaves the collection untrained and complete.
+    /// @throws Error  kFailedPrecondition: there is a model already, or there are no rows.
+    /// kCancelled.
     virtual CollectionTrainReport train(const CollectionTrainOptions& options = {}) = 0;
 
     /// Inserts or replaces points.
     /// @param ids        [n]; where an id repeats, its last row wins.
-    /// @param embeddings [n, dim] float32, finite; not zero under cosine. One bad row refuses the whole call.
+    /// @param embeddings [n, dim] float32, finite; not zero under cosine. One bad row refuses the
+    /// whole call.
     /// @param payloads   [n] JSON objects as text, "" = none; or empty: none has one.
     /// @param wait       Return when it is durable (synced WAL); false: when it is visible.
-    /// @throws Error     kInvalidArgument, kResourceExhausted, kIo, kFailedPrecondition: read-only or closed.
-    virtual void upsert(std::span<const PointId> ids, MatrixView<const float> embeddings,
-                        std::span<const std::string> payloads = {}, bool wait = true) = 0;
+    /// @throws Error     kInvalidArgument, kResourceExhausted, kIo, kFailedPrecondition: read-only
+    /// or closed.
+    virtual void upsert(
+        std::span<const PointId> ids, MatrixView<const float> embeddings,
+        std::span<const std::string> payloads = {}, bool wait = true) = 0;
 
     /// Deletes points; absent ones are ignored. @returns how many existed.
     virtual std::size_t remove(std::span<const PointId> ids, bool wait = true) = 0;
 
     /// Finds the best points for each query.
     /// @param queries [m, dim] float32, finite.
-    /// @throws Error  kInvalidArgument: a shape, value or option. kCorruption, kIo: a tail cannot be read.
-    [[nodiscard]] virtual SearchAnswer search(MatrixView<const float> queries, const SearchOptions& options = {}) const = 0;
+    /// @throws Error  kInvalidArgument: a shape, value or option. kCorruption, kIo: a tail cannot
+    /// be read.
+    [[nodiscard]] virtual SearchAnswer search(
+        MatrixView<const float> queries, const SearchOptions& options = {}) const = 0;
 
-    /// Reads points. Absent ones are left out. @param with_vector  Reconstruct (or copy the raw row).
+    /// Reads points. Absent ones are left out. @param with_vector  Reconstruct (or copy the raw
+    /// row).
     struct Point {
         PointId id = 0;
         std::string payload;
         std::vector<float> vector;
     };
-    [[nodiscard]] virtual std::vector<Point> get(std::span<const PointId> ids, bool with_vector = false) const = 0;
+    [[nodiscard]] virtual std::vector<Point> get(
+        std::span<const PointId> ids, bool with_vector = false) const = 0;
 
     [[nodiscard]] virtual CollectionInfo info() const = 0;
 
-    /// Makes everything durable, writes the coarse file and releases the directory; called by the destructor too.
+    /// Makes everything durable, writes the coarse file and releases the directory; called by the
+    /// destructor too.
     virtual void close() = 0;
 };
 
