@@ -183,7 +183,7 @@ void CollectionImpl::load(const std::string& device) {
     }
     picture_ = load_picture();
     if (!read_only_) {
-        train_lists_when_due();
+        learn_lists_when_due();
     }
 }
 

@@ -60,6 +60,7 @@ class CollectionImpl final : public Collection {
         std::span<const PointId> ids, MatrixView<const float> embeddings,
         std::span<const std::string> payloads, bool wait) override;
     std::size_t remove(std::span<const PointId> ids, bool wait) override;
+    bool optimize(const ProgressFunction& progress) override;
     [[nodiscard]] SearchAnswer search(
         MatrixView<const float> queries, const SearchOptions& options) const override;
     [[nodiscard]] std::vector<Point> get(
@@ -91,7 +92,9 @@ class CollectionImpl final : public Collection {
     void apply(
         const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
         storage::Published& published);
-    void train_lists_when_due();
+    void learn_lists_when_due();
+    [[nodiscard]] bool lists_lag_by(const StagedIndex& index, double factor) const;
+    void learn_lists(const ProgressFunction& progress);
     [[nodiscard]] std::vector<std::byte> codes_of(
         const Picture& picture, std::span<const std::uint64_t> rows) const;
     void write_all_codes(

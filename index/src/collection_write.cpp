@@ -15,6 +15,8 @@ constexpr std::size_t kEncodeRows = 2048;
 constexpr std::size_t kTrainSample = 100000;
 /// Rows a list, on average, that make lists worth having.
 constexpr std::size_t kRowsPerList = 30;
+/// Growth of the rows that makes optimize() learn anew.
+constexpr double kWorthLearning = 1.1;
 
 void check_ids(std::size_t ids, std::size_t rows, std::size_t payloads) {
     if (ids != rows) {
@@ -117,7 +119,7 @@ void CollectionImpl::upsert(
         mutation.raw = embeddings;
     }
     apply(mutation, rank_terms, wait, published);
-    train_lists_when_due();
+    learn_lists_when_due();
 }
 
 std::size_t CollectionImpl::remove(std::span<const PointId> ids, bool wait) {
@@ -158,25 +160,49 @@ void CollectionImpl::apply(
     coarse_dirty_ = true;
 }
 
-/// Learns lists once there are rows enough: a collection that began with a model has none to learn
-/// from at first.
-void CollectionImpl::train_lists_when_due() {
-    if (!picture_.index || picture_.index->is_trained()) {
-        return;
+/// Learns lists once there are rows enough, and again each time the rows have doubled: the first
+/// ones of an ordered input stand badly for the rest.
+void CollectionImpl::learn_lists_when_due() {
+    if (picture_.index && lists_lag_by(*picture_.index, 2.0)) {
+        learn_lists({});
     }
-    StagedIndex& index = *picture_.index;
+}
+
+/// Says whether the rows that lists could be learned from are so many times those they were learned
+/// from.
+bool CollectionImpl::lists_lag_by(const StagedIndex& index, double factor) const {
     const std::size_t enough = std::max<std::size_t>(1000, kRowsPerList * spec_.nlist);
-    if (index.live_rows() < enough) {
-        return;
-    }
-    const std::vector<std::uint64_t> sample = sample_rows(
-        index.rows(), index.live_rows(), kTrainSample,
-        [&](std::uint64_t row) { return index.is_live(row); });
+    const auto sample = static_cast<double>(std::min(index.live_rows(), kTrainSample));
+    return index.live_rows() >= enough &&
+           sample >= factor * static_cast<double>(index.learned_rows());
+}
+
+/// Searches go on meanwhile: only writers, of which the caller is the only one, change the index.
+void CollectionImpl::learn_lists(const ProgressFunction& progress) {
+    const StagedIndex& index = *picture_.index;
+    const std::vector<std::uint64_t> sample =
+        sample_rows(index.rows(), index.live_rows(), kTrainSample, [&](std::uint64_t row) {
+            return index.is_live(row);
+        });
     const std::vector<std::byte> codes = codes_of(picture_, sample);
-    const auto lock = state_mutex_.write();
-    index.train({codes.data(), sample.size(), spec_.code_bytes()}, {});
+    StagedIndex next = index.trained_anew(
+        {codes.data(), sample.size(), spec_.code_bytes()}, {}, {.progress = progress});
+    {
+        const auto lock = state_mutex_.write();
+        *picture_.index = std::move(next);
+    }
     coarse_dirty_ = true;
     save_coarse();
+}
+
+bool CollectionImpl::optimize(const ProgressFunction& progress) {
+    const std::lock_guard writing(write_mutex_);
+    require_open(true);
+    if (!picture_.index || !lists_lag_by(*picture_.index, kWorthLearning)) {
+        return false;
+    }
+    learn_lists(progress);
+    return true;
 }
 
 std::vector<std::byte> CollectionImpl::codes_of(

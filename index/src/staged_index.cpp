@@ -105,7 +105,7 @@ StagedIndex::TermKind StagedIndex::scan_term_kind() const noexcept {
     if (compressor_->metric() == Metric::kInnerProduct) {
         return TermKind::kNone;
     }
-    return trained_ && shape_.stage_bytes.size() > 1 ? TermKind::kLevel : TermKind::kFloat;
+    return is_trained() && shape_.stage_bytes.size() > 1 ? TermKind::kLevel : TermKind::kFloat;
 }
 
 std::vector<std::uint32_t> StagedIndex::assign(MatrixView<const std::byte> heads) const {
@@ -372,7 +372,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
         out.number(static_cast<std::uint32_t>(bytes));
     }
     out.number(static_cast<std::uint32_t>(shape_.nlist));
-    out.number(static_cast<std::uint8_t>(trained_ ? 1 : 0));
+    out.number(learned_rows_);
     out.number(scale_.low);
     out.number(scale_.high);
     for (const std::size_t limit : default_limits_) {
@@ -449,19 +449,19 @@ StagedIndex::Restored StagedIndex::restore(std::string_view bytes) {
 
 void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
     StagedIndex read(compressor_, shape_);
-    read.trained_ = in.number<std::uint8_t>() != 0;
+    read.learned_rows_ = in.number<std::uint64_t>();
     read.scale_.low = in.number<float>();
     read.scale_.high = in.number<float>();
     in.require(
         std::isfinite(read.scale_.low) && std::isfinite(read.scale_.high),
         "the scale of row terms is not finite");
-    if (read.trained_) {
+    if (read.is_trained()) {
         for (const std::uint64_t limit : in.array<std::uint64_t>(shape_.stage_bytes.size() - 1)) {
             read.default_limits_.push_back(limit);
         }
     }
     read.default_nprobe_ = in.number<std::uint32_t>();
-    const std::size_t lists = read.trained_ && shape_.nlist > 1 ? shape_.nlist : 1;
+    const std::size_t lists = read.is_trained() && shape_.nlist > 1 ? shape_.nlist : 1;
     in.require(
         read.default_nprobe_ >= 1 && read.default_nprobe_ <= lists, "nprobe ", read.default_nprobe_,
         " of ", lists, " lists");

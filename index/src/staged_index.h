@@ -148,7 +148,17 @@ class StagedIndex {
     void train(
         MatrixView<const std::byte> codes, MatrixView<const float> originals,
         const StagedTrainOptions& options = {});
-    [[nodiscard]] bool is_trained() const noexcept { return trained_; }
+
+    /// Learns as train() does, into an index of the same rows: this one serves searches meanwhile.
+    [[nodiscard]] StagedIndex trained_anew(
+        MatrixView<const std::byte> codes, MatrixView<const float> originals,
+        const StagedTrainOptions& options = {}) const;
+
+    [[nodiscard]] bool is_trained() const noexcept { return learned_rows_ > 0; }
+
+    /// Returns how many rows train() was given, 0 before: where there are many more now, lists and
+    /// defaults may have become poor ones.
+    [[nodiscard]] std::uint64_t learned_rows() const noexcept { return learned_rows_; }
 
     /// Appends rows: the first gets number rows().
     /// @param heads       [n, head_bytes()].
@@ -257,6 +267,7 @@ class StagedIndex {
     void learn_scale_and_lists(
         MatrixView<const std::byte> codes, const StagedTrainOptions& options);
     void use_two_lists();
+    void copy_rank_terms(const StagedIndex& other);
     void learn_defaults(
         MatrixView<const std::byte> codes, MatrixView<const float> originals,
         const StagedTrainOptions& options);
@@ -284,7 +295,7 @@ class StagedIndex {
 
     std::shared_ptr<const Compressor> compressor_;
     StagedShape shape_;
-    bool trained_ = false;
+    std::uint64_t learned_rows_ = 0;
     TermScale scale_;
     CoarseQuantizer coarse_;                  ///< Of no lists while there is one list only.
     std::vector<std::size_t> default_limits_; ///< [stages - 1], at k = 10.

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -57,6 +58,7 @@ class RecallMeasurement {
             index.compressor().decode(
                 {chosen.data(), count_, codes.cols()}, {queries_.data(), count_, dim_});
         }
+        mix_every_second();
         truth_ = ask_exhaustively(codes);
     }
 
@@ -95,6 +97,21 @@ class RecallMeasurement {
         whole.add(codes);
         const StagedRequest request{.k = kAnswers + 1, .stages = {}, .nprobe = {}, .accepts = {}};
         return without_own(whole.search({queries_.data(), count_, dim_}, request, nullptr));
+    }
+
+    /// Adds to every second query its predecessor, a row from elsewhere: a user's question lies
+    /// between rows more often than on one, and its neighbours are in more lists than a row's.
+    void mix_every_second() {
+        std::vector<float> mixed(dim_);
+        for (std::size_t q = 1; q < count_; q += 2) {
+            const std::span<float> query = std::span(queries_).subspan(q * dim_, dim_);
+            for (std::size_t j = 0; j < dim_; ++j) {
+                mixed[j] = 0.5F * query[j] + 0.5F * queries_[(q - 1) * dim_ + j];
+            }
+            if (std::ranges::any_of(mixed, [](float value) { return value != 0.0F; })) {
+                std::ranges::copy(mixed, query.begin()); // Opposite rows leave no direction.
+            }
+        }
     }
 
     /// Drops each query's own row, or its last answer where that row is not among them: [count,
@@ -189,9 +206,9 @@ void report(const ProgressFunction& progress, std::size_t done) {
 
 } // namespace
 
-void StagedIndex::train(
+StagedIndex StagedIndex::trained_anew(
     MatrixView<const std::byte> codes, MatrixView<const float> originals,
-    const StagedTrainOptions& options) {
+    const StagedTrainOptions& options) const {
     const std::size_t dim = compressor_->dim();
     if (codes.empty() || codes.cols() != code_bytes()) {
         fail(
@@ -204,18 +221,34 @@ void StagedIndex::train(
             originals.rows(), ", ", originals.cols(), "], expected [", codes.rows(), ", ", dim,
             "]");
     }
-    StagedIndex next(compressor_, shape_); // Everything is learned beside this index, which a
-                                           // failure leaves alone.
+    StagedIndex next(compressor_, shape_);
     next.learn_scale_and_lists(codes, options);
     next.learn_defaults(codes, originals, options);
     if (rows() > 0) {
         const std::vector<std::byte> heads = all_heads();
         next.add({heads.data(), rows(), head_bytes()});
-        next.rank_terms_ = rank_terms_;
+        next.copy_rank_terms(*this);
         next.live_ = live_;
         next.erased_ = erased_;
     }
-    *this = std::move(next);
+    return next;
+}
+
+void StagedIndex::train(
+    MatrixView<const std::byte> codes, MatrixView<const float> originals,
+    const StagedTrainOptions& options) {
+    *this = trained_anew(codes, originals, options);
+}
+
+/// Searches of the other index may be filling in terms that were not known.
+void StagedIndex::copy_rank_terms(const StagedIndex& other) {
+    rank_terms_.clear();
+    for (std::vector<float>& stage : other.rank_terms_) {
+        std::vector<float>& terms = rank_terms_.emplace_back(stage.size());
+        for (std::size_t row = 0; row < stage.size(); ++row) {
+            terms[row] = std::atomic_ref(stage[row]).load(std::memory_order_relaxed);
+        }
+    }
 }
 
 void StagedIndex::learn_scale_and_lists(
@@ -246,7 +279,7 @@ void StagedIndex::learn_scale_and_lists(
             options.seed, options.progress);
         lists_.resize(shape_.nlist);
     }
-    trained_ = true;
+    learned_rows_ = codes.rows();
 }
 
 void StagedIndex::use_two_lists() {

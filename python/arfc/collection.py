@@ -269,6 +269,16 @@ class Collection:
         names = as_ids(ids, np.uint64, matrix.shape[0])
         self._native.upsert(names, matrix, _payload_texts(payloads, matrix.shape[0]), bool(wait))
 
+    def optimize(self, *, progress: ProgressFunction | None = None) -> bool:
+        """Learns lists and search defaults anew where the rows have grown by a tenth since then.
+
+        A collection does so by itself each time its rows have doubled; call it at the end of a
+        load. Searches go on meanwhile. Returns whether there was anything to learn.
+
+        Raises FailedPreconditionError (read-only or closed), CancelledError, KeyboardInterrupt.
+        """
+        return self._native.optimize(native_progress(progress))
+
     def delete(self, ids: Any, wait: bool = True) -> int:
         """Deletes points and returns how many of them existed.
 

@@ -63,6 +63,12 @@ void upsert(
     collection.upsert(view(ids), python::view(embeddings), payloads, wait);
 }
 
+bool optimize(Collection& collection, const nb::object& progress) {
+    const ProgressFunction function = progress_function(progress);
+    const nb::gil_scoped_release unlocked;
+    return collection.optimize(function);
+}
+
 std::size_t remove(Collection& collection, const Vector<const std::uint64_t>& ids, bool wait) {
     const nb::gil_scoped_release unlocked;
     return collection.remove(view(ids), wait);
@@ -177,6 +183,7 @@ void bind_collection(nb::module_& module) {
         .def(
             "upsert", &upsert, "ids"_a.noconvert(), "embeddings"_a.noconvert(), "payloads"_a,
             "wait"_a)
+        .def("optimize", &optimize, "progress"_a.none())
         .def("remove", &remove, "ids"_a.noconvert(), "wait"_a)
         .def(
             "search", &search, "queries"_a.noconvert(), "k"_a, "stages"_a, "nprobe"_a.none(),

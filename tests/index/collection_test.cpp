@@ -299,6 +299,41 @@ TEST_F(CollectionTest, BeginsWithAModelOfOnesOwn) {
     EXPECT_TRUE(same(Collection::open(path())->search(queries()), before));
 }
 
+TEST_F(CollectionTest, ListsFollowRowsThatCameInOrder) {
+    // Of ten clusters far apart the first is in the collection when lists are first learned.
+    std::vector<float> rows = test::random_rows(kRows, kDim, 9);
+    for (std::size_t i = 0; i < kRows; ++i) {
+        rows[i * kDim + i / (kRows / 10)] += 20.0F;
+    }
+    const std::size_t late = kRows - 200;
+    const MatrixView<const float> all = test::view(rows, kDim);
+    const std::filesystem::path model = directory_ / "clusters";
+    Compressor::train(all, {.code_bytes = 24, .metric = Metric::kL2})->save(model);
+    const auto collection = create("ARFC24/8,IVF33", Metric::kL2, model);
+    const auto found_in_one_list = [&] {
+        const MatrixView<const float> some = all.slice(late, 200);
+        return recall(
+            collection->search(some, {.nprobe = 1}), collection->search(some, {.exact = true}));
+    };
+    for (std::size_t first = 0; first < kRows; first += 100) {
+        collection->upsert(ids_from(first, 100), all.slice(first, 100));
+    }
+    const double before = found_in_one_list();
+    EXPECT_TRUE(collection->optimize());
+    EXPECT_FALSE(collection->optimize()) << "There is nothing new to learn";
+    EXPECT_GT(found_in_one_list(), before + 0.1) << "Rows of clusters unseen at first are scattered";
+    const SearchAnswer answer = collection->search(queries());
+    collection->upsert(ids_from(kRows, 100), all.slice(0, 100));
+    EXPECT_FALSE(collection->optimize()) << "Less than a tenth is new";
+    collection->remove(ids_from(kRows, 100));
+    EXPECT_TRUE(same(collection->search(queries()), answer));
+    collection->close();
+    EXPECT_TRUE(same(Collection::open(path())->search(queries()), answer));
+    const auto reader = Collection::open(path(), {.read_only = true});
+    ARFC_EXPECT_ERROR(
+        reader->optimize(), ErrorKind::kFailedPrecondition, "was opened read-only");
+}
+
 TEST_F(CollectionTest, ModelsThatDoNotFitAreRefused) {
     ARFC_EXPECT_ERROR(
         create("ARFC48", Metric::kCosine, model(24)), ErrorKind::kInvalidArgument,

@@ -161,6 +161,17 @@ CollectionTrainReport train(
     }
 }
 
+/// Learns lists from all the rows where the load made the earlier ones poor.
+void optimize(Collection& collection, const IngestOutcome& outcome, Terminal& terminal) {
+    try {
+        if (collection.optimize(terminal.training_progress("optimize"))) {
+            terminal.finish_progress("optimize", "lists and search defaults fit the rows");
+        }
+    } catch (const Error& error) {
+        fail(error.kind(), error.what(), "; rows stored and durable: ", outcome.rows_stored);
+    }
+}
+
 Json outcome_json(const IngestOutcome& outcome, const RejectLog& rejects) {
     Json first = Json::array();
     for (const RejectedRow& row : rejects.first()) {
@@ -243,6 +254,7 @@ void ingest(IngestArguments arguments, Terminal& terminal) {
     if (arguments.train && outcome.rows_stored > 0) {
         outcome.training = train(*collection, arguments, terminal);
     }
+    optimize(*collection, outcome, terminal);
     outcome.points = collection->info().points;
     collection->close();
     terminal.result(outcome_json(outcome, rejects), outcome_text(outcome, rejects));

@@ -143,6 +143,13 @@ class Collection {
     /// Deletes points; absent ones are ignored. @returns how many existed.
     virtual std::size_t remove(std::span<const PointId> ids, bool wait = true) = 0;
 
+    /// Learns lists and search defaults anew where the rows have grown by a tenth since they were
+    /// learned. A collection does so by itself each time its rows have doubled; this is for the end
+    /// of a load. Searches go on meanwhile, writes wait.
+    /// @returns whether there was anything to learn.
+    /// @throws Error  kFailedPrecondition: read-only or closed. kCancelled, kIo.
+    virtual bool optimize(const ProgressFunction& progress = {}) = 0;
+
     /// Finds the best points for each query.
     /// @param queries [m, dim] float32, finite.
     /// @throws Error  kInvalidArgument: a shape, value or option. kCorruption, kIo: a tail cannot
