@@ -28,17 +28,33 @@ GCC_ONLY = (
     "-Werror",
     "-flto",
     "-fno-fat-lto",
+    "-mtls-dialect",
 )
+# A header that includes GCC's own omp.h with GCC's `malloc (free)` attribute, which Clang does not
+# know, taken away; the plain attribute next to it stays.
+OMP_HEADER = """\
+#pragma once
+#define __malloc__(...)
+#include "{}"
+#undef __malloc__
+"""
 
 
 def translation_units(build: pathlib.Path) -> dict[pathlib.Path, dict]:
-    """Returns the compile commands of our own sources, by file."""
+    """Returns the compile commands of our own sources, those that Git does not ignore, by file."""
     commands = json.loads((build / "compile_commands.json").read_text(encoding="utf-8"))
-    generated = build.resolve()
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    own = {PROJECT / name for name in listing.stdout.split("\0") if name}
     units = {}
     for command in commands:
         file = pathlib.Path(command["directory"], command["file"]).resolve()
-        if file.is_relative_to(PROJECT) and not file.is_relative_to(generated):
+        if file in own:
             units.setdefault(file, command)
     return units
 
@@ -76,15 +92,14 @@ def digest(paths: list[pathlib.Path]) -> str:
 
 def simplified_database(units: dict[pathlib.Path, dict], folder: pathlib.Path) -> None:
     """Writes the compile commands as Clang can read them."""
-    # Clang brings no omp.h of its own unless its OpenMP library is installed; the compiler's says
-    # the same.
+    # Clang brings no omp.h of its own unless its OpenMP library is installed.
     include = folder / "include"
     include.mkdir(parents=True, exist_ok=True)
     found = subprocess.run(
         ["c++", "-print-file-name=include/omp.h"], capture_output=True, text=True, check=True
     ).stdout.strip()
     (include / "omp.h").unlink(missing_ok=True)
-    (include / "omp.h").symlink_to(found)
+    (include / "omp.h").write_text(OMP_HEADER.format(found), encoding="utf-8")
     extra = ["-Wno-unknown-warning-option", "-isystem", str(include.resolve())]
     entries = []
     for file, command in units.items():
