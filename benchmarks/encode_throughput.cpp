@@ -29,12 +29,12 @@ double seconds(const Work& work) {
 }
 
 const Compressor& model() {
-    static const std::unique_ptr<Compressor> trained = [] {
+    static const std::unique_ptr<Compressor> kTrained = [] {
         TrainOptions options;
         options.time_budget_s = 10.0; // The speed does not depend on how good the codebooks are.
         return Compressor::train(test::view(test::random_rows(8000, kDim), kDim), options);
     }();
-    return *trained;
+    return *kTrained;
 }
 
 /// Multiply-adds of the fewest operations, as the model's config.json counts them: rotation, 16

@@ -23,6 +23,8 @@ struct Candidate {
 /// The best candidates so far, ascending by cost; among equals the one that came first stays first.
 class Best {
   public:
+    // One is made for each row and token: what is beyond size() stays as it is.
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
     explicit Best(std::size_t limit) : limit_(limit) {}
 
     [[nodiscard]] float threshold() const noexcept {
@@ -45,7 +47,7 @@ class Best {
     }
 
   private:
-    std::array<Candidate, kMaxWidth> candidates_;
+    std::array<Candidate, kMaxWidth> candidates_; ///< [count_]; the rest is never read.
     std::size_t limit_;
     std::size_t count_ = 0;
 };
@@ -92,8 +94,8 @@ void BeamSearch::step(
     float* const costs = scratch + z.rows() * kSymbols;
     token.packed.multiply(z.data(), dim_, z.rows(), products, kSymbols);
     const std::size_t kept = std::min(state.width, state.count * kSymbols);
-    std::array<const float*, kMaxTokens> crosses;
-    std::array<unsigned char, kSymbols> indices;
+    std::array<const float*, kMaxTokens> crosses = {};
+    std::array<unsigned char, kSymbols> indices = {};
     std::vector<std::uint8_t> before(state.width * t);
     for (std::size_t i = 0; i < z.rows(); ++i) {
         Best best(kept);

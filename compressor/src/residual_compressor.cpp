@@ -438,7 +438,7 @@ void ResidualCompressor::score(
             const std::span<float> out = scores.row(first + q);
             for (std::size_t i = 0; i < codes.rows(); i += kScoreRows) {
                 const std::size_t rows = std::min(kScoreRows, codes.rows() - i);
-                std::array<float, kScoreRows> sums;
+                std::array<float, kScoreRows> sums = {};
                 sums.fill(term.bias);
                 for (std::size_t t = 0; t < codes.cols(); ++t) {
                     for (std::size_t r = 0; r < rows; ++r) {

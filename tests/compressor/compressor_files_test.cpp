@@ -13,12 +13,12 @@ namespace {
 class CompressorFilesTest : public ::testing::Test {
   protected:
     static const Compressor& model() {
-        static const std::unique_ptr<Compressor> trained = [] {
+        static const std::unique_ptr<Compressor> kTrained = [] {
             TrainOptions options;
             options.code_bytes = 20;
             return Compressor::train(test::view(test::random_rows(1500, 24), 24), options);
         }();
-        return *trained;
+        return *kTrained;
     }
     void SetUp() override { model().save(directory_ / "model"); }
 
