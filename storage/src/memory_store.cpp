@@ -293,7 +293,6 @@ class MemoryStore final : public Store {
         contents->shape = shape;
         contents_ = std::move(contents);
         shapes_[0] = shape;
-        shape_ = &shapes_[0];
     }
 
     [[nodiscard]] const Shape& shape() const noexcept override { return *shape_.load(); }
@@ -361,7 +360,7 @@ class MemoryStore final : public Store {
     mutable std::mutex mutex_; ///< Guards the pointer, never what it points at.
     std::shared_ptr<const Contents> contents_;
     std::array<Shape, 2> shapes_; ///< Before and after publish_codes(): readers keep references.
-    std::atomic<const Shape*> shape_;
+    std::atomic<const Shape*> shape_ = &shapes_[0];
     std::atomic<std::uint64_t> sequence_{0};
     std::optional<PendingCodes> pending_;
 };

@@ -114,6 +114,7 @@ std::filesystem::path make_private_directory() {
 std::vector<rocksdb::ColumnFamilyDescriptor> describe(const std::vector<std::string>& names) {
     const std::shared_ptr<rocksdb::Cache> cache = make_block_cache();
     std::vector<rocksdb::ColumnFamilyDescriptor> families;
+    families.reserve(names.size());
     for (const std::string& name : names) {
         families.emplace_back(name, family_options(name, cache));
     }
@@ -219,7 +220,7 @@ void RocksDatabase::open_families(const rocksdb::Options& options) {
     take_handles(handles);
 }
 
-void RocksDatabase::take_handles(std::vector<rocksdb::ColumnFamilyHandle*> handles) {
+void RocksDatabase::take_handles(const std::vector<rocksdb::ColumnFamilyHandle*>& handles) {
     for (rocksdb::ColumnFamilyHandle* handle : handles) {
         const auto name = std::find(kFamilyNames.begin(), kFamilyNames.end(), handle->GetName());
         if (name == kFamilyNames.end()) {
@@ -292,7 +293,7 @@ rocksdb::Status RocksDatabase::reclaim_if_empty(Family family) {
         }
     } // The iterator would keep the files.
     // Drops whole files at once; the compaction is for the newest level, whose files that leaves.
-    const rocksdb::Status status =
+    rocksdb::Status status =
         rocksdb::DeleteFilesInRange(db_.get(), handle(family), nullptr, nullptr);
     if (!status.ok()) {
         return status;

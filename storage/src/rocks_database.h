@@ -84,7 +84,7 @@ class RocksDatabase {
     void open_new(const State& state);
     [[nodiscard]] rocksdb::Options options() const;
     void open_families(const rocksdb::Options& options);
-    void take_handles(std::vector<rocksdb::ColumnFamilyHandle*> handles);
+    void take_handles(const std::vector<rocksdb::ColumnFamilyHandle*>& handles);
     void check_format() const;
     void catch_up();
 

@@ -44,7 +44,7 @@ InfoLog::~InfoLog() {
 }
 
 void InfoLog::Logv(const char* format, va_list arguments) {
-    std::array<char, kLongestLine> line;
+    std::array<char, kLongestLine> line = {};
     const std::size_t length = format_line(line, format, arguments);
     const std::lock_guard lock(mutex_);
     if (size_ + length > kLargestFile) {

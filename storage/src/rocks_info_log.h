@@ -18,6 +18,8 @@ namespace arfc::storage {
 class InfoLog final : public rocksdb::Logger {
   public:
     explicit InfoLog(const std::filesystem::path& directory);
+    InfoLog(const InfoLog&) = delete;
+    InfoLog& operator=(const InfoLog&) = delete;
     ~InfoLog() override;
 
     using rocksdb::Logger::Logv;

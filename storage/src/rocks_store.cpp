@@ -41,7 +41,6 @@ RocksStore::RocksStore(std::shared_ptr<RocksDatabase> database, bool read_only)
     : read_only_(read_only), directory_(database->directory()), database_(std::move(database)),
       state_(database_->state()), last_heads_(database_->partial_head_block(state_)) {
     shapes_[0] = state_.shape;
-    shape_ = &shapes_[0];
     sequence_ = state_.sequence;
     if (!read_only_) {
         find_erased();

@@ -85,7 +85,7 @@ class RocksStore final : public Store {
     mutable std::mutex mutex_; ///< Guards database_, which close() takes away from readers.
     std::shared_ptr<RocksDatabase> database_; ///< Null once closed.
     std::array<Shape, 2> shapes_; ///< Before and after publish_codes(): readers keep references.
-    std::atomic<const Shape*> shape_;
+    std::atomic<const Shape*> shape_ = &shapes_[0];
     std::atomic<std::uint64_t> sequence_;
 
     // Of the one writer:

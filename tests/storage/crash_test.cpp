@@ -2,7 +2,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
+#include <signal.h> // NOLINT(modernize-deprecated-headers): kill() is POSIX's, not C++'s
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,7 +45,7 @@ class CrashWriter {
     ~CrashWriter() { ::close(acknowledgements_); }
 
     /// Waits for the next acknowledgement.
-    std::optional<std::uint64_t> next() {
+    std::optional<std::uint64_t> next() const {
         std::uint64_t step = 0;
         return ::read(acknowledgements_, &step, sizeof(step)) == sizeof(step) ? std::optional(step)
                                                                               : std::nullopt;

@@ -20,10 +20,10 @@ const Shape kRaw{.dim = 512, .head_bytes = 0, .tail_bytes = 0, .model_id = ""};
 /// A file system of its own and of few bytes; only root may have one.
 class SmallDisk {
   public:
-    SmallDisk() {
-        is_mounted_ =
-            ::mount("arfc-test", directory_.path().c_str(), "tmpfs", 0, "size=6m,mode=0755") == 0;
-    }
+    SmallDisk()
+        : is_mounted_(
+              ::mount("arfc-test", directory_.path().c_str(), "tmpfs", 0, "size=6m,mode=0755") ==
+              0) {}
     SmallDisk(const SmallDisk&) = delete;
     SmallDisk& operator=(const SmallDisk&) = delete;
     ~SmallDisk() {
@@ -45,7 +45,7 @@ class SmallDisk {
 
   private:
     arfc::test::TemporaryDirectory directory_;
-    bool is_mounted_ = false;
+    bool is_mounted_;
 };
 
 Published write_step(Store& store, std::uint64_t step, Durability durability) {

@@ -11,8 +11,9 @@
 namespace arfc::storage::test {
 namespace {
 
-using std::string_literals::operator""s;
-using std::string_view_literals::operator""sv;
+// clang-tidy 14 does not see that literals are uses of these.
+using std::string_literals::operator""s;       // NOLINT(misc-unused-using-decls)
+using std::string_view_literals::operator""sv; // NOLINT(misc-unused-using-decls)
 
 State example() {
     State state;

@@ -140,8 +140,9 @@ TEST_F(RocksStoreTest, DataThatFillsManyFilesIsReadBack) {
         snapshot->for_each_raw(0, [&](Row first, MatrixView<const float> run) {
             for (std::size_t i = 0; i < run.rows(); ++i, ++visited) {
                 const Row row = first + i;
+                const Row round = row / 3000;
                 const float expected =
-                    static_cast<float>(ids.at(row)) + static_cast<float>(row / 3000) / 16.0F;
+                    static_cast<float>(ids.at(row)) + static_cast<float>(round) / 16.0F;
                 ASSERT_EQ(run.row(i)[0], expected) << "row " << row;
                 ASSERT_EQ(run.row(i)[shape.dim - 1], expected) << "row " << row;
             }

@@ -1,4 +1,4 @@
-#include <signal.h>
+#include <signal.h> // NOLINT(modernize-deprecated-headers): kill() is POSIX's, not C++'s
 #include <sys/wait.h>
 #include <unistd.h>
 
