@@ -23,7 +23,7 @@ constexpr std::size_t kRows = 7;
 class ReaderContractTest : public ::testing::TestWithParam<RowFormat> {
   protected:
     std::filesystem::path write(const std::string& bytes) const {
-        const auto path = directory_ / ("rows" + std::string(GetParam().extension));
+        auto path = directory_ / ("rows" + std::string(GetParam().extension));
         write_bytes(path, bytes);
         return path;
     }

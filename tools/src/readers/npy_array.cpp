@@ -46,7 +46,7 @@ class LiteralParser {
         if (end == std::string_view::npos || text_.substr(0, end).find('\\') != std::string::npos) {
             refuse();
         }
-        const std::string value(text_.substr(0, end));
+        std::string value(text_.substr(0, end));
         text_.remove_prefix(end + 1);
         return value;
     }

@@ -149,7 +149,7 @@ IngestOutcome load(
 CollectionTrainReport train(
     Collection& collection, const IngestArguments& arguments, Terminal& terminal) {
     try {
-        const CollectionTrainReport report = collection.train(
+        CollectionTrainReport report = collection.train(
             {.time_budget_s = arguments.time_budget_s,
              .progress = terminal.training_progress("train")});
         terminal.finish_progress("train", readable_seconds(report.seconds));

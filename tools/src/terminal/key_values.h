@@ -16,7 +16,7 @@ namespace arfc::tools {
     }
     std::string text;
     for (const auto& [name, value] : facts) {
-        text += name + std::string(width - name.size() + 2, ' ') + value + "\n";
+        text.append(name).append(width - name.size() + 2, ' ').append(value).append("\n");
     }
     return text;
 }
