@@ -19,7 +19,8 @@ namespace arfc::python {
 
 namespace {
 
-using nb::literals::operator""_a;
+// clang-tidy 14 does not see that literals are uses of it.
+using nb::literals::operator""_a; // NOLINT(misc-unused-using-decls)
 using TrainedValues = std::tuple<std::string, std::size_t, double, std::optional<double>, bool>;
 
 std::unique_ptr<Collection> create(
@@ -75,11 +76,11 @@ std::size_t remove(Collection& collection, const Vector<const std::uint64_t>& id
 }
 
 /// Returns (ids, scores, payloads or None, stages): a NumPy vector per query, a tuple per stage.
-nb::tuple to_tuple(SearchAnswer answer, bool with_payload) {
+nb::tuple to_tuple(const SearchAnswer& answer, bool with_payload) {
     nb::list ids;
     nb::list scores;
     nb::list payloads;
-    for (std::vector<Hit>& hits : answer.hits) {
+    for (const std::vector<Hit>& hits : answer.hits) {
         std::vector<std::uint64_t> hit_ids;
         std::vector<float> hit_scores;
         nb::list texts;
@@ -119,7 +120,7 @@ nb::tuple search(
         const nb::gil_scoped_release unlocked;
         answer = collection.search(python::view(queries), options);
     }
-    return to_tuple(std::move(answer), with_payload);
+    return to_tuple(answer, with_payload);
 }
 
 /// Returns a list of (id, payload text, vector or None).

@@ -14,7 +14,8 @@ namespace arfc::python {
 
 namespace {
 
-using nb::literals::operator""_a;
+// clang-tidy 14 does not see that literals are uses of it.
+using nb::literals::operator""_a; // NOLINT(misc-unused-using-decls)
 using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict>;
 
 std::unique_ptr<Compressor> train(

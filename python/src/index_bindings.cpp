@@ -21,7 +21,8 @@ namespace arfc::python {
 
 namespace {
 
-using nb::literals::operator""_a;
+// clang-tidy 14 does not see that literals are uses of it.
+using nb::literals::operator""_a; // NOLINT(misc-unused-using-decls)
 using Ids = Vector<const std::int64_t>;
 using StagePairs = std::vector<std::pair<std::size_t, std::size_t>>;
 
@@ -47,8 +48,7 @@ class SharedIndex {
         const nb::gil_scoped_release unlocked;
         refuse_reentry();
         const std::unique_lock lock(mutex_);
-        writer_ = std::this_thread::get_id();
-        const Reset reset{writer_};
+        const Writing writing(writer_);
         return task(*index_);
     }
 
@@ -56,9 +56,18 @@ class SharedIndex {
     [[nodiscard]] const VectorIndex& constant() const noexcept { return *index_; }
 
   private:
-    struct Reset {
-        std::atomic<std::thread::id>& writer;
-        ~Reset() { writer = std::thread::id(); }
+    /// Names this thread as the writer while it lives.
+    class Writing {
+      public:
+        explicit Writing(std::atomic<std::thread::id>& writer) : writer_(writer) {
+            writer_.store(std::this_thread::get_id());
+        }
+        Writing(const Writing&) = delete;
+        Writing& operator=(const Writing&) = delete;
+        ~Writing() { writer_.store({}); }
+
+      private:
+        std::atomic<std::thread::id>& writer_;
     };
 
     /// A progress callback that uses the index that calls it would wait for itself.
