@@ -50,6 +50,8 @@ class CollectionImpl final : public Collection {
     CollectionImpl(
         std::filesystem::path directory, storage::Manifest manifest, FactorySpec spec,
         bool read_only);
+    CollectionImpl(const CollectionImpl&) = delete;
+    CollectionImpl& operator=(const CollectionImpl&) = delete;
     ~CollectionImpl() override;
 
     /// Opens the store and the model and loads the picture.

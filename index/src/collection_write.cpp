@@ -180,10 +180,9 @@ bool CollectionImpl::lists_lag_by(const StagedIndex& index, double factor) const
 /// Searches go on meanwhile: only writers, of which the caller is the only one, change the index.
 void CollectionImpl::learn_lists(const ProgressFunction& progress) {
     const StagedIndex& index = *picture_.index;
-    const std::vector<std::uint64_t> sample =
-        sample_rows(index.rows(), index.live_rows(), kTrainSample, [&](std::uint64_t row) {
-            return index.is_live(row);
-        });
+    const std::vector<std::uint64_t> sample = sample_rows(
+        index.rows(), index.live_rows(), kTrainSample,
+        [&](std::uint64_t row) { return index.is_live(row); });
     const std::vector<std::byte> codes = codes_of(picture_, sample);
     StagedIndex next = index.trained_anew(
         {codes.data(), sample.size(), spec_.code_bytes()}, {}, {.progress = progress});

@@ -99,7 +99,7 @@ void range_search_by_id(
 
 /// FAISS's constructor refuses an index with rows, so rows and ids come after it.
 template <class Map>
-void take_over(Map& map, std::unique_ptr<faiss::Index> inner, Ids ids) {
+void take_over(Map& map, std::unique_ptr<faiss::Index> inner, Ids&& ids) {
     map.d = inner->d;
     map.metric_type = inner->metric_type;
     map.metric_arg = inner->metric_arg;

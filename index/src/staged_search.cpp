@@ -41,12 +41,12 @@ template <std::size_t kRowCount>
 void add_look_ups(
     const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens,
     float* sums) {
-    std::array<float, kRowCount> sum;
+    std::array<float, kRowCount> sum = {};
     std::copy_n(sums, kRowCount, sum.begin());
     std::size_t t = 0;
     for (; t + 8 <= tokens; t += 8) {
-        std::array<std::uint64_t, kRowCount> eight; // Tokens of a row, the first in the lowest
-                                                    // byte.
+        // Tokens of a row, the first in the lowest byte.
+        std::array<std::uint64_t, kRowCount> eight = {};
         for (std::size_t r = 0; r < kRowCount; ++r) {
             std::memcpy(&eight[r], codes + r * stride + t, 8);
         }
@@ -279,8 +279,8 @@ class StagedIndex::Search {
         const List& list, std::size_t query, const float* tables, BestRows& best) const {
         const std::size_t rows = index_.list_rows(list);
         const std::size_t width = index_.head_bytes();
-        std::array<std::size_t, kScanRows> places;
-        std::array<float, kScanRows> sums;
+        std::array<std::size_t, kScanRows> places = {};
+        std::array<float, kScanRows> sums = {};
         std::vector<std::byte> gathered(ask_ ? kScanRows * width : 0);
         std::size_t scored = 0;
         for (std::size_t first = 0; first < rows;) {
@@ -488,7 +488,7 @@ class StagedIndex::Search {
 };
 
 std::array<float, 256> StagedIndex::level_terms() const noexcept {
-    std::array<float, 256> terms;
+    std::array<float, 256> terms = {};
     for (std::size_t level = 0; level < terms.size(); ++level) {
         terms[level] = scale_.term(static_cast<std::uint8_t>(level));
     }

@@ -24,7 +24,6 @@ using test::Rows;
 using test::search;
 using test::trained_index;
 using test::unit_rows;
-using test::view;
 
 constexpr std::size_t kN = 900;
 constexpr std::size_t kM = 12;

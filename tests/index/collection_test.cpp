@@ -59,7 +59,7 @@ class CollectionTest : public ::testing::Test {
 
     /// Saves a model of the rows and returns its directory.
     std::filesystem::path model(std::size_t bytes = 24, Metric metric = Metric::kCosine) const {
-        const auto directory = directory_ / ("model-" + std::to_string(bytes));
+        auto directory = directory_ / ("model-" + std::to_string(bytes));
         Compressor::train(
             test::view(rows_, kDim), {.code_bytes = bytes, .metric = metric, .time_budget_s = 0.3})
             ->save(directory);
@@ -321,7 +321,8 @@ TEST_F(CollectionTest, ListsFollowRowsThatCameInOrder) {
     const double before = found_in_one_list();
     EXPECT_TRUE(collection->optimize());
     EXPECT_FALSE(collection->optimize()) << "There is nothing new to learn";
-    EXPECT_GT(found_in_one_list(), before + 0.1) << "Rows of clusters unseen at first are scattered";
+    EXPECT_GT(found_in_one_list(), before + 0.1)
+        << "Rows of clusters unseen at first are scattered";
     const SearchAnswer answer = collection->search(queries());
     collection->upsert(ids_from(kRows, 100), all.slice(0, 100));
     EXPECT_FALSE(collection->optimize()) << "Less than a tenth is new";
@@ -330,8 +331,7 @@ TEST_F(CollectionTest, ListsFollowRowsThatCameInOrder) {
     collection->close();
     EXPECT_TRUE(same(Collection::open(path())->search(queries()), answer));
     const auto reader = Collection::open(path(), {.read_only = true});
-    ARFC_EXPECT_ERROR(
-        reader->optimize(), ErrorKind::kFailedPrecondition, "was opened read-only");
+    ARFC_EXPECT_ERROR(reader->optimize(), ErrorKind::kFailedPrecondition, "was opened read-only");
 }
 
 TEST_F(CollectionTest, ModelsThatDoNotFitAreRefused) {
@@ -432,6 +432,7 @@ TEST_F(CollectionTest, SearchesRunBesideWrites) {
     std::atomic<bool> stop = false;
     std::atomic<std::size_t> answered = 0;
     std::vector<std::thread> searchers;
+    searchers.reserve(2);
     for (int i = 0; i < 2; ++i) {
         searchers.emplace_back([&] {
             while (!stop) {

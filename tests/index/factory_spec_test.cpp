@@ -20,7 +20,7 @@ TEST(FactorySpec, ReadsWhatTheGrammarSays) {
         Sizes stages;
         std::size_t nlist;
         std::string canonical;
-    } kCases[] = {
+    } cases[] = {
         {384, "ARFC96", IdMap::kNone, {96}, 0, "ARFC96"},
         {384, "ARFC96/16", IdMap::kNone, {16, 96}, 0, "ARFC96/16"},
         {384, "ARFC96/32/8", IdMap::kNone, {8, 32, 96}, 0, "ARFC96/32/8"},
@@ -35,7 +35,7 @@ TEST(FactorySpec, ReadsWhatTheGrammarSays) {
         {1, "ARFCx4", IdMap::kNone, {1}, 0, "ARFC1"},
         {65536, "ARFC1024/1", IdMap::kNone, {1, 1024}, 0, "ARFC1024/1"},
     };
-    for (const auto& c : kCases) {
+    for (const auto& c : cases) {
         const FactorySpec spec = parse_factory(c.dim, c.text);
         EXPECT_EQ(spec.id_map, c.id_map) << c.text;
         EXPECT_EQ(spec.stage_bytes, c.stages) << c.text;
@@ -49,7 +49,7 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
     const struct {
         std::string text;
         std::string message;
-    } kCases[] = {
+    } cases[] = {
         {"", "wrong at column 1, expected ARFC<size>"},
         {"arfc96", "wrong at column 1, expected ARFC<size>"},
         {"ARFC", "wrong at column 5, expected a size such as 96 (bytes) or x16 (ratio): \"ARFC\""},
@@ -80,7 +80,7 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
         {"IVF256,ARFC96", "wrong at column 1, expected ARFC first"},
         {"IDMap2,IVF256,ARFC96", "wrong at column 8, expected ARFC first"},
     };
-    for (const auto& c : kCases) {
+    for (const auto& c : cases) {
         ARFC_EXPECT_ERROR((void)parse_factory(384, c.text), ErrorKind::kInvalidArgument, c.message);
     }
     ARFC_EXPECT_ERROR(

@@ -72,8 +72,9 @@ struct Fixture {
 };
 
 /// Stages that let every row through, so that nothing but the last one decides.
-std::vector<Stage> wide(std::vector<std::size_t> bytes) {
+std::vector<Stage> wide(const std::vector<std::size_t>& bytes) {
     std::vector<Stage> stages;
+    stages.reserve(bytes.size());
     for (const std::size_t length : bytes) {
         stages.push_back({length, kRows});
     }
@@ -578,6 +579,7 @@ TEST(StagedIndex, SearchesBesideOtherSearches) {
     const StagedAnswer expected = alone.train().add().search({});
     std::vector<StagedAnswer> answers(4);
     std::vector<std::thread> threads;
+    threads.reserve(answers.size());
     for (StagedAnswer& answer : answers) {
         threads.emplace_back([&] { answer = fixture.search({}); });
     }
@@ -692,7 +694,7 @@ TEST(StagedIndex, RefusesDamagedCoarseFiles) {
         EXPECT_EQ(index.rows(), 0U);
         EXPECT_FALSE(index.is_trained());
     };
-    const auto with_digest = [](std::string body) { return body + sha256_hex(body); };
+    const auto with_digest = [](const std::string& body) { return body + sha256_hex(body); };
     const std::string body = good.substr(0, good.size() - 64);
     for (std::size_t length = 0; length < good.size(); ++length) {
         expect_refusal(good.substr(0, length), "truncated at " + std::to_string(length));

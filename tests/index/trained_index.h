@@ -71,7 +71,7 @@ inline Answer search(
 /// a file of it.
 inline std::unique_ptr<ArfcIndex> trained_index(
     const std::string& factory, faiss::MetricType metric, const Rows& rows) {
-    static const TemporaryDirectory directory;
+    static const TemporaryDirectory kDirectory;
     static std::map<std::string, bool> written;
     const std::string name = std::to_string(std::hash<std::string>{}(factory)) + "-" +
                              std::to_string(metric) + "-" +
@@ -79,10 +79,10 @@ inline std::unique_ptr<ArfcIndex> trained_index(
     if (!written[name]) {
         ArfcIndex index(static_cast<int>(kDim), factory, metric);
         index.train(rows.signed_count(), rows.data());
-        write_index(index, directory / name);
+        write_index(index, kDirectory / name);
         written[name] = true;
     }
-    std::unique_ptr<faiss::Index> index = read_index(directory / name);
+    std::unique_ptr<faiss::Index> index = read_index(kDirectory / name);
     return std::unique_ptr<ArfcIndex>(dynamic_cast<ArfcIndex*>(index.release()));
 }
 
