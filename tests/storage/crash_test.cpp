@@ -52,7 +52,7 @@ class CrashWriter {
     }
 
     /// Kills it. @returns the last acknowledgement; nothing where there was none.
-    std::optional<std::uint64_t> kill() {
+    std::optional<std::uint64_t> kill() const {
         ::kill(process_, SIGKILL);
         int status = 0;
         ::waitpid(process_, &status, 0);
