@@ -116,9 +116,9 @@ void ResidualCompressor::prepare() {
         const std::vector<float> inverse = transpose(model_.rotation, d);
         inverse_rotation_ = PackedMatrix({inverse.data(), d, d});
     }
+    decode_early_symbols();
     for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
-        early_.emplace_back(
-            MatrixView<const float>(model_.early.data() + t * kSymbols * d, kSymbols, d));
+        early_.emplace_back(MatrixView<const float>(decoded_symbol(t, 0), kSymbols, d));
     }
     const float* codebook = model_.late.data();
     for (std::size_t j = 0; j < model_.late_subspaces.size(); ++j) {
@@ -134,6 +134,40 @@ void ResidualCompressor::prepare() {
         codebook += kSymbols * width;
     }
     beam_ = std::make_shared<LazyBeam>();
+}
+
+void ResidualCompressor::decode_early_symbols() {
+    decoded_mean_ = model_.mean;
+    decoded_early_ = model_.early;
+    if (model_.decode_map.empty()) {
+        return;
+    }
+    const std::size_t d = model_.dim;
+    const PackedMatrix map({model_.decode_map.data(), d, d});
+    multiply(map, {model_.mean.data(), 1, d}, decoded_mean_.data());
+    const MatrixView<const float> symbols(model_.early.data(), model_.early.size() / d, d);
+    parallel_for(
+        tile_count(symbols.rows()), 2.0 * static_cast<double>(symbols.size() * d),
+        [&](std::size_t tile) {
+            const std::size_t first = tile * kTileRows;
+            const std::size_t count = std::min(kTileRows, symbols.rows() - first);
+            multiply(map, symbols.slice(first, count), decoded_early_.data() + first * d);
+        });
+}
+
+void ResidualCompressor::multiply(
+    const PackedMatrix& matrix, MatrixView<const float> rows, float* out) const {
+    const std::size_t d = model_.dim;
+    if (d % kPanel == 0) {
+        matrix.multiply(rows.data(), d, rows.rows(), out, d);
+        return;
+    }
+    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
+    AlignedFloats wide(rows.rows() * padded);
+    matrix.multiply(rows.data(), d, rows.rows(), wide.data(), padded);
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        std::copy_n(wide.data() + i * padded, d, out + i * d);
+    }
 }
 
 const BeamSearch& ResidualCompressor::beam() const {
@@ -186,16 +220,7 @@ void ResidualCompressor::turn(MatrixView<const float> rows, float* out) const {
         }
         return;
     }
-    if (d % kPanel == 0) {
-        rotation_.multiply(source, d, rows.rows(), out, d);
-        return;
-    }
-    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
-    AlignedFloats wide(rows.rows() * padded);
-    rotation_.multiply(source, d, rows.rows(), wide.data(), padded);
-    for (std::size_t i = 0; i < rows.rows(); ++i) {
-        std::copy_n(wide.data() + i * padded, d, out + i * d);
-    }
+    multiply(rotation_, {source, rows.rows(), d}, out);
 }
 
 void ResidualCompressor::encode(
@@ -255,10 +280,12 @@ void ResidualCompressor::encode_late(
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
     for (std::size_t i = 0; i < residual.rows(); ++i) {
+        if (!model_.decode_map.empty()) { // The residual was centred by the other mean.
+            kernel.add(residual.row(i).data(), model_.mean.data(), d);
+            kernel.subtract(residual.row(i).data(), decoded_mean_.data(), d);
+        }
         for (std::size_t t = 0; t < early; ++t) {
-            const std::size_t symbol = state.code(i, 0)[t];
-            kernel.subtract(
-                residual.row(i).data(), model_.early.data() + (t * kSymbols + symbol) * d, d);
+            kernel.subtract(residual.row(i).data(), decoded_symbol(t, state.code(i, 0)[t]), d);
         }
     }
     float cost = 0.0F;
@@ -279,11 +306,10 @@ void ResidualCompressor::encode_late(
 void ResidualCompressor::reconstruct(std::span<const std::byte> code, float* z) const {
     const Kernels& kernel = kernels();
     const std::size_t d = model_.dim;
-    std::copy_n(model_.mean.data(), d, z);
+    std::copy_n(decoded_mean_.data(), d, z);
     const std::size_t early = std::min(code.size(), model_.early_tokens());
     for (std::size_t t = 0; t < early; ++t) {
-        kernel.add(
-            z, model_.early.data() + (t * kSymbols + std::to_integer<std::size_t>(code[t])) * d, d);
+        kernel.add(z, decoded_symbol(t, std::to_integer<std::size_t>(code[t])), d);
     }
     for (std::size_t t = early; t < code.size(); ++t) {
         const LateToken& token = late_[t - early];
@@ -376,7 +402,7 @@ void ResidualCompressor::query_terms(
         const float norm = model_.metric == Metric::kCosine
                              ? 1.0F
                              : kernels().dot(queries.row(i).data(), queries.row(i).data(), d);
-        terms[i] = {kernels().dot(turned.data(), model_.mean.data(), d), norm};
+        terms[i] = {kernels().dot(turned.data(), decoded_mean_.data(), d), norm};
     }
 }
 

@@ -60,6 +60,13 @@ class ResidualCompressor final : public Compressor {
     const BeamSearch& beam() const;
 
     void prepare();
+    void decode_early_symbols();
+    /// Multiplies each row of `rows` [n, dim] by a packed [dim, dim] matrix. @param out  [n, dim].
+    void multiply(const PackedMatrix& matrix, MatrixView<const float> rows, float* out) const;
+    [[nodiscard]] const float* decoded_symbol(
+        std::size_t token, std::size_t symbol) const noexcept {
+        return decoded_early_.data() + (token * kSymbols + symbol) * model_.dim;
+    }
     void check_rows(MatrixView<const float> rows, std::string_view what) const;
     void check_codes(MatrixView<const std::byte> codes) const;
     /// Normalises (under cosine) and rotates rows; does not centre. @param out  [rows, dim].
@@ -77,7 +84,9 @@ class ResidualCompressor final : public Compressor {
     std::string id_;
     PackedMatrix rotation_; ///< Rows: the new axes.
     PackedMatrix inverse_rotation_;
-    std::vector<PackedMatrix> early_;
+    std::vector<float> decoded_mean_;  ///< [dim], and
+    std::vector<float> decoded_early_; ///< [early tokens, 256, dim]: what those decode to.
+    std::vector<PackedMatrix> early_;  ///< Of decoded_early_.
     std::vector<LateToken> late_;
     struct LazyBeam;
     std::shared_ptr<LazyBeam> beam_;

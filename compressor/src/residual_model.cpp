@@ -114,6 +114,9 @@ void read_weights(ResidualModel& model, std::string_view weights) {
     if (tensors.contains("rotation")) {
         model.rotation = take(tensors, "rotation", {model.dim, model.dim});
     }
+    if (tensors.contains("decode_map")) {
+        model.decode_map = take(tensors, "decode_map", {model.dim, model.dim});
+    }
     std::size_t late_size = 0;
     for (std::size_t j = 0; j < model.late_subspaces.size(); ++j) {
         late_size += kSymbols * model.late_width(j);
@@ -144,6 +147,9 @@ ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& r
     tensors["late"] = {{model.late.size()}, model.late};
     if (!model.rotation.empty()) {
         tensors["rotation"] = {{model.dim, model.dim}, model.rotation};
+    }
+    if (!model.decode_map.empty()) {
+        tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
     }
     ModelFiles files;
     files.weights = write_safetensors(tensors);

@@ -13,7 +13,9 @@ namespace arfc {
 /// A row x (L2-normalised under cosine) is moved to z = rotation * x - mean. Its first
 /// `early_tokens` tokens pick symbols of codebooks over the whole space; each later token picks a
 /// symbol for one sub-space (a run of adjacent coordinates of z) of what the tokens before it left.
-/// The reconstruction of z is the sum of the symbols.
+///
+/// What a row decodes to, turned, is decode_map * (mean + early symbols) + late symbols: a sum of
+/// the symbols' images, so tables stay additive. Late tokens see what that sum leaves.
 struct ResidualModel {
     std::size_t dim = 0;
     std::size_t code_bytes = 0;
@@ -24,6 +26,7 @@ struct ResidualModel {
     std::vector<float> rotation;            ///< [dim, dim], orthonormal rows; empty: the identity.
     std::vector<float> mean;                ///< [dim], rotated.
     std::vector<float> early;               ///< [early_tokens, 256, dim].
+    std::vector<float> decode_map;          ///< [dim, dim]; empty: the identity.
     std::vector<std::size_t> subspace_bounds; ///< Ascending, first 0, last dim: subspace s is
                                               ///< [bounds[s], bounds[s + 1]).
     std::vector<std::size_t> late_subspaces;  ///< Sub-space of each late token.
@@ -38,7 +41,8 @@ struct ResidualModel {
         return subspace_bounds[s + 1] - subspace_bounds[s];
     }
     [[nodiscard]] std::size_t weights_bytes() const noexcept {
-        return (rotation.size() + mean.size() + early.size() + late.size()) * sizeof(float);
+        return (rotation.size() + mean.size() + early.size() + decode_map.size() + late.size()) *
+               sizeof(float);
     }
 
     /// Floating-point operations (multiply and add are two) of encoding a row with the fewest that

@@ -15,6 +15,7 @@
 #include "beam_search.h"
 #include "kernels.h"
 #include "kmeans.h"
+#include "relation_trainer.h"
 #include "residual_compressor.h"
 #include "threads.h"
 
@@ -37,8 +38,9 @@ constexpr std::size_t kLateIterations = 15;
 constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is spared for measuring.
 constexpr std::size_t kMaxHeldOut = 1000;
 constexpr std::size_t kMaxRecallBase = 20000;
-constexpr double kEarlyShare = 0.70; // Of the time budget.
-constexpr double kLateShare = 0.90;
+constexpr double kClusterShare = 0.45; // Of the time budget: early codebooks,
+constexpr double kEarlyShare = 0.70;   // relations after them,
+constexpr double kLateShare = 0.90;    // and late codebooks.
 
 using Clock = std::chrono::steady_clock;
 
@@ -192,6 +194,8 @@ class Trainer {
     std::unique_ptr<Compressor> run() {
         set_up();
         train_early();
+        tune_relations();
+        encode_early();
         spread_residual();
         train_late();
         return finish();
@@ -240,15 +244,22 @@ class Trainer {
         turn_in_place(z_, axes);
         turn_in_place(model_.mean, axes);
         turn_in_place(model_.early, axes);
+        if (!model_.decode_map.empty()) { // axes * decode_map * axes^T
+            turn_in_place(model_.decode_map, axes);
+            turn_columns(model_.decode_map, axes);
+        }
         if (model_.rotation.empty()) {
             model_.rotation = axes;
-            return;
+        } else {
+            turn_columns(model_.rotation, axes);
         }
-        // rotation' = axes * rotation: turn the columns of the old one.
+    }
+    /// matrix = axes * matrix.
+    void turn_columns(std::vector<float>& matrix, const std::vector<float>& axes) const {
         std::vector<float> transposed(dim() * dim());
-        transpose(model_.rotation, transposed);
+        transpose(matrix, transposed);
         turn_in_place(transposed, axes);
-        transpose(transposed, model_.rotation);
+        transpose(transposed, matrix);
     }
     void transpose(const std::vector<float>& from, std::vector<float>& to) const {
         for (std::size_t i = 0; i < dim(); ++i) {
@@ -281,13 +292,49 @@ class Trainer {
         for (std::size_t t = 0; t < early_; ++t) {
             supervisor_.begin("whole-space codebook", t, options_.code_bytes);
             supervisor_.set_deadline(
-                kEarlyShare * static_cast<double>(t + 1) / static_cast<double>(early_));
+                kClusterShare * static_cast<double>(t + 1) / static_cast<double>(early_));
             const std::vector<float> codebook = kmeans(residuals(state), early_options(t));
             search.add_codebook({codebook.data(), kSymbols, dim()});
             model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
             step(search, state);
         }
-        encode_early(search);
+    }
+
+    /// Moves early codebooks so that rows keep their order of neighbours, if that can be learned.
+    void tune_relations() {
+        if (!options_.relations || split_.held_out.empty() || dim() > kMaxRotatedDim ||
+            supervisor_.stopped_by_budget()) {
+            return;
+        }
+        supervisor_.begin("relations", early_, options_.code_bytes);
+        supervisor_.set_deadline(kEarlyShare);
+        std::vector<float> held_out = gather(embeddings_, split_.held_out, options_.metric);
+        if (!model_.rotation.empty()) {
+            turn_in_place(held_out, model_.rotation);
+        }
+        for (std::size_t i = 0; i < split_.held_out.size(); ++i) {
+            kernels().subtract(held_out.data() + i * dim(), model_.mean.data(), dim());
+        }
+        std::optional<RelatedCodebooks> related = relate(
+            {.rows = z(),
+             .held_out = {held_out.data(), split_.held_out.size(), dim()},
+             .mean = model_.mean,
+             .codebooks = model_.early,
+             .metric = options_.metric,
+             .beam_width = model_.beam_width,
+             .commit_points = model_.commit_points,
+             .seed = options_.seed,
+             .go_on = [this] { return supervisor_.go_on(); }});
+        if (!related) {
+            return;
+        }
+        for (std::size_t i = 0; i < rows(); ++i) { // Centred by the new mean.
+            kernels().add(z_.data() + i * dim(), model_.mean.data(), dim());
+            kernels().subtract(z_.data() + i * dim(), related->mean.data(), dim());
+        }
+        model_.mean = std::move(related->mean);
+        model_.early = std::move(related->codebooks);
+        model_.decode_map = std::move(related->decode_map);
     }
     [[nodiscard]] KMeansOptions early_options(std::size_t token) {
         KMeansOptions options;
@@ -348,16 +395,31 @@ class Trainer {
     }
 
     /// Replaces the rows by what their early tokens leave, chosen as encode() will choose them.
-    void encode_early(const BeamSearch& search) {
+    void encode_early() {
         supervisor_.begin("encoding rows", early_, options_.code_bytes);
+        BeamSearch search(dim());
+        for (std::size_t t = 0; t < early_; ++t) {
+            search.add_codebook({early_symbol(t, 0), kSymbols, dim()});
+        }
+        std::vector<float> mean = model_.mean;
+        std::vector<float> symbols = model_.early; // What they decode to.
+        if (!model_.decode_map.empty()) {
+            turn_in_place(mean, model_.decode_map);
+            turn_in_place(symbols, model_.decode_map);
+        }
         for_each_tile([&](std::size_t first, MatrixView<const float> tile, float* scratch) {
             const BeamSearch::State state =
                 search.run(tile, model_.beam_width, model_.commit_points, early_, scratch);
             for (std::size_t i = 0; i < tile.rows(); ++i) {
+                float* const row = z_.data() + (first + i) * dim();
+                if (!model_.decode_map.empty()) {
+                    kernels().add(row, model_.mean.data(), dim());
+                    kernels().subtract(row, mean.data(), dim());
+                }
                 for (std::size_t t = 0; t < early_; ++t) {
+                    const std::size_t symbol = state.code(i, 0)[t];
                     kernels().subtract(
-                        z_.data() + (first + i) * dim(), early_symbol(t, state.code(i, 0)[t]),
-                        dim());
+                        row, symbols.data() + (t * kSymbols + symbol) * dim(), dim());
                 }
             }
         });

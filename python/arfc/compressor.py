@@ -115,6 +115,7 @@ class Compressor:
         pairs: Any = None,
         time_budget_s: float | None = None,
         seed: int = 0,
+        relations: bool = True,
         device: str = "auto",
         progress: ProgressFunction | None = None,
     ) -> Compressor:
@@ -127,6 +128,8 @@ class Compressor:
         pairs          Reserved for (query, relevant row) pairs; must be None.
         time_budget_s  Wall seconds; best effort within it. None: until converged.
         seed           Same rows, options and seed: same model, unless the budget cut it short.
+        relations      Fine-tune codebooks on the graph of neighbours: better recall of short codes
+                       for longer training.
         device         "cpu", "cuda:<n>", or "auto": the first visible GPU that the model uses, else
                        the CPU.
         progress       Called between steps with a `Progress`; see `ProgressFunction`. Ctrl-C works
@@ -147,6 +150,7 @@ class Compressor:
             metric,
             native_seconds(time_budget_s),
             as_count(seed, "seed", 0, 2**64 - 1),
+            bool(relations),
             device,
             native_progress(progress),
         )

@@ -20,13 +20,14 @@ using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict>;
 
 std::unique_ptr<Compressor> train(
     const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
-    std::optional<double> time_budget_s, std::uint64_t seed, const std::string& device,
-    const nb::object& progress) {
+    std::optional<double> time_budget_s, std::uint64_t seed, bool relations,
+    const std::string& device, const nb::object& progress) {
     TrainOptions options{
         .code_bytes = code_bytes,
         .metric = metric_from_string(metric),
         .time_budget_s = time_budget_s,
         .seed = seed,
+        .relations = relations,
         .device = device,
         .progress = progress_function(progress)};
     const nb::gil_scoped_release unlocked;
@@ -92,7 +93,7 @@ void bind_compressor(nb::module_& module) {
         .def("save", &save, "directory"_a);
     module.def(
         "train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
-        "time_budget_s"_a.none(), "seed"_a, "device"_a, "progress"_a.none());
+        "time_budget_s"_a.none(), "seed"_a, "relations"_a, "device"_a, "progress"_a.none());
     module.def("open_compressor", &open, "directory"_a, "device"_a);
     module.def("set_num_threads", &set_num_threads, "threads"_a);
     module.def("num_threads", &num_threads);

@@ -81,7 +81,7 @@ TEST(TrainingTest, TheCallersOwnExceptionPassesThrough) {
 }
 
 TEST(TrainingTest, ObeysATimeBudget) {
-    const std::vector<float> rows = test::random_rows(6000, 96);
+    const std::vector<float> rows = test::random_rows(3000, 96);
     TrainOptions options = small(64);
     options.time_budget_s = 0.3;
     const auto model = Compressor::train(test::view(rows, 96), options);

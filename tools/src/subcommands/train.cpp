@@ -135,6 +135,9 @@ Run declare_train(CLI::App& command) {
             "--time-budget", options.time_budget_s,
             "Seconds after which training ends with what it has")
         ->check(CLI::PositiveNumber);
+    command.add_flag(
+        "!--no-relations", options.relations,
+        "Leave codebooks as clustering made them: faster, lower recall");
     add_count(command, "--seed", options.seed, "Same rows, options and seed: same model")
         ->capture_default_str();
     add_count(command, "--threads", arguments->threads, "Threads; default: one a core");

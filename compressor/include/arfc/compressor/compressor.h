@@ -29,6 +29,8 @@ struct TrainOptions {
                                          ///< converged.
     std::uint64_t seed = 0; ///< Same rows, options and seed: same model, unless the budget cut it
                             ///< short.
+    bool relations = true;  ///< Fine-tune codebooks on the graph of neighbours: better recall for
+                            ///< longer training.
     std::string device = "auto"; ///< As in Compressor::open.
     ProgressFunction progress;   ///< Called at least twice a second of work on ordinary sizes.
 };

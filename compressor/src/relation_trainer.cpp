@@ -1,0 +1,326 @@
+#include "relation_trainer.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+#include <utility>
+
+#include "aligned_floats.h"
+#include "beam_search.h"
+#include "residual_compressor.h"
+#include "threads.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kMinRows = 2000;     // Fewer overfit before they gain.
+constexpr std::size_t kMaxRows = 65536;    // Among which neighbours are sought.
+constexpr std::size_t kMaxAnchors = 16384; // Whose neighbours are sought.
+constexpr std::int64_t kNeighbours = 32;
+constexpr std::int64_t kSteps = 600;
+constexpr std::int64_t kPatience = 250; // Steps without a gain that end the training.
+constexpr std::int64_t kWarmUp = 30;
+constexpr std::int64_t kEncodeEvery = 50; // Steps after which symbols are chosen anew.
+constexpr std::int64_t kAnchors = 96;     // Of a step.
+constexpr std::int64_t kNeighboursDrawn = 8;
+constexpr std::int64_t kRandomRows = 384;
+constexpr int kLengths = 3;            // Sampled prefixes of a step, besides the shortest measured.
+constexpr double kTemperature = 0.05;  // Of cosines.
+constexpr double kLearningRate = 3e-4; // 1e-3 ends .005 lower.
+constexpr double kRelationWeight = 0.5;
+constexpr double kReconstructionWeight = 4.0;
+constexpr double kConcentration = 4.0; // a + b of the Beta distribution of lengths.
+constexpr double kFirstMean = 0.75;    // Its mean, as a share of the longest prefix, at first and
+constexpr double kLastMean = 0.25;     // at last.
+constexpr std::int64_t kFound = 10;
+
+torch::Tensor copy(std::span<const float> values, std::vector<std::int64_t> shape) {
+    return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32).clone();
+}
+
+torch::Tensor copy(MatrixView<const float> rows) {
+    return copy(
+        {rows.data(), rows.size()},
+        {static_cast<std::int64_t>(rows.rows()), static_cast<std::int64_t>(rows.cols())});
+}
+
+std::vector<float> values_of(const torch::Tensor& tensor) {
+    const torch::Tensor flat = tensor.detach().contiguous();
+    return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
+}
+
+/// What gradient steps change.
+struct Parameters {
+    torch::Tensor codebooks;  ///< [tokens, 256, d].
+    torch::Tensor mean;       ///< [d].
+    torch::Tensor map_change; ///< [d, d]: decode_map is the identity and this, transposed.
+
+    [[nodiscard]] Parameters copied() const {
+        return {codebooks.detach().clone(), mean.detach().clone(), map_change.detach().clone()};
+    }
+};
+
+class RelationTrainer {
+  public:
+    explicit RelationTrainer(const RelationTask& task)
+        : task_(task), random_(task.seed), metric_(task.metric),
+          tokens_(static_cast<std::int64_t>(task.commit_points.back())),
+          width_(static_cast<std::int64_t>(task.rows.cols())) {}
+
+    std::optional<RelatedCodebooks> run() {
+        prepare();
+        const double before = recall();
+        double most = before;
+        std::optional<Parameters> best;
+        std::int64_t best_step = 0;
+        for (std::int64_t step = 0; step <= kSteps && step - best_step <= kPatience; ++step) {
+            if (step % kEncodeEvery == 0) {
+                const double found = step == 0 ? before : recall();
+                if (found > most) {
+                    most = found;
+                    best = now_.copied();
+                    best_step = step;
+                }
+                codes_ = encode(embeddings_);
+            }
+            if (!task_.go_on()) {
+                break;
+            }
+            descend(step);
+        }
+        if (!best) {
+            return std::nullopt;
+        }
+        const torch::Tensor map = torch::eye(width_) + best->map_change.t();
+        return RelatedCodebooks{
+            .codebooks = values_of(best->codebooks),
+            .mean = values_of(best->mean),
+            .decode_map = values_of(map),
+            .recall_before = before,
+            .recall_after = most};
+    }
+
+  private:
+    /// Finds neighbours, and starts from what the task brings.
+    void prepare() {
+        now_.codebooks = copy(task_.codebooks, {tokens_, 256, width_}).requires_grad_();
+        now_.mean = copy(task_.mean, {width_}).requires_grad_();
+        now_.map_change = torch::zeros({width_, width_}).requires_grad_();
+        optimizer_ = std::make_unique<torch::optim::AdamW>(
+            std::vector<torch::Tensor>{now_.codebooks, now_.mean, now_.map_change},
+            torch::optim::AdamWOptions(kLearningRate).betas({0.9, 0.99}).weight_decay(0.0));
+
+        // Rows are in a random order already: the first are as good as any.
+        const torch::Tensor mean = now_.mean.detach();
+        embeddings_ = copy(task_.rows.slice(0, std::min(kMaxRows, task_.rows.rows()))) + mean;
+        held_out_ = copy(task_.held_out) + mean;
+        variance_ = (embeddings_ - mean).square().sum(1).mean().item<double>();
+        find_neighbours();
+        truth_ = best_others(similarities(held_out_, held_out_));
+    }
+
+    /// Returns what ranks rows for queries, in the units of a cosine. @returns [m, n].
+    [[nodiscard]] torch::Tensor similarities(
+        const torch::Tensor& queries, const torch::Tensor& rows) const {
+        torch::Tensor products = torch::mm(queries, rows.t());
+        if (metric_ == Metric::kL2) {
+            products = 2.0 * products - rows.square().sum(1).unsqueeze(0);
+        }
+        return products * scale_;
+    }
+    /// The same with what codes stand for; under cosine those are not of length one.
+    [[nodiscard]] torch::Tensor scores(
+        const torch::Tensor& queries, const torch::Tensor& decoded) const {
+        if (metric_ != Metric::kCosine) {
+            return similarities(queries, decoded);
+        }
+        const auto unit = torch::nn::functional::NormalizeFuncOptions().dim(1);
+        return similarities(queries, torch::nn::functional::normalize(decoded, unit));
+    }
+
+    void find_neighbours() {
+        const std::int64_t anchors =
+            std::min<std::int64_t>(embeddings_.size(0), static_cast<std::int64_t>(kMaxAnchors));
+        std::vector<torch::Tensor> parts;
+        constexpr std::int64_t kTogether = 512;
+        for (std::int64_t first = 0; first < anchors; first += kTogether) {
+            const std::int64_t last = std::min(anchors, first + kTogether);
+            torch::Tensor near = similarities(embeddings_.slice(0, first, last), embeddings_);
+            near.slice(1, first, last).fill_diagonal_(-INFINITY);
+            parts.push_back(std::get<1>(near.topk(kNeighbours, 1)));
+            if (!task_.go_on()) { // Some neighbours will do.
+                break;
+            }
+        }
+        neighbours_ = torch::cat(parts);
+        if (metric_ == Metric::kCosine) {
+            return;
+        }
+        // Cosines of neighbours differ by tenths; other metrics are brought to the same range.
+        const torch::Tensor rows = embeddings_.slice(0, 0, neighbours_.size(0));
+        const torch::Tensor near = embeddings_.index_select(0, neighbours_.select(1, 0));
+        const torch::Tensor far = embeddings_.index_select(0, neighbours_.select(1, -1));
+        const double apart = metric_ == Metric::kL2
+                               ? ((rows - far).square().sum(1)).mean().item<double>()
+                               : ((rows * rows).sum(1)).mean().item<double>();
+        scale_ = apart > 0.0 ? (metric_ == Metric::kL2 ? 0.2 : 1.0) / apart : 1.0;
+    }
+
+    /// Chooses the symbols of rows as the model will. @returns [n, tokens], int64.
+    [[nodiscard]] torch::Tensor encode(const torch::Tensor& embeddings) const {
+        const torch::NoGradGuard guard;
+        const auto d = static_cast<std::size_t>(width_);
+        const auto tokens = static_cast<std::size_t>(tokens_);
+        const torch::Tensor centred = (embeddings - now_.mean).contiguous();
+        const MatrixView<const float> z(
+            centred.data_ptr<float>(), static_cast<std::size_t>(centred.size(0)), d);
+        const torch::Tensor codebooks = now_.codebooks.detach().contiguous();
+        BeamSearch search(d);
+        for (std::size_t t = 0; t < tokens; ++t) {
+            search.add_codebook({codebooks.data_ptr<float>() + t * 256 * d, 256, d});
+        }
+        torch::Tensor codes = torch::empty({centred.size(0), tokens_}, torch::kInt64);
+        auto* const out = codes.data_ptr<std::int64_t>();
+        const double operations = 512.0 * static_cast<double>(z.size() * tokens);
+        parallel_for((z.rows() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
+            const std::size_t first = tile * kTileRows;
+            const MatrixView<const float> some =
+                z.slice(first, std::min(kTileRows, z.rows() - first));
+            AlignedFloats scratch(BeamSearch::scratch_size(some.rows()));
+            const BeamSearch::State state =
+                search.run(some, task_.beam_width, task_.commit_points, tokens, scratch.data());
+            for (std::size_t i = 0; i < some.rows(); ++i) {
+                std::copy_n(state.code(i, 0), tokens, out + (first + i) * tokens);
+            }
+        });
+        return codes;
+    }
+
+    /// Sums mean and symbols of every prefix. @returns per token [n, d].
+    [[nodiscard]] std::vector<torch::Tensor> sums(const torch::Tensor& codes) const {
+        std::vector<torch::Tensor> all;
+        torch::Tensor sum = now_.mean.unsqueeze(0);
+        for (std::int64_t t = 0; t < tokens_; ++t) {
+            sum = sum + now_.codebooks.select(0, t).index_select(0, codes.select(1, t));
+            all.push_back(sum);
+        }
+        return all;
+    }
+    [[nodiscard]] torch::Tensor decoded(const torch::Tensor& sum) const {
+        return sum + torch::mm(sum, now_.map_change);
+    }
+
+    void descend(std::int64_t step) {
+        const double share = static_cast<double>(step) / kSteps;
+        const double warm = std::min(1.0, static_cast<double>(step + 1) / kWarmUp);
+        const double rate = kLearningRate * warm * 0.5 * (1.0 + std::cos(M_PI * share));
+        for (auto& group : optimizer_->param_groups()) {
+            group.options().set_lr(rate);
+        }
+        const torch::Tensor anchors = drawn(kAnchors, neighbours_.size(0));
+        const torch::Tensor near = neighbours_.index_select(0, anchors)
+                                       .index_select(1, drawn(kNeighboursDrawn, kNeighbours))
+                                       .flatten();
+        const torch::Tensor rows = torch::cat({near, drawn(kRandomRows, embeddings_.size(0))});
+        const torch::Tensor itself = anchors.unsqueeze(1) == rows.unsqueeze(0);
+        const torch::Tensor queries = embeddings_.index_select(0, anchors);
+        const torch::Tensor embeddings = embeddings_.index_select(0, rows);
+        const auto graph = [&](const torch::Tensor& edges) {
+            return torch::log_softmax((edges / kTemperature).masked_fill(itself, -1e4), 1);
+        };
+        const torch::Tensor wanted = graph(similarities(queries, embeddings));
+        const torch::Tensor weights = wanted.exp();
+        const std::vector<torch::Tensor> prefixes = sums(codes_.index_select(0, rows));
+        torch::Tensor loss = torch::zeros({});
+        for (const torch::Tensor& sum : prefixes) {
+            loss = loss + (embeddings - sum).square().sum(1).mean();
+        }
+        loss = loss * (kReconstructionWeight / (variance_ * static_cast<double>(tokens_)));
+        const std::set<std::int64_t> lengths = drawn_lengths(share);
+        for (const std::int64_t length : lengths) {
+            const torch::Tensor sum = prefixes[static_cast<std::size_t>(length - 1)];
+            const torch::Tensor difference = wanted - graph(scores(queries, decoded(sum)));
+            loss = loss + (weights * difference).sum(1).mean() *
+                              (kRelationWeight / static_cast<double>(lengths.size()));
+        }
+        optimizer_->zero_grad();
+        loss.backward();
+        optimizer_->step();
+    }
+
+    [[nodiscard]] torch::Tensor drawn(std::int64_t count, std::int64_t below) {
+        torch::Tensor numbers = torch::empty({count}, torch::kInt64);
+        auto* const out = numbers.data_ptr<std::int64_t>();
+        for (std::int64_t i = 0; i < count; ++i) {
+            out[i] = static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(below));
+        }
+        return numbers;
+    }
+    /// Prefix lengths of a step: Beta-distributed, long at first and short at last.
+    [[nodiscard]] std::set<std::int64_t> drawn_lengths(double share) {
+        const double mean = kFirstMean + (kLastMean - kFirstMean) * share;
+        std::gamma_distribution<double> a(kConcentration * mean);
+        std::gamma_distribution<double> b(kConcentration * (1.0 - mean));
+        std::set<std::int64_t> lengths{std::min<std::int64_t>(8, tokens_)};
+        for (int i = 0; i < kLengths; ++i) {
+            const double x = a(random_);
+            const double y = b(random_);
+            const double length = std::ceil(static_cast<double>(tokens_) * x / (x + y));
+            lengths.insert(std::clamp<std::int64_t>(std::llround(length), 1, tokens_));
+        }
+        return lengths;
+    }
+
+    /// Returns each row's ten best besides itself. @param edges  [m, m].
+    [[nodiscard]] static torch::Tensor best_others(torch::Tensor edges) {
+        edges.fill_diagonal_(-INFINITY);
+        return std::get<1>(edges.topk(kFound, 1));
+    }
+    /// Recall@10 of held-out rows among themselves, mean over prefixes. Rows that trained would not
+    /// do: codebooks fit them better than others before anything is tuned.
+    [[nodiscard]] double recall() const {
+        const torch::NoGradGuard guard;
+        const std::vector<torch::Tensor> prefixes = sums(encode(held_out_));
+        const std::set<std::int64_t> lengths{
+            std::max<std::int64_t>(1, tokens_ / 4), std::max<std::int64_t>(1, tokens_ / 2),
+            tokens_};
+        double total = 0.0;
+        for (const std::int64_t length : lengths) {
+            const torch::Tensor sum = prefixes[static_cast<std::size_t>(length - 1)];
+            const torch::Tensor found = best_others(scores(held_out_, decoded(sum)));
+            const torch::Tensor hits = (found.unsqueeze(2) == truth_.unsqueeze(1)).sum();
+            total += hits.item<double>() / static_cast<double>(truth_.numel());
+        }
+        return total / static_cast<double>(lengths.size());
+    }
+
+    const RelationTask& task_;
+    std::mt19937_64 random_;
+    Metric metric_;
+    std::int64_t tokens_;
+    std::int64_t width_;
+    double scale_ = 1.0; ///< Brings similarities to the range of cosines.
+    double variance_ = 1.0;
+    torch::Tensor embeddings_; ///< [n, d]: rows that train.
+    torch::Tensor held_out_;   ///< [m, d]: rows that measure.
+    torch::Tensor neighbours_; ///< [anchors, 32], of the first rows.
+    torch::Tensor truth_;      ///< [m, 10]: held-out rows nearest to each.
+    torch::Tensor codes_;      ///< [n, tokens].
+    Parameters now_;
+    std::unique_ptr<torch::optim::AdamW> optimizer_;
+};
+
+} // namespace
+
+std::optional<RelatedCodebooks> relate(const RelationTask& task) {
+    if (task.rows.rows() < kMinRows || task.held_out.rows() <= kFound || task.rows.cols() < 2) {
+        return std::nullopt;
+    }
+    torch::set_num_threads(static_cast<int>(num_threads()));
+    return RelationTrainer(task).run();
+}
+
+} // namespace arfc

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "arfc/base/matrix_view.h"
+#include "arfc/base/metric.h"
+
+namespace arfc {
+
+/// What relation fine-tuning starts from. Rows are turned as the model turns them, then centred.
+struct RelationTask {
+    MatrixView<const float> rows;     ///< [n, d]: shape the codebooks.
+    MatrixView<const float> held_out; ///< [m, d]: took no part in training, and measure.
+    std::span<const float> mean;      ///< [d]: what was taken from the rows.
+    std::span<const float> codebooks; ///< [tokens, 256, d], whole-space.
+    Metric metric = Metric::kCosine;
+    std::size_t beam_width = 1; ///< As the model will encode.
+    std::vector<std::size_t> commit_points;
+    std::uint64_t seed = 0;
+    std::function<bool()> go_on; ///< Asked between steps; false ends early, with the best so far.
+};
+
+/// Codebooks whose order of rows is closer to that of the embeddings.
+struct RelatedCodebooks {
+    std::vector<float> codebooks;  ///< [tokens, 256, d]: symbols are chosen with them.
+    std::vector<float> mean;       ///< [d]: taken from rows before that.
+    std::vector<float> decode_map; ///< [d, d]: a sum of symbols (and the mean) times its transpose
+                                   ///< is what they stand for.
+    double recall_before = 0;      ///< Held-out recall@10, mean over the prefixes measured.
+    double recall_after = 0;
+};
+
+/// Tunes codebooks by gradient steps on two losses: the squared error at every prefix, and the
+/// divergence between the graph of the embeddings and that of the codes (edges: each row's
+/// softmax over its similarities to neighbours and to random rows) at sampled prefixes, whose
+/// lengths move from long to short. Symbols are chosen anew by beam search as codebooks move.
+/// What has the best recall among held-out rows is kept.
+///
+/// Source: the entity relation graph constraint and progressive training of arXiv:2602.11494, in a
+/// listwise form; docs/sources.md.
+/// @returns nothing where there are too few rows, or no held-out gain.
+std::optional<RelatedCodebooks> relate(const RelationTask& task);
+
+} // namespace arfc

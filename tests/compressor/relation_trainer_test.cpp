@@ -1,0 +1,167 @@
+#include "relation_trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "arfc/compressor/compressor.h"
+#include "kmeans.h"
+#include "random_rows.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kDim = 24;
+constexpr std::size_t kRows = 2600;
+constexpr std::size_t kHeldOut = 200;
+
+/// Unit rows around many centres, of which some directions vary much more than others.
+std::vector<float> clustered_rows(std::size_t count, std::uint64_t seed) {
+    const std::vector<float> centres = test::random_rows(60, kDim, 77);
+    std::mt19937_64 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> rows(count * kDim);
+    for (std::size_t i = 0; i < count; ++i) {
+        const float* const centre = centres.data() + random() % 60 * kDim;
+        float squared = 0.0F;
+        for (std::size_t j = 0; j < kDim; ++j) {
+            float& value = rows[i * kDim + j];
+            value = centre[j] + normal(random) * 2.0F / std::sqrt(static_cast<float>(j + 1));
+            squared += value * value;
+        }
+        for (std::size_t j = 0; j < kDim; ++j) {
+            rows[i * kDim + j] /= std::sqrt(squared);
+        }
+    }
+    return rows;
+}
+
+/// Two codebooks by plain k-means: one of the rows, one of what it leaves.
+struct Start {
+    std::vector<float> rows = clustered_rows(kRows, 1);
+    std::vector<float> held_out = clustered_rows(kHeldOut, 2);
+    std::vector<float> mean = std::vector<float>(kDim, 0.0F);
+    std::vector<float> codebooks;
+
+    Start() {
+        std::vector<float> left = rows;
+        for (int token = 0; token < 2; ++token) {
+            const PointSource source{
+                kRows, kDim, [&](std::span<const std::size_t> indices, float* out) {
+                    for (std::size_t i = 0; i < indices.size(); ++i) {
+                        std::copy_n(left.data() + indices[i] * kDim, kDim, out + i * kDim);
+                    }
+                }};
+            const std::vector<float> codebook = kmeans(source, {.iterations = 8});
+            std::vector<std::uint8_t> symbols(kRows);
+            assign(test::view(left, kDim), test::view(codebook, kDim), symbols);
+            for (std::size_t i = 0; i < left.size(); ++i) {
+                left[i] -= codebook[symbols[i / kDim] * kDim + i % kDim];
+            }
+            codebooks.insert(codebooks.end(), codebook.begin(), codebook.end());
+        }
+    }
+    [[nodiscard]] RelationTask task() const {
+        return {
+            .rows = test::view(rows, kDim),
+            .held_out = test::view(held_out, kDim),
+            .mean = mean,
+            .codebooks = codebooks,
+            .metric = Metric::kCosine,
+            .beam_width = 4,
+            .commit_points = {2},
+            .seed = 3,
+            .go_on = [] { return true; }};
+    }
+};
+
+TEST(RelationTrainer, GainsRecallOfRowsThatTookNoPart) {
+    const Start start;
+    for (const Metric metric : {Metric::kCosine, Metric::kL2, Metric::kInnerProduct}) {
+        RelationTask task = start.task();
+        task.metric = metric;
+        const std::optional<RelatedCodebooks> related = relate(task);
+        ASSERT_TRUE(related) << to_string(metric);
+        EXPECT_GT(related->recall_after, related->recall_before + 0.005) << to_string(metric);
+        EXPECT_EQ(related->codebooks.size(), start.codebooks.size());
+        EXPECT_EQ(related->mean.size(), kDim);
+        EXPECT_EQ(related->decode_map.size(), kDim * kDim);
+        for (const auto* values : {&related->codebooks, &related->mean, &related->decode_map}) {
+            EXPECT_TRUE(
+                std::ranges::all_of(*values, [](float value) { return std::isfinite(value); }));
+        }
+    }
+}
+
+TEST(RelationTrainer, IsDeterministicForASeed) {
+    const Start start;
+    const std::optional<RelatedCodebooks> first = relate(start.task());
+    const std::optional<RelatedCodebooks> second = relate(start.task());
+    ASSERT_TRUE(first && second);
+    EXPECT_EQ(first->codebooks, second->codebooks);
+    EXPECT_EQ(first->decode_map, second->decode_map);
+    RelationTask other = start.task();
+    other.seed = 4;
+    EXPECT_NE(relate(other)->codebooks, first->codebooks);
+}
+
+TEST(RelationTrainer, LeavesAloneWhatItCannotImprove) {
+    const Start start;
+    RelationTask few = start.task();
+    few.rows = few.rows.slice(0, 1000);
+    EXPECT_FALSE(relate(few));
+    RelationTask unmeasured = start.task();
+    unmeasured.held_out = unmeasured.held_out.slice(0, 10);
+    EXPECT_FALSE(relate(unmeasured));
+    RelationTask hurried = start.task();
+    hurried.go_on = [] { return false; };
+    EXPECT_FALSE(relate(hurried));
+    // Rows without any order of neighbours: every one of them is the same.
+    std::vector<float> same(kRows * kDim, 0.2F);
+    std::vector<float> same_held_out(kHeldOut * kDim, 0.2F);
+    RelationTask flat = start.task();
+    flat.rows = test::view(same, kDim);
+    flat.held_out = test::view(same_held_out, kDim);
+    const std::optional<RelatedCodebooks> related = relate(flat);
+    EXPECT_TRUE(!related || std::isfinite(related->codebooks.front()));
+}
+
+TEST(RelationTrainer, MakesModelsWhoseScoresAreThoseOfTheirReconstructions) {
+    const std::vector<float> rows = clustered_rows(kRows, 5);
+    const std::vector<float> queries = clustered_rows(20, 6);
+    const auto plain = Compressor::train(
+        test::view(rows, kDim), {.code_bytes = 6, .metric = Metric::kCosine, .relations = false});
+    const auto tuned =
+        Compressor::train(test::view(rows, kDim), {.code_bytes = 6, .metric = Metric::kCosine});
+    EXPECT_EQ(plain->files().weights.find("decode_map"), std::string::npos);
+    ASSERT_NE(tuned->files().weights.find("decode_map"), std::string::npos);
+    EXPECT_NE(plain->id(), tuned->id());
+    EXPECT_GT(tuned->report().recall.front().recall_at_10, 0.0);
+
+    const auto opened = Compressor::open(tuned->files());
+    EXPECT_EQ(opened->id(), tuned->id());
+    std::vector<std::byte> codes(kRows * 6);
+    opened->encode(test::view(rows, kDim), 6, {codes.data(), kRows, 6});
+    std::vector<float> decoded(kRows * kDim);
+    opened->decode({codes.data(), kRows, 6}, {decoded.data(), kRows, kDim});
+    std::vector<float> scores(20 * kRows);
+    opened->score(
+        test::view(queries, kDim), {codes.data(), kRows, 6}, false, {scores.data(), 20, kRows});
+    for (std::size_t q = 0; q < 20; ++q) {
+        for (std::size_t i = 0; i < kRows; i += 7) {
+            double product = 0.0;
+            double squared = 0.0;
+            for (std::size_t j = 0; j < kDim; ++j) {
+                const double value = decoded[i * kDim + j];
+                product += value * static_cast<double>(queries[q * kDim + j]);
+                squared += value * value;
+            }
+            ASSERT_NEAR(scores[q * kRows + i], product / std::sqrt(squared), 2e-5);
+        }
+    }
+}
+
+} // namespace
+} // namespace arfc
