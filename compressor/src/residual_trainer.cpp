@@ -76,7 +76,9 @@ class Supervisor {
   public:
     explicit Supervisor(const TrainOptions& options) : options_(options) {}
 
-    void begin(std::string stage, std::size_t done, std::size_t total) {
+    /// @param even  Whether steps take about equally long, so that time left can be told.
+    void begin(std::string stage, std::size_t done, std::size_t total, bool even = true) {
+        even_ = even;
         stage_ = std::move(stage);
         done_ = done;
         total_ = total;
@@ -106,7 +108,7 @@ class Supervisor {
         Progress progress{stage_, done_, total_, error_, recall_, std::nullopt};
         const double share_done =
             static_cast<double>(done_) / static_cast<double>(std::max<std::size_t>(total_, 1));
-        if (share_done > 0.0) {
+        if (share_done > 0.0 && even_) {
             progress.seconds_left = seconds() * (1.0 - share_done) / share_done;
         }
         if (!options_.progress(progress)) {
@@ -125,6 +127,7 @@ class Supervisor {
     std::size_t total_ = 0;
     std::optional<double> error_;
     std::optional<double> recall_;
+    bool even_ = true;
     double share_ = 1.0;
     bool stopped_by_budget_ = false;
 };
@@ -306,7 +309,7 @@ class Trainer {
             supervisor_.stopped_by_budget()) {
             return;
         }
-        supervisor_.begin("relations", early_, options_.code_bytes);
+        supervisor_.begin("relations", early_, options_.code_bytes, /*even=*/false);
         supervisor_.set_deadline(kEarlyShare);
         std::vector<float> held_out = gather(embeddings_, split_.held_out, options_.metric);
         if (!model_.rotation.empty()) {
