@@ -166,6 +166,8 @@ def test_ctrl_c_ends_training_promptly_and_leaves_nothing(tmp_path, kind):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts background jobs with SIGINT ignored, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert child.stdout.readline() == "started\n"
