@@ -90,6 +90,13 @@ def digest(paths: list[pathlib.Path]) -> str:
     return total.hexdigest()
 
 
+def replace(file: pathlib.Path, text: str) -> None:
+    """Writes a file whole: another run beside this one reads the old text or the new."""
+    new = file.with_name(f"{file.name}.{os.getpid()}")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)
+
+
 def simplified_database(units: dict[pathlib.Path, dict], folder: pathlib.Path) -> None:
     """Writes the compile commands as Clang can read them."""
     # Clang brings no omp.h of its own unless its OpenMP library is installed.
@@ -98,8 +105,7 @@ def simplified_database(units: dict[pathlib.Path, dict], folder: pathlib.Path) -
     found = subprocess.run(
         ["c++", "-print-file-name=include/omp.h"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    (include / "omp.h").unlink(missing_ok=True)
-    (include / "omp.h").write_text(OMP_HEADER.format(found), encoding="utf-8")
+    replace(include / "omp.h", OMP_HEADER.format(found))
     extra = ["-Wno-unknown-warning-option", "-isystem", str(include.resolve())]
     entries = []
     for file, command in units.items():
@@ -111,7 +117,7 @@ def simplified_database(units: dict[pathlib.Path, dict], folder: pathlib.Path) -
                 "arguments": [*arguments, *extra],
             }
         )
-    (folder / "compile_commands.json").write_text(json.dumps(entries), encoding="utf-8")
+    replace(folder / "compile_commands.json", json.dumps(entries))
 
 
 def main() -> int:
@@ -127,11 +133,11 @@ def main() -> int:
     options = parser.parse_args()
 
     units = translation_units(options.build)
+    folder = options.build / "tidy"
+    simplified_database(units, folder)
     if options.files:
         wanted = {file.resolve() for file in options.files}
         units = {file: command for file, command in units.items() if file in wanted}
-    folder = options.build / "tidy"
-    simplified_database(units, folder)
     rules = digest([PROJECT / ".clang-tidy", pathlib.Path(__file__).resolve()])
 
     def examine(file: pathlib.Path) -> tuple[pathlib.Path, str, float]:
