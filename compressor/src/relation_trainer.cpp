@@ -37,7 +37,7 @@ constexpr double kFirstMean = 0.75;    // Its mean, as a share of the longest pr
 constexpr double kLastMean = 0.25;     // at last.
 constexpr std::int64_t kFound = 10;
 
-torch::Tensor copy(std::span<const float> values, std::vector<std::int64_t> shape) {
+torch::Tensor copy(std::span<const float> values, const std::vector<std::int64_t>& shape) {
     return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32).clone();
 }
 
@@ -241,7 +241,7 @@ class RelationTrainer {
         loss = loss * (kReconstructionWeight / (variance_ * static_cast<double>(tokens_)));
         const std::set<std::int64_t> lengths = drawn_lengths(share);
         for (const std::int64_t length : lengths) {
-            const torch::Tensor sum = prefixes[static_cast<std::size_t>(length - 1)];
+            const torch::Tensor& sum = prefixes[static_cast<std::size_t>(length - 1)];
             const torch::Tensor difference = wanted - graph(scores(queries, decoded(sum)));
             loss = loss + (weights * difference).sum(1).mean() *
                               (kRelationWeight / static_cast<double>(lengths.size()));
@@ -275,7 +275,7 @@ class RelationTrainer {
     }
 
     /// Returns each row's ten best besides itself. @param edges  [m, m].
-    [[nodiscard]] static torch::Tensor best_others(torch::Tensor edges) {
+    [[nodiscard]] static torch::Tensor best_others(const torch::Tensor& edges) {
         edges.fill_diagonal_(-INFINITY);
         return std::get<1>(edges.topk(kFound, 1));
     }
@@ -289,7 +289,7 @@ class RelationTrainer {
             tokens_};
         double total = 0.0;
         for (const std::int64_t length : lengths) {
-            const torch::Tensor sum = prefixes[static_cast<std::size_t>(length - 1)];
+            const torch::Tensor& sum = prefixes[static_cast<std::size_t>(length - 1)];
             const torch::Tensor found = best_others(scores(held_out_, decoded(sum)));
             const torch::Tensor hits = (found.unsqueeze(2) == truth_.unsqueeze(1)).sum();
             total += hits.item<double>() / static_cast<double>(truth_.numel());
