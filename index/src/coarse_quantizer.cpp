@@ -245,8 +245,9 @@ void CoarseQuantizer::assign(MatrixView<const float> rows, std::span<std::uint32
     });
 }
 
-void CoarseQuantizer::assign_twice(
-    MatrixView<const float> rows, std::span<std::uint32_t> lists) const {
+void CoarseQuantizer::assign_several(
+    MatrixView<const float> rows, std::size_t copies, std::span<std::uint32_t> lists) const {
+    constexpr float kAlong = 2.0F; // Of 0.5, 1 and 2 the best on sentence embeddings.
     const MultiplyAll multiply_rows = multiply_all_for_this_machine();
     for_each_in_parallel((rows.rows() + kTile - 1) / kTile, [&](std::size_t tile) {
         const std::size_t first = tile * kTile;
@@ -254,43 +255,52 @@ void CoarseQuantizer::assign_twice(
         const std::span<const float> source(rows.row(first).data(), count * dim_);
         std::vector<float> given(source.begin(), source.end());
         const MatrixView<float> x(given.data(), count, dim_);
-        std::vector<float> rest(count * dim_);
-        const MatrixView<float> r(rest.data(), count, dim_);
-        std::vector<float> products(count * nlist());
-        std::vector<float> along(count * nlist());
         for (std::size_t i = 0; metric_ != Metric::kL2 && i < count; ++i) {
             normalise(x.row(i));
         }
+        std::vector<float> products(count * nlist());
         multiply_rows(given.data(), count, centroids_.data(), nlist(), dim_, products.data());
         for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t list = nearest(products.data() + i * nlist());
-            lists[2 * (first + i)] = static_cast<std::uint32_t>(list);
-            for (std::size_t j = 0; j < dim_; ++j) {
-                r.row(i)[j] = x.row(i)[j] - centroids_[list * dim_ + j];
-            }
-            normalise(r.row(i)); // One of length 0 stays 0: the second nearest list it is then.
+            lists[(first + i) * copies] =
+                static_cast<std::uint32_t>(nearest(products.data() + i * nlist()));
         }
-        multiply_rows(rest.data(), count, centroids_.data(), nlist(), dim_, along.data());
-        for (std::size_t i = 0; i < count; ++i) {
-            float x_along = 0.0F;
-            multiply_rows(x.row(i).data(), 1, r.row(i).data(), 1, dim_, &x_along);
-            const std::size_t list = second(
-                lists[2 * (first + i)], products.data() + i * nlist(), along.data() + i * nlist(),
-                x_along);
-            lists[2 * (first + i) + 1] = static_cast<std::uint32_t>(list);
+        std::vector<float> rest(count * dim_);
+        const MatrixView<float> r(rest.data(), count, dim_);
+        std::vector<float> along(count * nlist());
+        std::vector<float> penalties(count * nlist());
+        for (std::size_t copy = 1; copy < copies; ++copy) {
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::size_t last = lists[(first + i) * copies + copy - 1];
+                for (std::size_t j = 0; j < dim_; ++j) {
+                    r.row(i)[j] = x.row(i)[j] - centroids_[last * dim_ + j];
+                }
+                normalise(r.row(i)); // One of length 0 stays 0: no direction is worse than another.
+            }
+            multiply_rows(rest.data(), count, centroids_.data(), nlist(), dim_, along.data());
+            for (std::size_t i = 0; i < count; ++i) {
+                float x_along = 0.0F;
+                multiply_rows(x.row(i).data(), 1, r.row(i).data(), 1, dim_, &x_along);
+                float* const penalty = penalties.data() + i * nlist();
+                for (std::size_t c = 0; c < nlist(); ++c) {
+                    const float left = x_along - along[i * nlist() + c];
+                    penalty[c] += kAlong * left * left;
+                }
+                const std::span<std::uint32_t> own = lists.subspan((first + i) * copies, copies);
+                own[copy] = static_cast<std::uint32_t>(
+                    next(own.first(copy), products.data() + i * nlist(), penalty));
+            }
         }
     });
 }
 
-std::size_t CoarseQuantizer::second(
-    std::size_t list, const float* products, const float* along, float x_along) const {
-    constexpr float kAlong = 2.0F; // Of 0.5, 1 and 2 the best on sentence embeddings.
-    std::size_t best = list;
+std::size_t CoarseQuantizer::next(
+    std::span<const std::uint32_t> taken, const float* products, const float* penalty) const {
+    std::size_t best = taken.front(); // Stands for none.
     float least = std::numeric_limits<float>::infinity();
     for (std::size_t c = 0; c < nlist(); ++c) {
-        const float left = x_along - along[c];
-        const float loss = -2.0F * (products[c] + offsets_[c]) + kAlong * left * left;
-        if (c != list && (loss < least || best == list)) {
+        const float loss = -2.0F * (products[c] + offsets_[c]) + penalty[c];
+        if ((loss < least || best == taken.front()) &&
+            std::ranges::find(taken, c) == taken.end()) {
             least = loss;
             best = c;
         }

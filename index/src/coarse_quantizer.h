@@ -43,15 +43,18 @@ class CoarseQuantizer {
     /// @param lists  Out, [n].
     void assign(MatrixView<const float> rows, std::span<std::uint32_t> lists) const;
 
-    /// Finds two lists of each row: the nearest, and one that makes up for it. Of the others it has
-    /// the least |x - c|^2 + 2 <x - c, r>^2, r being the direction of what the nearest centroid
-    /// leaves of x: queries that see the row far from the first centroid see it close to the
-    /// second.
+    /// Finds several lists of each row: the nearest, then lists that make up for it. Of those not
+    /// yet taken the next has the least |x - c|^2 + 2 sum_j <x - c, r_j>^2, r_j being the direction
+    /// of what the j-th list's centroid leaves of x: queries that see the row far from the lists
+    /// it has see it close to the next.
     ///
-    /// Source: spilling with orthogonality-amplified residuals (SOAR), Sun et al., NeurIPS 2023.
-    /// @param rows   [n, dim]; normalised here except under L2.
-    /// @param lists  Out, [n, 2]; nlist() >= 2.
-    void assign_twice(MatrixView<const float> rows, std::span<std::uint32_t> lists) const;
+    /// Source: spilling with orthogonality-amplified residuals (SOAR), Sun et al., NeurIPS 2023,
+    /// whose one further list is j = 1 here.
+    /// @param rows    [n, dim]; normalised here except under L2.
+    /// @param copies  Lists a row, in [1, nlist()].
+    /// @param lists   Out, [n, copies].
+    void assign_several(
+        MatrixView<const float> rows, std::size_t copies, std::span<std::uint32_t> lists) const;
 
     /// Finds the lists nearest to a query, nearest first.
     /// @param query  [dim].
@@ -62,11 +65,10 @@ class CoarseQuantizer {
     /// @param products  [nlist()] inner products of a row and the centroids.
     [[nodiscard]] std::size_t nearest(const float* products) const;
 
-    /// @param list      The nearest list.
-    /// @param along     [nlist()] inner products of r and the centroids.
-    /// @param x_along   Inner product of r and the row.
-    [[nodiscard]] std::size_t second(
-        std::size_t list, const float* products, const float* along, float x_along) const;
+    /// @param taken    Lists that the row is in already, at least one.
+    /// @param penalty  [nlist()] 2 sum_j <x - c, r_j>^2 of each list.
+    [[nodiscard]] std::size_t next(
+        std::span<const std::uint32_t> taken, const float* products, const float* penalty) const;
 
     Metric metric_ = Metric::kInnerProduct;
     std::size_t dim_ = 0;

@@ -123,11 +123,11 @@ std::vector<std::uint32_t> StagedIndex::assign(MatrixView<const std::byte> heads
         if (copies() == 1) {
             coarse_.assign(decoded, some);
         } else {
-            coarse_.assign_twice(decoded, some);
+            coarse_.assign_several(decoded, copies(), some);
         }
     }
-    for (std::size_t i = 1; copies() == 2 && i < lists.size(); i += 2) {
-        lists[i] += static_cast<std::uint32_t>(list_count());
+    for (std::size_t i = 0; i < lists.size(); ++i) {
+        lists[i] += static_cast<std::uint32_t>(i % copies() * list_count());
     }
     return lists;
 }
@@ -327,7 +327,7 @@ void StagedIndex::read_heads(
 std::vector<std::uint32_t> StagedIndex::list_of_row() const {
     std::vector<std::uint32_t> lists(rows() * copies());
     for (std::size_t i = 0; list_count() > 1 && i < lists_.size(); ++i) {
-        const std::size_t copy = i < list_count() ? 0 : 1;
+        const std::size_t copy = i / list_count();
         for (const std::uint32_t row : lists_[i].rows) {
             lists[row * copies() + copy] = static_cast<std::uint32_t>(i);
         }
@@ -466,7 +466,8 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
         read.default_nprobe_ >= 1 && read.default_nprobe_ <= lists, "nprobe ", read.default_nprobe_,
         " of ", lists, " lists");
     const auto copies = in.number<std::uint8_t>();
-    in.require(copies == 1 || (copies == 2 && lists > 1), "lists a row ", int{copies});
+    in.require(
+        copies >= 1 && copies <= std::min(lists, kMostListsPerRow), "lists a row ", int{copies});
     if (lists > 1) {
         std::vector<float> centroids = in.array<float>(std::uint64_t{lists} * compressor_->dim());
         in.require(
@@ -481,7 +482,7 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
     read.covered_.rows = count;
     if (lists > 1) {
         read.covered_.lists = in.array<std::uint32_t>(count * copies);
-        for (std::size_t i = 0; i < read.covered_.lists.size(); ++i) { // Second lists come last.
+        for (std::size_t i = 0; i < read.covered_.lists.size(); ++i) { // First lists come first.
             const std::uint32_t list = read.covered_.lists[i];
             in.require(
                 list / lists == i % copies, "row ", i / copies, " is in list ", list, " of ",

@@ -53,7 +53,7 @@ struct StagedShape {
 /// How StagedIndex::train works.
 struct StagedTrainOptions {
     std::uint64_t seed = 0;
-    std::optional<bool> two_lists; ///< Every row in two lists; nothing: where one falls short.
+    std::size_t lists_per_row = 0; ///< In [1, 3], at most nlist; 0: as many as recall asks for.
     ProgressFunction progress;     ///< Stages "lists" and "defaults".
 };
 
@@ -112,8 +112,9 @@ struct StagedBytes {
 ///
 /// Lists: a row belongs to the list whose centroid is nearest to the reconstruction of its head
 /// (CoarseQuantizer), so its list is a function of its head alone. Where train() finds that 32
-/// lists do not reach the recall it wants, a row is in a second list too, chosen so that queries
-/// which miss the first one meet it: twice the memory of heads for half the lists to probe.
+/// lists do not reach the recall it wants, a row is in a second and then a third list too, chosen
+/// so that queries which miss the first one meet it: a copy of the heads more for fewer lists to
+/// probe.
 ///
 /// Const members may be called from many threads. Members that change the index need it alone: hold
 /// a shared_mutex around them. An exception leaves it as it was.
@@ -262,11 +263,12 @@ class StagedIndex {
     };
     enum class TermKind : std::uint8_t { kNone = 0, kFloat = 1, kLevel = 2 };
     class Search;
+    static constexpr std::size_t kMostListsPerRow = 3;
 
     [[nodiscard]] TermKind scan_term_kind() const noexcept;
     void learn_scale_and_lists(
         MatrixView<const std::byte> codes, const StagedTrainOptions& options);
-    void use_two_lists();
+    void use_lists_per_row(std::size_t copies);
     void copy_rank_terms(const StagedIndex& other);
     void learn_defaults(
         MatrixView<const std::byte> codes, MatrixView<const float> originals,
@@ -275,7 +277,7 @@ class StagedIndex {
     [[nodiscard]] std::size_t list_count() const noexcept {
         return std::max<std::size_t>(coarse_.nlist(), 1);
     }
-    /// Lists that hold a row: one, or two.
+    /// Lists that hold a row.
     [[nodiscard]] std::size_t copies() const noexcept { return lists_.size() / list_count(); }
     [[nodiscard]] std::span<const List> own_lists() const noexcept {
         return std::span(lists_).first(list_count());
@@ -300,7 +302,7 @@ class StagedIndex {
     CoarseQuantizer coarse_;                  ///< Of no lists while there is one list only.
     std::vector<std::size_t> default_limits_; ///< [stages - 1], at k = 10.
     std::size_t default_nprobe_ = 1;
-    std::vector<List> lists_; ///< [copies * list_count()]: nearest lists, then second ones.
+    std::vector<List> lists_; ///< [copies * list_count()]: nearest lists, then further ones.
     std::vector<bool> live_;  ///< [rows].
     std::size_t erased_ = 0;
     mutable std::vector<std::vector<float>> rank_terms_; ///< [stages - 1][rows]; NaN: not known

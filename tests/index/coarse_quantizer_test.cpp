@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <set>
 
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
@@ -110,19 +111,24 @@ TEST(CoarseQuantizer, GivesTiesToTheLowestList) {
     EXPECT_EQ(probed, (std::vector<std::uint32_t>{1, 2, 0, 3}));
 }
 
-TEST(CoarseQuantizer, ChoosesSecondListsThatMakeUpForTheFirst) {
+TEST(CoarseQuantizer, ChoosesFurtherListsThatMakeUpForTheFirst) {
+    constexpr std::size_t kCopies = 3;
     const std::vector<float> rows = test::random_rows(1500, kWidth);
     for (const Metric metric : {Metric::kL2, Metric::kCosine}) {
         const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 30, 5, {});
         const std::vector<std::uint32_t> first = assign(quantizer, test::view(rows, kWidth));
-        std::vector<std::uint32_t> both(2 * first.size());
-        quantizer.assign_twice(test::view(rows, kWidth), both);
-        std::vector<std::uint32_t> alone(2);
+        std::vector<std::uint32_t> all(kCopies * first.size());
+        quantizer.assign_several(test::view(rows, kWidth), kCopies, all);
+        std::vector<std::uint32_t> two(2 * first.size());
+        quantizer.assign_several(test::view(rows, kWidth), 2, two);
+        std::vector<std::uint32_t> alone(kCopies);
         for (std::size_t i = 0; i < first.size(); i += 3) {
-            ASSERT_EQ(both[2 * i], first[i]);
-            ASSERT_NE(both[2 * i + 1], first[i]);
-            quantizer.assign_twice(test::view(rows, kWidth).slice(i, 1), alone);
-            ASSERT_EQ(alone[1], both[2 * i + 1]) << "depends on the batch";
+            const std::span<const std::uint32_t> own = std::span(all).subspan(kCopies * i, kCopies);
+            ASSERT_EQ(own[0], first[i]);
+            ASSERT_EQ(std::set(own.begin(), own.end()).size(), kCopies);
+            ASSERT_EQ(own[1], two[2 * i + 1]) << "depends on how many lists follow";
+            quantizer.assign_several(test::view(rows, kWidth).slice(i, 1), kCopies, alone);
+            ASSERT_TRUE(std::ranges::equal(alone, own)) << "depends on the batch";
             // In double precision no other list is clearly better.
             std::vector<double> x(
                 rows.begin() + static_cast<std::ptrdiff_t>(i * kWidth),
@@ -131,25 +137,33 @@ TEST(CoarseQuantizer, ChoosesSecondListsThatMakeUpForTheFirst) {
             for (const double value : x) {
                 size += value * value;
             }
-            std::vector<double> r(kWidth);
-            double left = 0;
-            for (std::size_t j = 0; j < kWidth; ++j) {
-                x[j] /= metric == Metric::kCosine ? std::sqrt(size) : 1.0;
-                r[j] = x[j] - double{quantizer.centroids().row(first[i])[j]};
-                left += r[j] * r[j];
+            for (double& value : x) {
+                value /= metric == Metric::kCosine ? std::sqrt(size) : 1.0;
             }
-            const auto loss = [&](std::size_t c) {
-                double distance = 0;
-                double along = 0;
+            const auto rest = [&](std::size_t c) {
+                std::vector<double> difference(kWidth);
                 for (std::size_t j = 0; j < kWidth; ++j) {
-                    const double difference = x[j] - double{quantizer.centroids().row(c)[j]};
-                    distance += difference * difference;
-                    along += difference * r[j] / std::sqrt(left);
+                    difference[j] = x[j] - double{quantizer.centroids().row(c)[j]};
                 }
-                return distance + 2 * along * along;
+                return difference;
             };
-            for (std::size_t c = 0; c < 30; ++c) {
-                ASSERT_TRUE(c == first[i] || loss(both[2 * i + 1]) <= loss(c) + 1e-3);
+            const auto product = [](const std::vector<double>& a, const std::vector<double>& b) {
+                return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+            };
+            const auto loss = [&](std::size_t c, std::size_t taken) {
+                double value = product(rest(c), rest(c));
+                for (std::size_t j = 0; j < taken; ++j) {
+                    const double along = product(rest(c), rest(own[j]));
+                    value += 2 * along * along / product(rest(own[j]), rest(own[j]));
+                }
+                return value;
+            };
+            for (std::size_t taken = 1; taken < kCopies; ++taken) {
+                for (std::size_t c = 0; c < 30; ++c) {
+                    const bool is_free = std::ranges::find(own.first(taken), c) ==
+                                         own.first(taken).end();
+                    ASSERT_TRUE(!is_free || loss(own[taken], taken) <= loss(c, taken) + 1e-3);
+                }
             }
         }
     }
@@ -163,9 +177,9 @@ TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
              std::span(quantizer.centroids().data(), quantizer.centroids().size())) {
             ASSERT_TRUE(std::isfinite(value));
         }
-        std::vector<std::uint32_t> both(120);
-        quantizer.assign_twice(test::view(rows, kWidth), both);
-        EXPECT_NE(both[0], both[1]);
+        std::vector<std::uint32_t> lists(std::size_t{8} * 60);
+        quantizer.assign_several(test::view(rows, kWidth), 8, lists);
+        EXPECT_EQ(std::set(lists.begin(), lists.begin() + 8).size(), 8U);
     }
     std::ranges::fill(rows, 0.0F);
     const auto quantizer =

@@ -295,27 +295,30 @@ TEST(StagedIndex, ProbesOnlyTheNearestLists) {
     EXPECT_EQ(previous, kQueries * kRows);
 }
 
-TEST(StagedIndex, FindsMoreInAsManyListsWhereRowsAreInTwo) {
-    for (const Metric metric : {Metric::kCosine, Metric::kL2, Metric::kInnerProduct}) {
+TEST(StagedIndex, FindsMoreInAsManyListsWhereRowsAreInSeveral) {
+    using Case = std::tuple<Metric, std::size_t>;
+    for (const auto& [metric, copies] :
+         {Case{Metric::kCosine, 2}, Case{Metric::kL2, 2}, Case{Metric::kInnerProduct, 2},
+          Case{Metric::kCosine, 3}, Case{Metric::kL2, 3}}) {
         Fixture one(metric, {kHead, kCodeBytes}, 50);
-        Fixture two(metric, {kHead, kCodeBytes}, 50);
-        one.index.train(one.model.code_view(), {}, {.two_lists = false});
-        two.index.train(two.model.code_view(), {}, {.two_lists = true});
+        Fixture several(metric, {kHead, kCodeBytes}, 50);
+        one.index.train(one.model.code_view(), {}, {.lists_per_row = 1});
+        several.index.train(several.model.code_view(), {}, {.lists_per_row = copies});
         one.add();
-        two.add(0, 700).add(700, 800);
-        EXPECT_EQ(one.index.all_heads(), two.index.all_heads());
-        EXPECT_EQ(two.index.resident_bytes().heads, 2 * one.index.resident_bytes().heads);
-        const std::vector<float> scores = two.model.scores(kCodeBytes);
+        several.add(0, 700).add(700, 800);
+        EXPECT_EQ(one.index.all_heads(), several.index.all_heads());
+        EXPECT_EQ(several.index.resident_bytes().heads, copies * one.index.resident_bytes().heads);
+        const std::vector<float> scores = several.model.scores(kCodeBytes);
         std::array<std::size_t, 2> found{};
         for (const std::size_t nprobe : {1, 5, 49, 50}) {
             const StagedRequest request{
                 .k = 10, .stages = wide({kHead, kCodeBytes}), .nprobe = nprobe, .accepts = {}};
             const StagedAnswer narrow = one.search(request);
-            const StagedAnswer spread = two.search(request);
+            const StagedAnswer spread = several.search(request);
             for (std::size_t q = 0; q < kQueries; ++q) {
                 const auto truth = brute_force(
                     std::span(scores).subspan(q * kRows, kRows), 10, [](auto) { return true; });
-                const std::vector<Ranked> hits = two.answer(spread, q, 10);
+                const std::vector<Ranked> hits = several.answer(spread, q, 10);
                 std::set<std::uint64_t> different;
                 for (const Ranked& hit : hits) {
                     different.insert(hit.row);
@@ -333,30 +336,30 @@ TEST(StagedIndex, FindsMoreInAsManyListsWhereRowsAreInTwo) {
         }
         EXPECT_GT(found[1], found[0]);
 
-        // Erased rows leave both lists, and a file of the lists brings both back.
+        // Erased rows leave all lists, and a file of the lists brings all back.
         std::vector<std::uint64_t> erased;
         for (std::uint64_t row = 0; row < kRows; row += 3) {
             erased.push_back(row);
         }
-        two.index.erase(erased);
+        several.index.erase(erased);
         const StagedRequest few{.k = 10, .stages = {}, .nprobe = 3, .accepts = {}};
-        for (const std::uint64_t row : two.search(few).rows) {
+        for (const std::uint64_t row : several.search(few).rows) {
             EXPECT_TRUE(row == kNoRow || row % 3 != 0);
         }
         Fixture restored(metric, {kHead, kCodeBytes}, 50);
-        EXPECT_EQ(restored.index.restore(two.index.save()).rows, kRows);
+        EXPECT_EQ(restored.index.restore(several.index.save()).rows, kRows);
         restored.add(0, 1).add(1, kRows - 1);
-        EXPECT_EQ(restored.index.save(), two.index.save());
+        EXPECT_EQ(restored.index.save(), several.index.save());
         restored.index.erase(erased);
-        EXPECT_EQ(restored.search(few).scores, two.search(few).scores);
-        EXPECT_EQ(restored.search(few).rows, two.search(few).rows);
-        two.index.compact();
-        EXPECT_EQ(two.index.resident_bytes().heads, 2 * two.index.rows() * kHead);
-        const std::vector<std::byte> heads = two.index.all_heads();
+        EXPECT_EQ(restored.search(few).scores, several.search(few).scores);
+        EXPECT_EQ(restored.search(few).rows, several.search(few).rows);
+        several.index.compact();
+        EXPECT_EQ(several.index.resident_bytes().heads, copies * several.index.rows() * kHead);
+        const std::vector<std::byte> heads = several.index.all_heads();
         Fixture fresh(metric, {kHead, kCodeBytes}, 50);
-        fresh.index.train(fresh.model.code_view(), {}, {.two_lists = true});
-        fresh.index.add({heads.data(), two.index.rows(), kHead});
-        EXPECT_EQ(fresh.index.save(), two.index.save());
+        fresh.index.train(fresh.model.code_view(), {}, {.lists_per_row = copies});
+        fresh.index.add({heads.data(), several.index.rows(), kHead});
+        EXPECT_EQ(fresh.index.save(), several.index.save());
     }
 }
 
