@@ -169,11 +169,14 @@ def measure_way(kept, data, truth, client, workshop_info, bar) -> Way:
         lambda done, total: bar(f"Asking {kept.title}", done, total),
     )
     info = workshop_info
+    resident_once = info.stage_bytes[0] if info.code_bytes else 4 * info.dim
+    parts = resident_once * info.points + info.resident_id_bytes + info.resident_norm_bytes
     return Way(
         name=kept.title,
         code_bytes=float(info.code_bytes or 4 * info.dim),
         id_bytes=info.resident_id_bytes / info.points,
         norm_bytes=info.resident_norm_bytes / info.points,
+        list_bytes=(info.resident_bytes - parts) / info.points,
         model_share_bytes=info.model_bytes / info.points,
         memory_bytes=info.resident_bytes + info.model_bytes,
         disk_bytes=info.disk_bytes,
@@ -183,8 +186,8 @@ def measure_way(kept, data, truth, client, workshop_info, bar) -> Way:
 
 
 HEADER = (
-    "rows kept as", "codes", "ids", "norms", "model", "bytes/row", "memory MiB", "disk MiB",
-    "recall@10", "nDCG@10", "R@1", "p50 ms",
+    "rows kept as", "codes", "ids", "norms", "lists", "model", "bytes/row",
+    "memory MiB", "disk MiB", "recall@10", "nDCG@10", "R@1", "p50 ms",
 )  # fmt: skip
 
 
@@ -192,7 +195,13 @@ def table(ways: list[Way]) -> str:
     """Returns the ways as a table of text."""
     lines = [HEADER]
     for way in ways:
-        parts = (way.code_bytes, way.id_bytes, way.norm_bytes, way.model_share_bytes)
+        parts = (
+            way.code_bytes,
+            way.id_bytes,
+            way.norm_bytes,
+            way.list_bytes,
+            way.model_share_bytes,
+        )
         quality = (way.quality.ndcg_at_10, way.quality.right_at_1)
         lines.append(
             (
@@ -223,7 +232,8 @@ def legend(
     loss = points[-1].quality.recall_at_10 - ways[1].quality.recall_at_10
     return (
         "codes .. bytes/row: bytes per row; codes beyond the prefix lie on disk, the rest in"
-        f" memory.\ndisk: the whole directory, its {payload:.1f} MiB of texts included."
+        f" memory.\nlists: centroids, row numbers, and prefixes of rows that are in several lists."
+        f"\ndisk: the whole directory, its {payload:.1f} MiB of texts included."
         "\nrecall@10: of the ten exact nearest by float32. p50: one query over REST on the"
         " loopback, one client."
         + ("" if data.answers is None else "\nnDCG@10, R@1: a first line finds its text's rest.")

@@ -33,9 +33,10 @@ class Way:
     """One line of the table: a way of storing and searching the rows."""
 
     name: str
-    code_bytes: float  # per row, as are the next three
+    code_bytes: float  # per row, as are the next four
     id_bytes: float
     norm_bytes: float
+    list_bytes: float  # centroids, row numbers, and prefixes of rows that are in several lists
     model_share_bytes: float
     memory_bytes: int  # resident: codes, ids, norms, lists and model
     disk_bytes: int
