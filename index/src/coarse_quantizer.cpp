@@ -299,8 +299,7 @@ std::size_t CoarseQuantizer::next(
     float least = std::numeric_limits<float>::infinity();
     for (std::size_t c = 0; c < nlist(); ++c) {
         const float loss = -2.0F * (products[c] + offsets_[c]) + penalty[c];
-        if ((loss < least || best == taken.front()) &&
-            std::ranges::find(taken, c) == taken.end()) {
+        if ((loss < least || best == taken.front()) && std::ranges::find(taken, c) == taken.end()) {
             least = loss;
             best = c;
         }

@@ -160,8 +160,8 @@ TEST(CoarseQuantizer, ChoosesFurtherListsThatMakeUpForTheFirst) {
             };
             for (std::size_t taken = 1; taken < kCopies; ++taken) {
                 for (std::size_t c = 0; c < 30; ++c) {
-                    const bool is_free = std::ranges::find(own.first(taken), c) ==
-                                         own.first(taken).end();
+                    const bool is_free =
+                        std::ranges::find(own.first(taken), c) == own.first(taken).end();
                     ASSERT_TRUE(!is_free || loss(own[taken], taken) <= loss(c, taken) + 1e-3);
                 }
             }
