@@ -137,8 +137,7 @@ class RelationTrainer {
         if (metric_ != Metric::kCosine) {
             return similarities(queries, decoded);
         }
-        const auto unit = torch::nn::functional::NormalizeFuncOptions().dim(1);
-        return similarities(queries, torch::nn::functional::normalize(decoded, unit));
+        return similarities(queries, decoded / decoded.norm(2, 1, true).clamp_min(1e-12));
     }
 
     void find_neighbours() {

@@ -129,12 +129,14 @@ TEST(RelationTrainer, LeavesAloneWhatItCannotImprove) {
 }
 
 TEST(RelationTrainer, MakesModelsWhoseScoresAreThoseOfTheirReconstructions) {
+    constexpr std::size_t kBytes = 3;
     const std::vector<float> rows = clustered_rows(kRows, 5);
     const std::vector<float> queries = clustered_rows(20, 6);
     const auto plain = Compressor::train(
-        test::view(rows, kDim), {.code_bytes = 6, .metric = Metric::kCosine, .relations = false});
-    const auto tuned =
-        Compressor::train(test::view(rows, kDim), {.code_bytes = 6, .metric = Metric::kCosine});
+        test::view(rows, kDim),
+        {.code_bytes = kBytes, .metric = Metric::kCosine, .relations = false});
+    const auto tuned = Compressor::train(
+        test::view(rows, kDim), {.code_bytes = kBytes, .metric = Metric::kCosine});
     EXPECT_EQ(plain->files().weights.find("decode_map"), std::string::npos);
     ASSERT_NE(tuned->files().weights.find("decode_map"), std::string::npos);
     EXPECT_NE(plain->id(), tuned->id());
@@ -142,13 +144,14 @@ TEST(RelationTrainer, MakesModelsWhoseScoresAreThoseOfTheirReconstructions) {
 
     const auto opened = Compressor::open(tuned->files());
     EXPECT_EQ(opened->id(), tuned->id());
-    std::vector<std::byte> codes(kRows * 6);
-    opened->encode(test::view(rows, kDim), 6, {codes.data(), kRows, 6});
+    std::vector<std::byte> codes(kRows * kBytes);
+    opened->encode(test::view(rows, kDim), kBytes, {codes.data(), kRows, kBytes});
     std::vector<float> decoded(kRows * kDim);
-    opened->decode({codes.data(), kRows, 6}, {decoded.data(), kRows, kDim});
+    opened->decode({codes.data(), kRows, kBytes}, {decoded.data(), kRows, kDim});
     std::vector<float> scores(20 * kRows);
     opened->score(
-        test::view(queries, kDim), {codes.data(), kRows, 6}, false, {scores.data(), 20, kRows});
+        test::view(queries, kDim), {codes.data(), kRows, kBytes}, false,
+        {scores.data(), 20, kRows});
     for (std::size_t q = 0; q < 20; ++q) {
         for (std::size_t i = 0; i < kRows; i += 7) {
             double product = 0.0;
