@@ -76,7 +76,8 @@ void write_vector(JsonWriter& json, std::span<const float> vector) {
     json.end_array();
 }
 
-void append_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out) {
+void append_embedding(
+    JsonValue& value, std::size_t dim, std::vector<float>& out, std::string_view what) {
     if (value.type() == JsonValue::Type::kObject) {
         value.refuse_as_not_offered(); // A named or sparse one, or something to embed.
     }
@@ -89,9 +90,9 @@ void append_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out
     });
     if (out.size() - before != dim) {
         fail(
-            ErrorKind::kInvalidArgument,
-            "Embedding width differs from the collection's: ", value.path().text(), " has ",
-            out.size() - before, ", expected ", dim);
+            ErrorKind::kInvalidArgument, what,
+            " width differs from the collection's: ", out.size() - before, ", expected ", dim,
+            ", in ", value.path().text());
     }
 }
 

@@ -25,9 +25,12 @@ void write_payload(JsonWriter& json, std::string_view payload);
 void write_vector(JsonWriter& json, std::span<const float> vector);
 
 /// Appends one embedding.
+/// @param what    What messages call it.
 /// @throws Error  kUnsupported: a named, sparse or multi-vector, a text or image to embed.
 /// kInvalidArgument: a value,
 ///                or it is not `dim` wide.
-void append_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out);
+void append_embedding(
+    JsonValue& value, std::size_t dim, std::vector<float>& out,
+    std::string_view what = "Embedding");
 
 } // namespace arfc::server

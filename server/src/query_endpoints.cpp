@@ -63,7 +63,7 @@ void read_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out) 
         case JsonValue::Type::kObject:
             value.each_field([&](std::string_view name, JsonValue& field) {
                 if (name == "nearest" && field.type() == JsonValue::Type::kArray) {
-                    append_embedding(field, dim, out);
+                    append_embedding(field, dim, out, "Query");
                 } else if (name == "nearest") {
                     field.refuse_as_not_offered(); // An id, a sparse vector or something to embed.
                 } else {
@@ -73,7 +73,7 @@ void read_embedding(JsonValue& value, std::size_t dim, std::vector<float>& out) 
             return;
         case JsonValue::Type::kArray:
         case JsonValue::Type::kBoolean:
-        case JsonValue::Type::kNull: append_embedding(value, dim, out); return;
+        case JsonValue::Type::kNull: append_embedding(value, dim, out, "Query"); return;
     }
 }
 

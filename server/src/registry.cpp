@@ -23,7 +23,7 @@ bool is_collection_name(std::string_view name) {
 }
 
 [[noreturn]] void fail_unknown(std::string_view name) {
-    fail(ErrorKind::kNotFound, "There is no such collection: ", name);
+    fail(ErrorKind::kNotFound, "Collection does not exist: ", name);
 }
 
 void remove_tree(const std::filesystem::path& folder) {
@@ -151,7 +151,7 @@ void Registry::create(std::string_view name, const CollectionOptions& options) {
     {
         const std::lock_guard lock(mutex_);
         if (!entries_.try_emplace(std::string(name)).second) {
-            fail(ErrorKind::kAlreadyExists, "Collection exists already: ", name);
+            fail(ErrorKind::kAlreadyExists, "Collection exists: ", name);
         }
     }
     std::error_code ignored;

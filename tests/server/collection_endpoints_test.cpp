@@ -37,8 +37,8 @@ TEST_F(CollectionEndpointsTest, CreatesListsDescribesAndDeletes) {
     EXPECT_EQ(deleted.status, 200U);
     EXPECT_EQ(deleted.result(), true);
     EXPECT_FALSE(std::filesystem::exists(directory_ / "b"));
-    refused(Method::kGet, "/collections/b", "", 404, "There is no such collection: b");
-    refused(Method::kDelete, "/collections/b", "", 404, "There is no such collection: b");
+    refused(Method::kGet, "/collections/b", "", 404, "Collection does not exist: b");
+    refused(Method::kDelete, "/collections/b", "", 404, "Collection does not exist: b");
     EXPECT_EQ(
         ask(Method::kGet, "/collections").result(),
         json::parse(R"({"collections":[{"name":"a-1_Z"}]})"));
@@ -76,7 +76,7 @@ TEST_F(CollectionEndpointsTest, KeepsEachDistance) {
 TEST_F(CollectionEndpointsTest, RefusesWhatExists) {
     create("a");
     const std::string body = R"({"vectors":{"size":4,"distance":"Dot"}})";
-    refused(Method::kPut, "/collections/a", body, 409, "Collection exists already: a");
+    refused(Method::kPut, "/collections/a", body, 409, "Collection exists: a");
     EXPECT_EQ(ask(Method::kPut, "/collections/a", body).kind(), "already_exists");
 }
 
@@ -206,7 +206,7 @@ TEST_F(CollectionEndpointsTest, TrainsAndSearchesCodes) {
 
 TEST_F(CollectionEndpointsTest, RefusesBodiesOfTrainingWithTheFieldsPath) {
     create("c");
-    refused(Method::kPost, "/collections/d/train", "", 404, "There is no such collection: d");
+    refused(Method::kPost, "/collections/d/train", "", 404, "Collection does not exist: d");
     refused(
         Method::kPost, "/collections/c/train", R"({"time_budget_s":0})", 400, "time_budget_s, 0");
     refused(

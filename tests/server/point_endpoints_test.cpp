@@ -99,9 +99,9 @@ TEST_F(PointEndpointsTest, RefusesUpsertsWithTheFieldsPath) {
          "Field is missing: points[1].id"},
         {R"({"points":[)" + good + R"({"id":9}]})", 400, "Field is missing: points[1].vector"},
         {R"({"points":[)" + good + R"({"id":9,"vector":[1,2,3]}]})", 400,
-         "Embedding width differs from the collection's: points[1].vector has 3, expected 4"},
+         "Embedding width differs from the collection's: 3, expected 4, in points[1].vector"},
         {R"({"points":[)" + good + R"({"id":9,"vector":[]}]})", 400,
-         "points[1].vector has 0, expected 4"},
+         "0, expected 4, in points[1].vector"},
         {R"({"points":[)" + good + R"({"id":9,"vector":[1,2,3,"4"]}]})", 400,
          "points[1].vector[3] is a string, expected a number"},
         {R"({"points":[)" + good + R"({"id":9,"vector":[1,2,3,null]}]})", 400,
@@ -151,7 +151,7 @@ TEST_F(PointEndpointsTest, RefusesUpsertsWithTheFieldsPath) {
         {R"({"batch":{"ids":[9],"vectors":[[1,2,3,4]],"payloads":[]}})", 400,
          "batch has ids, vectors, payloads 1, 1, 0"},
         {R"({"batch":{"ids":["x"],"vectors":[[1,2,3,4]]}})", 400, "batch.ids[0], \"x\""},
-        {R"({"batch":{"ids":[9],"vectors":[[1,2,3]]}})", 400, "batch.vectors[0] has 3, expected 4"},
+        {R"({"batch":{"ids":[9],"vectors":[[1,2,3]]}})", 400, "3, expected 4, in batch.vectors[0]"},
         {R"({"batch":{"ids":[9],"vectors":{"text":[[1,2,3,4]]}}})", 501,
          "Field is not offered: batch.vectors"},
         {R"({"batch":{"ids":[9],"vectors":[[1,2,3,4]],"payload":[]}})", 400,
@@ -163,7 +163,7 @@ TEST_F(PointEndpointsTest, RefusesUpsertsWithTheFieldsPath) {
     EXPECT_EQ(count(), 1U); // Each refusal was whole.
     refused(
         Method::kPut, "/collections/d/points", R"({"points":[]})", 404,
-        "There is no such collection: d");
+        "Collection does not exist: d");
 }
 
 TEST_F(PointEndpointsTest, RefusesDeletionsWithTheFieldsPath) {
@@ -173,7 +173,7 @@ TEST_F(PointEndpointsTest, RefusesDeletionsWithTheFieldsPath) {
     refused(Method::kPost, kDelete, R"({"ids":[1]})", 400, "Field is unknown: ids");
     refused(
         Method::kPost, "/collections/d/points/delete", R"({"points":[1]})", 404,
-        "There is no such collection: d");
+        "Collection does not exist: d");
 }
 
 TEST_F(PointEndpointsTest, RefusesIdsInPaths) {

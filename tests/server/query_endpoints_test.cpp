@@ -128,8 +128,8 @@ TEST_F(QueryEndpointsTest, RefusesQueriesWithTheFieldsPath) {
         {"{}", 400, "Field is missing: query"},
         {R"({"query":{}})", 400, "Field is missing: query"},
         {R"({"query":[1,2,3]})", 400,
-         "Embedding width differs from the collection's: query has 3, expected 4"},
-        {R"({"query":{"nearest":[1]}})", 400, "query.nearest has 1, expected 4"},
+         "Query width differs from the collection's: 3, expected 4, in query"},
+        {R"({"query":{"nearest":[1]}})", 400, "1, expected 4, in query.nearest"},
         {R"({"query":[1,2,3,true]})", 400, "query[3] is a boolean, expected a number"},
         {R"({"query":[1,2,3,NaN]})", 400, "query[3], NaN"},
         {R"({"query":[1,2,3,4e38]})", 400, "Number does not fit float32: query[3], 4e38"},
@@ -187,7 +187,7 @@ TEST_F(QueryEndpointsTest, RefusesQueriesWithTheFieldsPath) {
     }
     refused(
         Method::kPost, "/collections/d/points/query", "not even JSON", 404,
-        "There is no such collection: d");
+        "Collection does not exist: d");
 }
 
 } // namespace

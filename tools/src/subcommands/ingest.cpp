@@ -68,10 +68,10 @@ Metric metric_of_new(const IngestArguments& arguments) {
 
 std::unique_ptr<Collection> open_collection(const IngestArguments& arguments) {
     auto collection = Collection::open(arguments.collection);
-    if (arguments.train && !collection->info().model_id.empty()) {
+    if (arguments.train && !collection->info().model_id.empty()) { // Before rows are loaded.
         fail(
             ErrorKind::kFailedPrecondition,
-            "Collection has a model already, leave out --train: ", arguments.collection);
+            "Collection has a model already: ", collection->info().model_id, "; leave out --train");
     }
     return collection;
 }

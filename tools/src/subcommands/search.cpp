@@ -34,12 +34,7 @@ struct Queries {
 Queries read_queries(const SearchArguments& arguments, std::size_t dim) {
     if (!arguments.query.empty()) {
         Queries queries{.values = parse_vector(arguments.query)};
-        queries.dim = queries.values.size();
-        if (queries.dim != dim) {
-            fail(
-                ErrorKind::kInvalidArgument,
-                "Query's width differs from the collection's: ", queries.dim, ", expected ", dim);
-        }
+        queries.dim = queries.values.size(); // The collection refuses another width than its own.
         return queries;
     }
     Queries queries{.dim = dim};
