@@ -2,11 +2,11 @@
 
 SHELL := bash
 .DELETE_ON_ERROR:
-.PHONY: help setup build demo test bench lint format asan tsan clean uninstall
+.PHONY: help setup build demo test bench lint format asan tsan mutants clean uninstall
 .DEFAULT_GOAL := help
 
-# Passed on: SETUP="--wheelhouse DIR --no-system" to scripts/setup.sh, ARGS="..." to the demo, tests
-# or benchmarks.
+# Passed on: SETUP="--wheelhouse DIR --no-system" to scripts/setup.sh, ARGS="..." to the demo, tests,
+# mutants or benchmarks.
 SETUP ?=
 ARGS ?=
 
@@ -42,6 +42,10 @@ asan: ## Run the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
 tsan: ## Run the C++ tests under ThreadSanitizer
 	@scripts/setup.sh --dependencies-only $(SETUP)
 	@scripts/sanitize.sh tsan
+
+mutants: ## Change the C++ sources a little, 30 times, and count the changes that a test notices
+	@scripts/setup.sh --dependencies-only $(SETUP)
+	@.venv/bin/python tests/mutation/run.py $(ARGS)
 
 clean: ## Remove what was built; .venv and the caches stay
 	rm -rf build dist

@@ -38,7 +38,7 @@ status=$?
 note "C++ (ctest)" $status $((SECONDS - started)) \
     "$(sum tests "$results"/gtest/*.xml) tests, $(sum failures "$results"/gtest/*.xml) failures"
 
-for suite in python end_to_end setup; do
+for suite in python end_to_end setup mutation; do
     [ -d "tests/$suite" ] || continue
     started=$SECONDS
     .venv/bin/python -m pytest -q -ra --junitxml "$results/$suite.xml" "tests/$suite" "$@" \

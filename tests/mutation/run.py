@@ -1,0 +1,303 @@
+"""Changes the C++ sources a little, many times over, and asks whether a test notices.
+
+    python tests/mutation/run.py [--count 30] [--needed 27] [--only 3,7]
+
+Draws mutants uniformly over the executable lines of base, compressor, storage and index, seeded
+with the commit; builds each in a copy of the project under build/mutation, runs the tests of its
+room and of index, and prints which test failed. Exits with 1 when fewer than --needed were killed.
+The project's own files are only read. Mutants that do not compile are drawn again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import os
+import pathlib
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from mutants import ROOMS, Draw, Line, Mutant, executable_lines, replace_line
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+WORK = PROJECT / "build" / "mutation"
+MEMORY_BYTES = 12 << 30  # What a mutant that allocates without end may take.
+SLOWER = 5  # A program that takes so many times its usual time has been stopped by the mutant.
+SHORTEST_LIMIT_S = 60.0
+
+
+class SetupError(Exception):
+    """Something that the run needs is not there."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a mutant."""
+
+    status: str
+    """"killed", "survived" or "not compiled"."""
+    by: str = ""
+    """The test that failed first, or how its program ended."""
+
+
+def output_of(*command: str | pathlib.Path) -> str:
+    return subprocess.run(
+        list(map(str, command)), cwd=PROJECT, check=True, capture_output=True, text=True
+    ).stdout
+
+
+def commit_hash() -> str:
+    """Returns the commit, which the sources must be: it stands for the mutants drawn from them."""
+    changed = output_of("git", "status", "--porcelain", "--", *ROOMS)
+    if changed:
+        raise SetupError(f"Sources differ from the commit; commit them first:\n{changed}")
+    return output_of("git", "rev-parse", "HEAD").strip()
+
+
+def run_logged(log: pathlib.Path, *command: str | pathlib.Path) -> bool:
+    """Runs a command, its output in a file; returns whether it succeeded."""
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(
+            list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    return done.returncode == 0
+
+
+def require(log: pathlib.Path, *command: str | pathlib.Path) -> None:
+    if not run_logged(log, *command):
+        raise SetupError(f"Command failed: {' '.join(map(str, command))}; see {log}")
+
+
+# Which lines there are.
+
+
+def make_coverage_build(folder: pathlib.Path, jobs: int) -> None:
+    """Compiles the rooms for gcov; their tests need not run."""
+    if not (folder / "build.ninja").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        require(
+            folder / "configure.log", "cmake", "-S", PROJECT, "-B", folder, "-G", "Ninja",
+            "-DARFC_ROOMS=index", "-DARFC_BUILD_TESTS=OFF", "-DCMAKE_BUILD_TYPE=Debug",
+            "-DCMAKE_CXX_FLAGS_DEBUG=-O0 --coverage",
+        )  # fmt: skip
+    targets = [f"arfc_{room}" for room in ROOMS]
+    require(folder / "build.log", "cmake", "--build", folder, "-j", str(jobs), "--target", *targets)
+
+
+def lines_of_build(folder: pathlib.Path) -> list[Line]:
+    """Returns the executable lines of a build made with --coverage."""
+    notes = [note for room in ROOMS for note in sorted((folder / room).rglob("*.gcno"))]
+    if not notes:
+        raise SetupError(f"Build has no gcov notes; was it made with --coverage? {folder}")
+    reports = (output_of("gcov", "--json-format", "--stdout", note) for note in notes)
+    return executable_lines(
+        (line for report in reports for line in report.splitlines() if line), PROJECT
+    )
+
+
+class Tree:
+    """A copy of the project with a build of its own, in which one file at a time is changed."""
+
+    def __init__(self, folder: pathlib.Path, jobs: int) -> None:
+        self.root, self._jobs = folder, jobs
+        self._build = folder / "build" / "release"  # As in the project: what its cache has, fits.
+        self._sync()
+        if not (self._build / "build.ninja").exists():
+            self._build.mkdir(parents=True, exist_ok=True)
+            require(
+                WORK / "configure.log", "cmake", "-S", folder, "--preset", "release",
+                "-DARFC_ROOMS=index", "-DARFC_BUILD_BENCHMARKS=OFF",
+            )  # fmt: skip
+
+    def _sync(self) -> None:
+        """Makes the copy what the project is; what is the same keeps its time."""
+        listed = output_of("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+        wanted = {name for name in listed.split("\0") if name and (PROJECT / name).is_file()}
+        for name in wanted:
+            copy, content = self.root / name, (PROJECT / name).read_bytes()
+            if not copy.exists() or copy.read_bytes() != content:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(content)
+        for folder in (*ROOMS, "tests", "cmake"):
+            for path in (self.root / folder).rglob("*"):
+                if path.is_file() and path.relative_to(self.root).as_posix() not in wanted:
+                    path.unlink()
+        if not (self.root / ".venv").exists():
+            (self.root / ".venv").symlink_to(PROJECT / ".venv")
+
+    def read(self, file: str) -> str:
+        return (self.root / file).read_text(encoding="utf-8")
+
+    @contextlib.contextmanager
+    def changed(self, mutant: Mutant) -> Iterator[None]:
+        path = self.root / mutant.file
+        original = self.read(mutant.file)
+        try:
+            path.write_text(replace_line(original, mutant), encoding="utf-8")
+            yield
+        finally:
+            path.write_text(original, encoding="utf-8")
+
+    def build(self, room: str) -> bool:
+        """Builds a room's tests; returns whether all compiled."""
+        return run_logged(
+            WORK / "build.log", "cmake", "--build", self._build, "-j", str(self._jobs),
+            "--target", f"arfc_{room}_tests",
+        )  # fmt: skip
+
+    def program(self, room: str) -> pathlib.Path:
+        return self._build / "tests" / room / f"arfc_{room}_tests"
+
+
+def test_rooms(room: str) -> list[str]:
+    """Returns the rooms whose tests have to notice a change in a room."""
+    return list(dict.fromkeys((room, "index")))
+
+
+def run_tests(program: pathlib.Path, limit_s: float) -> str:
+    """Runs a test program until its first failure.
+
+    Returns the failed test, or how the program ended; "" where every test passed.
+    """
+    scratch = WORK / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (WORK / "tests.log").open("w+", encoding="utf-8", errors="replace") as log:
+        process = subprocess.Popen(
+            [program, "--gtest_fail_fast", "--gtest_color=no", "--gtest_brief=0"],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TMPDIR": str(scratch)},
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES,) * 2),
+        )  # fmt: skip
+        try:
+            code = process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # And what its tests started.
+            process.wait()
+        log.seek(0)
+        return verdict(code, log.read(), limit_s)
+
+
+def verdict(code: int | None, log: str, limit_s: float) -> str:
+    """Says which test failed, from a program's exit code (None: stopped) and its output."""
+    if code == 0:
+        return ""
+    failed = re.findall(r"^\[  FAILED  \] ([\w/.]+)", log, re.MULTILINE)
+    running = re.findall(r"^\[ RUN      \] ([\w/.]+)", log, re.MULTILINE)
+    if code is None:
+        where = f" in {running[-1]}" if running else ""
+        return f"stopped after {limit_s:.0f} s{where}"
+    if failed:
+        return failed[0]
+    return f"ended with {code}" + (f" in {running[-1]}" if running else "")
+
+
+def usual_seconds(tree: Tree, rooms: Sequence[str]) -> dict[str, float]:
+    """Builds and runs the tests of the commit itself; they must pass."""
+    seconds = {}
+    for room in rooms:
+        if not tree.build(room):
+            raise SetupError(f"Commit does not build: {room}; see {WORK / 'build.log'}")
+        started = time.monotonic()
+        failed = run_tests(tree.program(room), 3600)
+        if failed:
+            raise SetupError(f"Commit fails its tests: {failed}; see {WORK / 'tests.log'}")
+        seconds[room] = time.monotonic() - started
+        print(f"Without a mutant the tests of {room} take {seconds[room]:.0f} s", flush=True)
+    return seconds
+
+
+def judge(tree: Tree, mutant: Mutant, usual: dict[str, float]) -> Outcome:
+    """Builds a mutant and runs the tests that should notice it; the copy is then as before."""
+    with tree.changed(mutant):
+        for room in test_rooms(mutant.room):
+            if not tree.build(room):
+                return Outcome("not compiled")
+            failed = run_tests(tree.program(room), max(SHORTEST_LIMIT_S, SLOWER * usual[room]))
+            if failed:
+                return Outcome("killed", f"{room}: {failed}")
+    return Outcome("survived")
+
+
+def row_of(mutant: Mutant, outcome: Outcome) -> str:
+    by = f" by {outcome.by}" if outcome.by else ""
+    return (
+        f"{mutant.number:4d}  {mutant.file}:{mutant.line}  {mutant.name}: {outcome.status}{by}\n"
+        f"      - {mutant.before.strip()}\n      + {mutant.after.strip()}"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    commit = options.seed or commit_hash()
+    WORK.mkdir(parents=True, exist_ok=True)
+    coverage = options.lines
+    if coverage is None:
+        coverage = WORK / "lines"
+        make_coverage_build(coverage, options.jobs)
+    lines = lines_of_build(coverage)
+    draw = Draw(lines, lambda file: (PROJECT / file).read_text(encoding="utf-8"), commit)
+    print(f"Commit {commit}, executable lines: {len(lines)}", flush=True)
+    if options.list:
+        for mutant in itertools.islice(draw, options.count):
+            print(row_of(mutant, Outcome("drawn")))
+        return 0
+
+    tree = Tree(WORK / "tree", options.jobs)
+    usual = usual_seconds(tree, ROOMS)
+    outcomes: list[Outcome] = []
+    not_compiled = 0
+    for mutant in draw:
+        if options.only and mutant.number not in options.only:
+            if mutant.number > max(options.only):
+                break
+            continue
+        outcome = judge(tree, mutant, usual)
+        print(row_of(mutant, outcome), flush=True)
+        if outcome.status == "not compiled":
+            not_compiled += 1
+            continue
+        outcomes.append(outcome)
+        if len(outcomes) == options.count:
+            break
+    killed = sum(outcome.status == "killed" for outcome in outcomes)
+    print(
+        f"Killed {killed} of {len(outcomes)}, needed {options.needed}; drawn again:"
+        f" {draw.redrawn} that offer no change or came twice, {not_compiled} that do not compile"
+    )
+    return 0 if options.only or killed >= options.needed else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--count", type=int, default=30, help="mutants that compile")
+    parser.add_argument("--needed", type=int, default=27, help="of which so many must be killed")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="compilers at a time")
+    parser.add_argument("--lines", type=pathlib.Path, help="a build of this commit for gcov")
+    parser.add_argument("--seed", help="in place of the commit's hash")
+    parser.add_argument("--list", action="store_true", help="draw and print, build nothing")
+    parser.add_argument(
+        "--only", type=lambda text: {int(number) for number in text.split(",")},
+        help="the mutants of these numbers alone",
+    )  # fmt: skip
+    try:
+        return run(parser.parse_args())
+    except SetupError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

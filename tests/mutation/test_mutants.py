@@ -1,0 +1,242 @@
+"""Drawing and mutating, and what a test program's end is taken for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import run
+from mutants import (
+    Draw,
+    Mutant,
+    begins_a_statement,
+    changes_of,
+    code_only,
+    executable_lines,
+    replace_line,
+)
+
+
+def changed(line: str) -> dict[str, list[str]]:
+    """Returns every mutant of a line, by operator."""
+    return {
+        name: [line[:start] + text + line[end:] for start, end, text in changes]
+        for name, changes in changes_of(code_only(line)).items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "operator", "mutants"),
+    [
+        ("if (a < b) {", "comparison", ["if (a >= b) {"]),
+        ("if (a < b) {", "condition", ["if (!(a < b)) {"]),
+        ("while (at(i) == x) {", "condition", ["while (!(at(i) == x)) {"]),
+        ("bool x = a == b && c != d;", "comparison",
+         ["bool x = a != b && c != d;", "bool x = a == b && c == d;"]),
+        ("bool x = a == b && c != d;", "logic", ["bool x = a == b || c != d;"]),
+        ("           !b || c) {", "logic", ["           !b && c) {"]),
+        ("x = a + b * c;", "arithmetic", ["x = a - b * c;", "x = a + b / c;"]),
+        ("x += 3;", "assignment", ["x -= 3;"]),
+        ("x += 3;", "constant", ["x += (3 + 1);"]),
+        ("x = 1.5e-3F * 0x1fU + 10'000;", "constant",
+         ["x = (1.5e-3F + 1) * 0x1fU + 10'000;", "x = 1.5e-3F * (0x1fU + 1) + 10'000;",
+          "x = 1.5e-3F * 0x1fU + (10'000 + 1);"]),
+        ("for (int i = n; i > m; --i) {", "count", ["for (int i = n; i > m; ++i) {"]),
+        ("return true;", "truth", ["return false;"]),
+        ("return size_ - first;", "return", ["return {};"]),
+        ("    file.close();", "statement", ["    ;"]),
+        ("    total_ = a;", "statement", ["    ;"]),
+        ("    values[i] += a;", "statement", ["    ;"]),
+        ("    ++count;", "statement", ["    ;"]),
+        ("    break;", "statement", ["    ;"]),
+        ("    throw;", "statement", ["    ;"]),
+    ],
+)  # fmt: skip
+def test_an_operator_makes_one_small_change(line, operator, mutants):
+    assert changed(line)[operator] == mutants
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "}",
+        "    // a < b, 3 + 4",
+        "#include <vector>",
+        'say("a == b && 3 + 4"',
+        "std::vector<std::vector<float>> rows",
+        "void take(std::string&& text, const T* x, float16 y2",
+        "const Reader reader(file);",  # A declaration; without it nothing would compile.
+        "return {};",
+        "fail(",
+    ],
+)
+def test_a_line_may_offer_nothing(line):
+    assert changed(line) == {}
+
+
+def test_a_condition_over_several_lines_or_with_a_declaration_is_left_alone():
+    assert "condition" not in changed("if (a &&")
+    assert "condition" not in changed("if (const auto x = f(); x) {")
+
+
+def test_what_is_no_code_is_blanked_in_place():
+    source = 'a; // b\n/* c\n d */ e("f\\"g", \'h\', 1\'000);\n#define I \\\n  J\nR"(k\n"l)" m\n'
+    code = code_only(source)
+    assert len(code) == len(source)
+    assert code.split() == ["a;", "e(", ",", ",", "1'000);", "m"]
+    assert [i for i, c in enumerate(code) if c == "\n"] == [
+        i for i, c in enumerate(source) if c == "\n"
+    ]
+
+
+def test_a_statement_begins_after_another_has_ended():
+    lines = ["f(", "    g();", "", "    h();", "for (i = 0;", "    ++i;"]
+    assert begins_a_statement(lines, 1)
+    assert not begins_a_statement(lines, 2)
+    assert begins_a_statement(lines, 4)
+    assert not begins_a_statement(lines, 6)
+
+
+def gcov_report(root: pathlib.Path, **files: list[int]) -> str:
+    return json.dumps(
+        {
+            "current_working_directory": str(root),
+            "files": [
+                {"file": name, "lines": [{"line_number": number} for number in numbers]}
+                for name, numbers in files.items()
+            ],
+        }
+    )
+
+
+def test_lines_are_those_of_the_rooms_sources_once_each(tmp_path):
+    first = gcov_report(
+        tmp_path,
+        **{"index/src/a.cpp": [3, 1], "base/include/arfc/base/b.h": [7], "server/src/c.cpp": [1]},
+    )
+    second = gcov_report(
+        tmp_path,
+        **{
+            "base/include/arfc/base/b.h": [7, 8],
+            "/usr/include/c++/12/vector": [9],
+            "base/tests/d.cpp": [1],
+            str(tmp_path / "storage/src/e.cpp"): [2],
+        },
+    )
+    assert executable_lines([first, second], tmp_path) == [
+        ("base/include/arfc/base/b.h", 7),
+        ("base/include/arfc/base/b.h", 8),
+        ("index/src/a.cpp", 1),
+        ("index/src/a.cpp", 3),
+        ("storage/src/e.cpp", 2),
+    ]
+
+
+SOURCE = "int f(int a) {\n    g();\n    return a + 1;\n}\n"
+LINES = [("base/src/f.cpp", number) for number in (1, 2, 3, 4)]
+
+
+def draw(seed: str, lines=LINES, source: str = SOURCE) -> Draw:
+    return Draw(lines, lambda _: source, seed, longest=1000)
+
+
+def test_the_same_seed_draws_the_same_mutants():
+    first = list(itertools.islice(draw("a"), 4))
+    assert first == list(itertools.islice(draw("a"), 4))
+    assert [mutant.number for mutant in first] == [1, 2, 3, 4]
+    assert any(list(itertools.islice(draw(seed), 4)) != first for seed in "bcd")
+
+
+def test_every_mutant_comes_once_and_the_others_are_counted():
+    drawn = draw("a")
+    mutants = list(drawn)
+    assert {(mutant.line, mutant.after) for mutant in mutants} == {
+        (2, "    ;"),
+        (3, "    return a - 1;"),
+        (3, "    return a + (1 + 1);"),
+        (3, "    return {};"),
+    }
+    assert len(mutants) == 4
+    assert drawn.redrawn == 1000 - 4
+
+
+def test_lines_are_drawn_uniformly():
+    source = "\n".join(f"x = y{i} + z{i};" for i in range(200))
+    lines = [("base/src/f.cpp", number) for number in range(1, 201)]
+    numbers = [mutant.line for mutant in itertools.islice(draw("a", lines, source), 200)]
+    assert 60 < sum(number <= 100 for number in numbers) < 140
+
+
+def test_without_lines_nothing_is_drawn():
+    assert list(draw("a", [])) == []
+
+
+def test_a_line_is_replaced_and_no_other():
+    mutant = next(iter(draw("a", [LINES[2]])))
+    lines = replace_line(SOURCE, mutant).split("\n")
+    assert lines[2] == mutant.after != mutant.before
+    assert lines[:2] + lines[3:] == SOURCE.split("\n")[:2] + SOURCE.split("\n")[3:]
+    assert mutant.room == "base"
+    with pytest.raises(ValueError, match=r"base/src/f.cpp:3, .*expected"):
+        replace_line(SOURCE.replace("return", "throw"), mutant)
+
+
+def test_the_copy_is_as_before_whatever_happens(tmp_path):
+    tree = object.__new__(run.Tree)  # Without a commit and a build.
+    tree.root = tmp_path
+    (tmp_path / "f.cpp").write_text(SOURCE)
+    mutant = Mutant(1, "f.cpp", 2, "statement", "    g();", "    ;")
+    with pytest.raises(KeyboardInterrupt), tree.changed(mutant):
+        assert (tmp_path / "f.cpp").read_text() == SOURCE.replace("g();", ";")
+        raise KeyboardInterrupt
+    assert (tmp_path / "f.cpp").read_text() == SOURCE
+
+
+LOG = "[ RUN      ] A.B\n[       OK ] A.B (0 ms)\n[ RUN      ] C.D/0\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "by"),
+    [
+        (0, LOG, ""),
+        (1, LOG + "[  FAILED  ] C.D/0, where GetParam() = 3 (1 ms)\n", "C.D/0"),
+        (-11, LOG, "ended with -11 in C.D/0"),
+        (127, "", "ended with 127"),
+        (None, LOG, "stopped after 60 s in C.D/0"),
+        (None, "", "stopped after 60 s"),
+    ],
+)
+def test_what_killed_a_mutant(code, log, by):
+    assert run.verdict(code, log, 60) == by
+
+
+def script(folder: pathlib.Path, text: str) -> pathlib.Path:
+    path = folder / "program"
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "by"),
+    [
+        ("exit 0", ""),
+        ("echo '[  FAILED  ] A.B (0 ms)'; exit 1", "A.B"),
+        ("echo '[ RUN      ] A.B'; kill -SEGV $$", "ended with -11 in A.B"),
+        ("echo '[ RUN      ] A.B'; sleep 600 & wait", "stopped after 3 s in A.B"),
+    ],
+)
+def test_programs_that_end_as_tests_do(tmp_path, monkeypatch, text, by):
+    monkeypatch.setattr(run, "WORK", tmp_path)
+    assert run.run_tests(script(tmp_path, text), 3) == by
+
+
+def test_a_change_is_for_the_tests_of_its_room_and_of_index():
+    assert run.test_rooms("storage") == ["storage", "index"]
+    assert run.test_rooms("index") == ["index"]
