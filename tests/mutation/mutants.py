@@ -76,6 +76,13 @@ def code_only(source: str) -> str:
 
 # Operators: a line's code -> the changes (first column, end, new text) that it offers.
 Change = tuple[int, int, str]
+_SAME = "\0"  # In a new text: what stood there, which may hold texts that are blanked here.
+
+
+def apply(line: str, change: Change) -> str:
+    """Returns the line after a change."""
+    start, end, text = change
+    return line[:start] + text.replace(_SAME, line[start:end]) + line[end:]
 
 
 def _swapped(pairs: dict[str, str], pattern: str) -> Callable[[str], Iterator[Change]]:
@@ -110,8 +117,7 @@ def _conditions(code: str) -> Iterator[Change]:
     for found in re.finditer(r"\b(?:if|while) (?=\()", code):
         end = _closing(code, found.end())
         if end is not None and ";" not in code[found.end() : end]:
-            condition = code[found.end() : end + 1]
-            yield found.end(), end + 1, f"(!{condition})"
+            yield found.end(), end + 1, f"(!{_SAME})"
 
 
 def _statements(code: str) -> Iterator[Change]:
@@ -212,9 +218,8 @@ class Draw:
         if not offers:
             return None
         name = self._random.choice(sorted(offers))
-        start, end, text = self._random.choice(offers[name])
         before = self._read(file).split("\n")[line - 1]
-        return name, before, before[:start] + text + before[end:]
+        return name, before, apply(before, self._random.choice(offers[name]))
 
 
 def replace_line(source: str, mutant: Mutant) -> str:

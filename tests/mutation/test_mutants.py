@@ -14,6 +14,7 @@ import run
 from mutants import (
     Draw,
     Mutant,
+    apply,
     begins_a_statement,
     changes_of,
     code_only,
@@ -25,7 +26,7 @@ from mutants import (
 def changed(line: str) -> dict[str, list[str]]:
     """Returns every mutant of a line, by operator."""
     return {
-        name: [line[:start] + text + line[end:] for start, end, text in changes]
+        name: [apply(line, change) for change in changes]
         for name, changes in changes_of(code_only(line)).items()
     }
 
@@ -35,6 +36,7 @@ def changed(line: str) -> dict[str, list[str]]:
     [
         ("if (a < b) {", "comparison", ["if (a >= b) {"]),
         ("if (a < b) {", "condition", ["if (!(a < b)) {"]),
+        ('if (starts_with("a b")) {  // c', "condition", ['if (!(starts_with("a b"))) {  // c']),
         ("while (at(i) == x) {", "condition", ["while (!(at(i) == x)) {"]),
         ("bool x = a == b && c != d;", "comparison",
          ["bool x = a != b && c != d;", "bool x = a == b && c == d;"]),
