@@ -32,6 +32,7 @@ WORK = PROJECT / "build" / "mutation"
 MEMORY_BYTES = 12 << 30  # What a mutant that allocates without end may take.
 SLOWER = 5  # A program that takes so many times its usual time has been stopped by the mutant.
 SHORTEST_LIMIT_S = 60.0
+SLOW_SHARE = 0.8  # Of a program's time: the tests that take it run after the others.
 
 
 class SetupError(Exception):
@@ -164,8 +165,10 @@ def test_rooms(room: str) -> list[str]:
     return list(dict.fromkeys((room, "index")))
 
 
-def run_tests(program: pathlib.Path, limit_s: float) -> str:
+def run_tests(program: pathlib.Path, limit_s: float, names: str = "*") -> str:
     """Runs a test program until its first failure.
+
+    names  A filter of tests, as --gtest_filter takes it.
 
     Returns the failed test, or how the program ended; "" where every test passed.
     """
@@ -173,7 +176,7 @@ def run_tests(program: pathlib.Path, limit_s: float) -> str:
     scratch.mkdir(parents=True, exist_ok=True)
     with (WORK / "tests.log").open("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(
-            [program, "--gtest_fail_fast", "--gtest_color=no", "--gtest_brief=0"],
+            [program, "--gtest_fail_fast", "--gtest_color=no", f"--gtest_filter={names}"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TMPDIR": str(scratch)},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES,) * 2),
@@ -204,9 +207,41 @@ def verdict(code: int | None, log: str, limit_s: float) -> str:
     return f"ended with {code}" + (f" in {running[-1]}" if running else "")
 
 
-def usual_seconds(tree: Tree, rooms: Sequence[str]) -> dict[str, float]:
+@dataclass(frozen=True)
+class Usual:
+    """How a room's tests run without a mutant."""
+
+    seconds: float
+    slow: list[str]
+    """The slowest tests, which together take SLOW_SHARE of the time."""
+
+    @property
+    def limit_s(self) -> float:
+        return max(SHORTEST_LIMIT_S, SLOWER * self.seconds)
+
+    @property
+    def filters(self) -> list[str]:
+        """Two runs, the quick tests first: most mutants need no more."""
+        names = ":".join(self.slow)
+        return [f"-{names}", names] if self.slow else ["*"]
+
+
+def slow_tests(log: str) -> list[str]:
+    """Returns the slowest tests of a program's output."""
+    times = re.findall(r"^\[       OK \] ([\w/.]+).*\((\d+) ms\)", log, re.MULTILINE)
+    left = SLOW_SHARE * sum(int(ms) for _, ms in times)
+    slow = []
+    for name, ms in sorted(times, key=lambda time: -int(time[1])):
+        if left <= 0:
+            break
+        slow.append(name)
+        left -= int(ms)
+    return slow
+
+
+def run_usual(tree: Tree, rooms: Sequence[str]) -> dict[str, Usual]:
     """Builds and runs the tests of the commit itself; they must pass."""
-    seconds = {}
+    usual = {}
     for room in rooms:
         if not tree.build(room):
             raise SetupError(f"Commit does not build: {room}; see {WORK / 'build.log'}")
@@ -214,20 +249,22 @@ def usual_seconds(tree: Tree, rooms: Sequence[str]) -> dict[str, float]:
         failed = run_tests(tree.program(room), 3600)
         if failed:
             raise SetupError(f"Commit fails its tests: {failed}; see {WORK / 'tests.log'}")
-        seconds[room] = time.monotonic() - started
-        print(f"Without a mutant the tests of {room} take {seconds[room]:.0f} s", flush=True)
-    return seconds
+        seconds = time.monotonic() - started
+        usual[room] = Usual(seconds, slow_tests((WORK / "tests.log").read_text(encoding="utf-8")))
+        print(f"Without a mutant the tests of {room} take {seconds:.0f} s", flush=True)
+    return usual
 
 
-def judge(tree: Tree, mutant: Mutant, usual: dict[str, float]) -> Outcome:
+def judge(tree: Tree, mutant: Mutant, usual: dict[str, Usual]) -> Outcome:
     """Builds a mutant and runs the tests that should notice it; the copy is then as before."""
     with tree.changed(mutant):
         for room in test_rooms(mutant.room):
             if not tree.build(room):
                 return Outcome("not compiled")
-            failed = run_tests(tree.program(room), max(SHORTEST_LIMIT_S, SLOWER * usual[room]))
-            if failed:
-                return Outcome("killed", f"{room}: {failed}")
+            for names in usual[room].filters:
+                failed = run_tests(tree.program(room), usual[room].limit_s, names)
+                if failed:
+                    return Outcome("killed", f"{room}: {failed}")
     return Outcome("survived")
 
 
@@ -255,7 +292,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
 
     tree = Tree(WORK / "tree", options.jobs)
-    usual = usual_seconds(tree, ROOMS)
+    usual = run_usual(tree, ROOMS)
     outcomes: list[Outcome] = []
     not_compiled = 0
     for mutant in draw:

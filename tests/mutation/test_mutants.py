@@ -239,6 +239,16 @@ def test_programs_that_end_as_tests_do(tmp_path, monkeypatch, text, by):
     assert run.run_tests(script(tmp_path, text), 3) == by
 
 
+def test_the_slow_tests_run_last():
+    log = "".join(f"[       OK ] A.T{i} ({ms} ms)\n" for i, ms in enumerate((1, 500, 9, 400, 90)))
+    assert run.slow_tests(log) == ["A.T1", "A.T3"]
+    usual = run.Usual(2.0, ["A.T1", "A.T3"])
+    assert usual.filters == ["-A.T1:A.T3", "A.T1:A.T3"]
+    assert usual.limit_s == 60
+    assert run.Usual(20.0, []).filters == ["*"]
+    assert run.Usual(20.0, []).limit_s == 100
+
+
 def test_a_change_is_for_the_tests_of_its_room_and_of_index():
     assert run.test_rooms("storage") == ["storage", "index"]
     assert run.test_rooms("index") == ["index"]
