@@ -330,6 +330,7 @@ def main() -> int:
         "--only", type=lambda text: {int(number) for number in text.split(",")},
         help="the mutants of these numbers alone",
     )  # fmt: skip
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # By way of finally.
     try:
         return run(parser.parse_args())
     except SetupError as error:
