@@ -1,5 +1,6 @@
-# Every find_package of the project. A room names what it needs in cmake/rooms.cmake's table;
-# nothing is looked for that no chosen room needs.
+# Every find_package of the project's build; what an installed arfc looks for is in
+# package/arfcConfig.cmake.in. A room calls what it needs; nothing is looked for that no chosen room
+# needs.
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -34,32 +35,12 @@ macro(arfc_find_json)
 endmacro()
 
 macro(arfc_find_torch)
-    # Not torch's own package file: that one pulls compilers and flags of every backend into the
-    # project. Two libraries and their headers are all that is used.
-    file(GLOB _torch_dirs "${ARFC_VENV}/lib/python3*/site-packages/torch")
-    find_path(ARFC_TORCH_ROOT NAMES include/torch/csrc/api/include/torch/torch.h
-        HINTS ${_torch_dirs} DOC "Folder of LibTorch: the torch package of a wheel" REQUIRED)
-    if(NOT TARGET arfc_torch)
-        add_library(arfc_torch INTERFACE)
-        target_include_directories(arfc_torch SYSTEM INTERFACE
-            "${ARFC_TORCH_ROOT}/include" "${ARFC_TORCH_ROOT}/include/torch/csrc/api/include")
-        # libtorch registers the backends that libtorch_cpu alone does not, so it stays linked
-        # although unnamed.
-        target_link_libraries(arfc_torch INTERFACE
-            "-Wl,--no-as-needed" "${ARFC_TORCH_ROOT}/lib/libtorch.so" "-Wl,--as-needed"
-            "${ARFC_TORCH_ROOT}/lib/libtorch_cpu.so" "${ARFC_TORCH_ROOT}/lib/libc10.so")
-        set_property(TARGET arfc_torch PROPERTY ARFC_LIBRARY_DIR "${ARFC_TORCH_ROOT}/lib")
-    endif()
+    file(GLOB ArfcTorch_DEFAULTS "${ARFC_VENV}/lib/python3*/site-packages/torch")
+    find_package(ArfcTorch REQUIRED)
 endmacro()
 
 macro(arfc_find_openmp)
-    find_package(OpenMP REQUIRED COMPONENTS CXX)
-    # One OpenMP runtime a process: LibTorch brings its own under the name that the compiler's has
-    # too.
-    if(EXISTS "${ARFC_TORCH_ROOT}/lib/libgomp.so.1")
-        set_target_properties(OpenMP::OpenMP_CXX PROPERTIES
-            INTERFACE_LINK_LIBRARIES "${ARFC_TORCH_ROOT}/lib/libgomp.so.1")
-    endif()
+    find_package(ArfcOpenMP REQUIRED)
 endmacro()
 
 macro(arfc_find_rocksdb)
@@ -67,24 +48,9 @@ macro(arfc_find_rocksdb)
 endmacro()
 
 macro(arfc_find_faiss)
-    arfc_find_openmp()
-    find_package(BLAS REQUIRED)
-    find_package(LAPACK REQUIRED)
     # An installed one that -Dfaiss_ROOT names, or the one that scripts/setup.sh found or built.
-    find_package(faiss 1.7.3 REQUIRED CONFIG HINTS "${ARFC_VENV}/faiss")
-    if(NOT TARGET arfc_faiss)
-        add_library(arfc_faiss INTERFACE)
-        get_target_property(_faiss_include faiss INTERFACE_INCLUDE_DIRECTORIES)
-        target_include_directories(arfc_faiss SYSTEM INTERFACE ${_faiss_include})
-        # The exported faiss_avx2 target of 1.7.3 lacks its includes and, in some builds, its own
-        # links.
-        if(TARGET faiss_avx2)
-            target_link_libraries(arfc_faiss INTERFACE faiss_avx2)
-        else()
-            target_link_libraries(arfc_faiss INTERFACE faiss)
-        endif()
-        target_link_libraries(arfc_faiss INTERFACE OpenMP::OpenMP_CXX BLAS::BLAS LAPACK::LAPACK)
-    endif()
+    set(ArfcFaiss_DEFAULTS "${ARFC_VENV}/faiss")
+    find_package(ArfcFaiss 1.7.3 REQUIRED)
 endmacro()
 
 macro(arfc_find_boost)

@@ -22,22 +22,28 @@ function(arfc_own_target target)
     endif()
 endfunction()
 
-# arfc_room(<room> SOURCES ... [LINK ...]): the room's library `arfc_<room>`; public headers in
-# include/, private code in src/, third-party libraries linked PRIVATE.
+# arfc_room(<room> SOURCES ... [LINK ...] [HEADER_ONLY ...]): the room's library `arfc_<room>`; public
+# headers in include/, private code in src/, third-party libraries linked PRIVATE. What is
+# HEADER_ONLY is compiled in, so that an installed room does not ask for it.
 function(arfc_room room)
-    cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
+    cmake_parse_arguments(ARG "" "" "SOURCES;LINK;HEADER_ONLY" ${ARGN})
     set(target arfc_${room})
     add_library(${target} STATIC ${ARG_SOURCES})
     add_library(arfc::${room} ALIAS ${target})
     file(GLOB_RECURSE headers CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/include/*.h")
     target_sources(${target} PUBLIC FILE_SET headers TYPE HEADERS BASE_DIRS include FILES ${headers})
     target_include_directories(${target} PRIVATE src)
+    target_compile_features(${target} PUBLIC cxx_std_20)
     target_link_libraries(${target} PRIVATE ${ARG_LINK})
+    foreach(library IN LISTS ARG_HEADER_ONLY)
+        target_link_libraries(${target} PRIVATE "$<BUILD_INTERFACE:${library}>")
+    endforeach()
     # Headers that name a library of the room's are verified with it; users of the room name it
     # themselves.
-    foreach(library IN LISTS ARG_LINK)
+    foreach(library IN LISTS ARG_LINK ARG_HEADER_ONLY)
+        set(verified "$<TARGET_PROPERTY:NAME>,${target}_verify_interface_header_sets")
         target_link_libraries(${target} INTERFACE
-            "$<$<STREQUAL:$<TARGET_PROPERTY:NAME>,${target}_verify_interface_header_sets>:${library}>")
+            "$<BUILD_INTERFACE:$<$<STREQUAL:${verified}>:${library}>>")
     endforeach()
     foreach(below IN LISTS ARFC_ARROWS_${room})
         if(NOT TARGET arfc_${below})
@@ -46,6 +52,7 @@ function(arfc_room room)
         target_link_libraries(${target} PUBLIC arfc_${below})
     endforeach()
     arfc_own_target(${target})
+    arfc_install_room(${room})
 endfunction()
 
 # arfc_test(<room> SOURCES ... [LINK ...]): the program `arfc_<room>_tests`, one entry of ctest.
