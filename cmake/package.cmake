@@ -52,4 +52,6 @@ function(arfc_install_package)
         DESTINATION "${ARFC_PACKAGE_DIR}" COMPONENT development)
     install(FILES "${PROJECT_SOURCE_DIR}/LICENSE"
         DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT licences)
+    install(DIRECTORY "${PROJECT_SOURCE_DIR}/LICENSES"
+        DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT licences)
 endfunction()

@@ -156,7 +156,7 @@ def test_the_parts_of_an_installation(tmp_path):
     assert {file.split("/")[0] for file in development} == {"include", "lib"}
     assert install(tmp_path / "program", "--component", "program") == ["bin/arfc"]
     licences = install(tmp_path / "licences", "--component", "licences")
-    assert "share/doc/arfc/LICENSE" in licences
+    assert {"share/doc/arfc/LICENSE", "share/doc/arfc/LICENSES/faiss.txt"} <= set(licences)
     whole = install(tmp_path / "whole")
     assert whole == sorted([*development, "bin/arfc", *licences])
     done = call(tmp_path / "program" / "bin" / "arfc", "--version")
@@ -168,6 +168,7 @@ def test_the_python_package_has_the_modules_files_and_the_program_alone():
 
     files = {str(file) for file in importlib.metadata.files("arfc") or []}
     assert any(file.endswith("bin/arfc") for file in files)
+    assert any(file.endswith("licenses/LICENSES/faiss.txt") for file in files)
     assert not [file for file in files if file.endswith((".a", ".cmake", ".h"))]
 
 
