@@ -20,6 +20,11 @@ function(arfc_own_target target)
         target_compile_options(${target} PRIVATE -fsanitize=${ARFC_SANITIZE} -fno-omit-frame-pointer)
         target_link_options(${target} PUBLIC -fsanitize=${ARFC_SANITIZE})
     endif()
+    if(ARFC_COVERAGE)
+        # Atomic, because counts that threads lose make gcov infer wrong ones for other lines.
+        target_compile_options(${target} PRIVATE --coverage -fprofile-update=atomic)
+        target_link_options(${target} PUBLIC --coverage)
+    endif()
 endfunction()
 
 # arfc_room(<room> SOURCES ... [LINK ...] [HEADER_ONLY ...]): the room's library `arfc_<room>`; public
@@ -71,7 +76,7 @@ function(arfc_test room)
     # OpenMP threads sleep, because tests run beside each other.
     add_test(NAME ${target} COMMAND ${target})
     set(timeout 600)
-    if(ARFC_SANITIZE)
+    if(ARFC_SANITIZE OR ARFC_COVERAGE)
         set(timeout 2400)
     endif()
     set_tests_properties(${target} PROPERTIES

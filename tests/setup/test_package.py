@@ -122,7 +122,7 @@ def test_one_changed_string_replaces_the_codes_of_a_faiss_program(installed, tmp
     done = call(build / "consumer", tmp_path, *strings)
     assert done.returncode == 0, done.stderr
     found = re.findall(
-        r"^(\S+) ntotal 2560 recall@10 ([\d.]+) read_back same$", done.stdout, re.MULTILINE
+        r"^(\S+) ntotal 1900 recall@10 ([\d.]+) read_back same$", done.stdout, re.MULTILINE
     )
     assert [string for string, _ in found] == strings, done.stdout
     assert all(float(recall) > 0.5 for _, recall in found), done.stdout

@@ -39,4 +39,4 @@ def test_make_help_lists_every_target(project, run):
 def test_the_presets_are_those_that_are_promised(run):
     done = run("cmake", "--list-presets")
     assert done.returncode == 0, done.stderr
-    assert re.findall(r'"(\w+)"', done.stdout) == ["release", "dev", "asan", "tsan"]
+    assert re.findall(r'"(\w+)"', done.stdout) == ["release", "dev", "asan", "tsan", "coverage"]
