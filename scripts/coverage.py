@@ -21,7 +21,7 @@ import sys
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 ROOMS = ("base", "compressor", "storage", "index")
 
-Lines = dict[pathlib.PurePath, dict[int, int]]  # file, relative -> line -> times that it ran
+Lines = dict[pathlib.PurePath, dict[int, bool]]  # file, relative -> line -> whether it ran
 
 
 def counts_of_object(notes: pathlib.Path, gcov: str) -> dict:
@@ -37,7 +37,7 @@ def counts_of_object(notes: pathlib.Path, gcov: str) -> dict:
 
 
 def counts(build: pathlib.Path, source: pathlib.Path, gcov: str) -> Lines:
-    """Returns how often each line of the rooms ran, over all objects of a build."""
+    """Returns whether each line of the rooms ran, over all objects of a build."""
     lines: Lines = collections.defaultdict(dict)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         reports = pool.map(lambda path: counts_of_object(path, gcov), sorted(build.rglob("*.gcno")))
@@ -52,7 +52,9 @@ def counts(build: pathlib.Path, source: pathlib.Path, gcov: str) -> Lines:
                     continue
                 for line in file["lines"]:
                     number = line["line_number"]
-                    lines[name][number] = lines[name].get(number, 0) + line["count"]
+                    # A count below zero is one that threads mixed up, not one of no runs.
+                    ran = line["count"] != 0
+                    lines[name][number] = lines[name].get(number, False) or ran
     return lines
 
 
@@ -73,9 +75,7 @@ def percent(run: int, total: int) -> float:
 
 def print_missing(lines: Lines) -> None:
     """Prints the lines that never ran, a file a line, worst file first."""
-    missing = {
-        name: [number for number, times in of.items() if times <= 0] for name, of in lines.items()
-    }
+    missing = {name: [line for line, ran in of.items() if not ran] for name, of in lines.items()}
     for name, numbers in sorted(missing.items(), key=lambda item: -len(item[1])):
         if numbers:
             print(f"{name}: {ranges(numbers)}")
@@ -102,7 +102,7 @@ def main() -> int:
     for room in ROOMS:
         files = [of for name, of in lines.items() if name.parts[0] == room]
         total = sum(len(of) for of in files)
-        run = sum(times > 0 for of in files for times in of.values())
+        run = sum(ran for of in files for ran in of.values())
         print(f"{room:<12}{len(files):>6}{total:>8,}{run:>8,}{percent(run, total):>9.1f}")
         if percent(run, total) < options.at_least:
             low.append(f"{room} {percent(run, total):.1f}")
