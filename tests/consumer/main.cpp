@@ -24,8 +24,8 @@
 namespace {
 
 constexpr int kDim = 32;
-constexpr std::int64_t kRows = 1900; // Few: from 2,000 on training also tunes relations, for a
-                                     // minute.
+// From 2,000 rows on training also tunes relations, which takes a minute.
+constexpr std::int64_t kRows = 1900;
 constexpr std::int64_t kQueries = 50;
 constexpr std::int64_t kNearest = 10;
 constexpr std::int64_t kProbes = 16;         // Of the lists; neither index chooses for itself.
