@@ -1,5 +1,6 @@
 #include "arfc/index/arfc_index.h"
 
+#include <faiss/IndexHNSW.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/impl/IDSelector.h>
 
@@ -75,7 +76,7 @@ struct ArfcIndex::State {
         return spec.code_bytes() - head_bytes();
     }
     [[nodiscard]] StagedShape shape() const {
-        return {.stage_bytes = spec.stage_bytes, .nlist = spec.nlist};
+        return {.stage_bytes = spec.stage_bytes, .nlist = spec.nlist, .coarse = spec.coarse};
     }
     [[nodiscard]] MemoryTails tail_source() const noexcept {
         return {tails.data(), tail_bytes(), tail_bytes()};
@@ -226,7 +227,8 @@ void ArfcIndex::add_with_ids(std::int64_t n, const float* x, const std::int64_t*
 namespace {
 
 /// What a search of the staged index takes of FAISS's parameters.
-StagedRequest to_request(const faiss::SearchParameters* params, std::int64_t k) {
+StagedRequest to_request(
+    const faiss::SearchParameters* params, std::int64_t k, bool has_structure) {
     StagedRequest request;
     request.k = k < 0 ? 0 : static_cast<std::size_t>(k);
     if (params == nullptr) {
@@ -235,6 +237,7 @@ StagedRequest to_request(const faiss::SearchParameters* params, std::int64_t k) 
     if (const auto* arfc = dynamic_cast<const SearchParametersARFC*>(params)) {
         request.stages = arfc->stages;
         request.nprobe = arfc->nprobe;
+        request.ef_search = arfc->efSearch;
     } else if (const auto* ivf = dynamic_cast<const faiss::SearchParametersIVF*>(params)) {
         if (ivf->max_codes != 0 || ivf->quantizer_params != nullptr) {
             fail(
@@ -244,11 +247,15 @@ StagedRequest to_request(const faiss::SearchParameters* params, std::int64_t k) 
                 ivf->max_codes);
         }
         request.nprobe = ivf->nprobe;
+    } else if (const auto* hnsw = dynamic_cast<const faiss::SearchParametersHNSW*>(params);
+               hnsw != nullptr && has_structure) {
+        request.ef_search = hnsw->efSearch < 0 ? 0 : static_cast<std::size_t>(hnsw->efSearch);
     } else if (typeid(*params) != typeid(faiss::SearchParameters)) {
         fail(
             ErrorKind::kUnsupported,
-            "ARFC indexes take SearchParametersARFC, SearchParametersIVF or SearchParameters, "
-            "not: ",
+            "ARFC indexes take SearchParametersARFC, SearchParametersIVF, SearchParametersHNSW "
+            "where "
+            "there is a graph, or SearchParameters, not: ",
             typeid(*params).name());
     }
     return request;
@@ -261,7 +268,7 @@ void ArfcIndex::search(
     const faiss::SearchParameters* params) const {
     require_trained(is_trained);
     const MatrixView<const float> queries(x, checked_count(n), static_cast<std::size_t>(d));
-    StagedRequest request = to_request(params, k);
+    StagedRequest request = to_request(params, k, !state_->spec.coarse.empty());
     if (params != nullptr && params->sel != nullptr) {
         request.accepts = [this, sel = params->sel](std::uint64_t row) {
             return sel->is_member(state_->id_of(row));
@@ -405,7 +412,7 @@ ArfcIndex::Bytes ArfcIndex::resident_bytes() const noexcept {
         const StagedBytes staged = state_->index->resident_bytes();
         bytes.codes = staged.heads + state_->tails.size();
         bytes.terms = staged.scan_terms + staged.rank_terms;
-        bytes.lists = staged.lists;
+        bytes.lists = staged.lists + staged.structure;
         bytes.ids = state_->ids.size() * sizeof(std::int64_t);
         bytes.model = state_->compressor->model_bytes();
     }

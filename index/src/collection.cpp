@@ -234,7 +234,7 @@ void CollectionImpl::finish_interrupted_training() {
 }
 
 StagedShape CollectionImpl::staged_shape() const {
-    return {spec_.stage_bytes, spec_.nlist};
+    return {spec_.stage_bytes, spec_.nlist, spec_.coarse};
 }
 
 CollectionImpl::Picture CollectionImpl::load_picture() const {

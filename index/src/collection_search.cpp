@@ -30,12 +30,14 @@ void order(std::vector<Hit>& hits) {
     });
 }
 
-StagedRequest staged_request(
-    const SearchOptions& options, const StagedIndex& index, std::size_t nlist) {
+StagedRequest staged_request(const SearchOptions& options, const StagedIndex& index) {
     // More answers than rows cannot be; room for them need not be made.
     const std::size_t k = std::min(options.k, std::max<std::size_t>(index.rows(), 1));
     StagedRequest request{
-        .k = k, .stages = options.stages, .nprobe = options.nprobe, .accepts = {}};
+        .k = k,
+        .stages = options.stages,
+        .nprobe = options.nprobe,
+        .ef_search = index.has_structure() ? options.ef_search : std::nullopt};
     if (!options.exact) {
         return request;
     }
@@ -48,9 +50,7 @@ StagedRequest staged_request(
     if (index.code_bytes() > index.head_bytes()) {
         request.stages.push_back({index.code_bytes(), k});
     }
-    if (nlist > 0 && index.is_trained()) {
-        request.nprobe = nlist;
-    }
+    request.exhaustive = true;
     return request;
 }
 
@@ -78,7 +78,7 @@ SearchAnswer CollectionImpl::search(
         rows[q].push_back(row);
     };
     if (picture_.index) {
-        StagedRequest request = staged_request(options, *picture_.index, spec_.nlist);
+        StagedRequest request = staged_request(options, *picture_.index);
         request.accepts = accepts;
         const StoredTails tails(*snapshot);
         const StagedAnswer found = picture_.index->search(queries, request, &tails);
@@ -89,7 +89,7 @@ SearchAnswer CollectionImpl::search(
         }
         answer.stages = found.stages;
     } else {
-        if (!options.stages.empty() || options.nprobe) {
+        if (!options.stages.empty() || options.nprobe || options.ef_search) {
             fail(
                 ErrorKind::kFailedPrecondition,
                 "Collection has no model yet, so a search has neither stages nor lists; train it "

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "arfc/base/error.h"
+#include "coarse_structure.h"
 
 namespace arfc {
 namespace {
@@ -32,7 +33,7 @@ class Parser {
         }
         spec.stage_bytes = sizes();
         if (take(",")) {
-            spec.nlist = coarse();
+            coarse(spec);
         }
         if (position_ < text_.size()) {
             refuse(position_, "expected the end");
@@ -115,8 +116,17 @@ class Parser {
         return {descending.rbegin(), descending.rend()};
     }
 
-    std::size_t coarse() {
+    void coarse(FactorySpec& spec) {
         const std::size_t start = position_;
+        const std::string_view rest = text_.substr(start);
+        if (const CoarseKind* const kind = find_coarse_kind(rest)) {
+            spec.coarse = kind->canonical(dim_, rest);
+            if (spec.coarse.empty()) {
+                refuse(start, "expected " + std::string(kind->expected));
+            }
+            position_ = text_.size();
+            return;
+        }
         if (!take("IVF")) {
             refuse_coarse(start);
         }
@@ -130,21 +140,22 @@ class Parser {
                 "Coarse quantizers other than the plain list of centroids are not built yet: \"",
                 text_.substr(start), "\" in \"", text_, "\"");
         }
-        return *nlist;
+        spec.nlist = *nlist;
     }
 
     /// Tells what the grammar names, but is not built, from what it does not name.
     [[noreturn]] void refuse_coarse(std::size_t start) const {
-        static constexpr std::array<std::string_view, 12> kNamed = {
-            "HNSW", "NSG", "Flat", "PQ", "SQ", "IMI", "LSH", "RQ", "LSQ", "ITQ", "RCQ", "Residual"};
+        static constexpr std::array<std::string_view, 11> kNamed = {
+            "NSG", "Flat", "PQ", "SQ", "IMI", "LSH", "RQ", "LSQ", "ITQ", "RCQ", "Residual"};
         const std::string_view rest = text_.substr(start);
         if (std::ranges::any_of(
                 kNamed, [&](std::string_view name) { return rest.starts_with(name); })) {
             fail(
-                ErrorKind::kUnsupported, "Coarse parts other than IVF<n> are not built yet: \"",
-                rest, "\" in \"", text_, "\"");
+                ErrorKind::kUnsupported,
+                "Coarse parts other than IVF<n> and HNSW<m> are not built yet: \"", rest,
+                "\" in \"", text_, "\"");
         }
-        refuse(start, "expected IVF<n>");
+        refuse(start, "expected IVF<n> or HNSW<m>");
     }
 
     std::size_t dim_;
@@ -175,6 +186,9 @@ std::string to_string(const FactorySpec& spec) {
     }
     if (spec.nlist > 0) {
         text.append(",IVF").append(std::to_string(spec.nlist));
+    }
+    if (!spec.coarse.empty()) {
+        text.append(",").append(spec.coarse);
     }
     return text;
 }

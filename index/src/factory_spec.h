@@ -19,7 +19,8 @@ enum class IdMap : std::uint8_t {
 struct FactorySpec {
     IdMap id_map = IdMap::kNone;
     std::vector<std::size_t> stage_bytes; ///< Ascending prefix lengths; the last is the code's.
-    std::size_t nlist = 0;                ///< IVF lists; 0: exhaustive.
+    std::size_t nlist = 0;                ///< IVF lists; 0: none.
+    std::string coarse;                   ///< Coarse structure, as its kind writes it; empty: none.
 
     [[nodiscard]] std::size_t code_bytes() const noexcept { return stage_bytes.back(); }
 };

@@ -95,6 +95,17 @@ StagedIndex::StagedIndex(std::shared_ptr<const Compressor> compressor, StagedSha
     if (compressor_->metric() != Metric::kInnerProduct) {
         rank_terms_.resize(shape_.stage_bytes.size() - 1);
     }
+    if (!shape_.coarse.empty()) {
+        const CoarseKind* const kind = find_coarse_kind(shape_.coarse);
+        if (kind == nullptr || shape_.nlist > 0 ||
+            kind->canonical(compressor_->dim(), shape_.coarse) != shape_.coarse) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Index shape has a coarse structure that is none, or has lists too: \"",
+                shape_.coarse, "\"");
+        }
+        structure_ = kind->make(*compressor_, shape_.coarse);
+    }
 }
 
 StagedIndex::StagedIndex(StagedIndex&&) noexcept = default;
@@ -194,6 +205,32 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
     if (rows() >= covered_.rows) {
         covered_ = {};
     }
+    cover_rows();
+}
+
+HeadRows StagedIndex::head_rows() const noexcept {
+    const List& list = lists_.front();
+    return {
+        compressor_.get(),
+        {list.heads.data(), list_rows(list), head_bytes()},
+        list.levels,
+        list.terms,
+        level_terms()};
+}
+
+/// Rows that a structure does not cover are scanned, so what fails here costs speed and no answer.
+void StagedIndex::cover_rows() {
+    if (structure_ == nullptr || rows() <= structure_->rows()) {
+        return;
+    }
+    try {
+        if (structure_.use_count() > 1) {
+            structure_ = structure_->clone();
+        }
+        structure_->add(head_rows());
+    } catch (const std::bad_alloc&) { // NOLINT(bugprone-empty-catch)
+        // The next call tries again.
+    }
 }
 
 /// Reserves first and appends then, so that running out of memory changes nothing.
@@ -283,6 +320,15 @@ void StagedIndex::compact() {
         std::erase(list.rows, std::numeric_limits<std::uint32_t>::max());
         list.rows.shrink_to_fit();
     }
+    if (structure_ != nullptr) {
+        if (structure_.use_count() > 1) {
+            structure_ = structure_->clone();
+        }
+        for (std::size_t row = 0; row < rows(); ++row) {
+            number[row] = live_[row] ? number[row] : CoarseStructure::kDropped;
+        }
+        structure_->compact(head_rows(), number);
+    }
     live_.assign(next, true);
     erased_ = 0;
 }
@@ -297,6 +343,12 @@ void StagedIndex::clear() {
     live_.clear();
     erased_ = 0;
     covered_ = {};
+    if (structure_ != nullptr) {
+        if (structure_.use_count() > 1) {
+            structure_ = structure_->clone();
+        }
+        structure_->clear();
+    }
 }
 
 void StagedIndex::read_heads(
@@ -358,6 +410,7 @@ StagedBytes StagedIndex::resident_bytes() const noexcept {
         bytes.rank_terms += column.size() * sizeof(float);
     }
     bytes.lists += (rows() + 7) / 8 + coarse_.centroids().size() * sizeof(float);
+    bytes.structure = structure_ == nullptr ? 0 : structure_->bytes();
     return bytes;
 }
 
@@ -372,6 +425,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
         out.number(static_cast<std::uint32_t>(bytes));
     }
     out.number(static_cast<std::uint32_t>(shape_.nlist));
+    out.text(shape_.coarse);
     out.number(learned_rows_);
     out.number(scale_.low);
     out.number(scale_.high);
@@ -399,6 +453,9 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     out.array(
         kind == TermKind::kLevel ? std::span<const std::uint8_t>(levels)
                                  : std::span<const std::uint8_t>());
+    if (structure_ != nullptr) {
+        structure_->save(out);
+    }
     const std::string digest = sha256_hex(out.bytes());
     out.array(std::span<const char>(digest));
     return std::move(out).take();
@@ -437,11 +494,14 @@ StagedIndex::Restored StagedIndex::restore(std::string_view bytes) {
     restored.sequence = in.number<std::uint64_t>();
     const std::vector<std::uint32_t> stages = in.array<std::uint32_t>(in.number<std::uint32_t>());
     const auto nlist = in.number<std::uint32_t>();
-    if (!std::ranges::equal(stages, shape_.stage_bytes) || nlist != shape_.nlist) {
+    const std::string_view coarse = in.text();
+    if (!std::ranges::equal(stages, shape_.stage_bytes) || nlist != shape_.nlist ||
+        coarse != shape_.coarse) {
         fail(
             ErrorKind::kFailedPrecondition,
-            "Coarse file was made for another factory string: ", stages.size(), " prefixes and ",
-            nlist, " lists, expected ", shape_.stage_bytes.size(), " and ", shape_.nlist);
+            "Coarse file was made for another factory string: ", stages.size(), " prefixes, ",
+            nlist, " lists and \"", coarse, "\", expected ", shape_.stage_bytes.size(), ", ",
+            shape_.nlist, " and \"", shape_.coarse, "\"");
     }
     read_training_and_rows(in, restored);
     return restored;
@@ -493,6 +553,9 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
         read.covered_.terms = in.array<float>(count);
     } else if (read.scan_term_kind() == TermKind::kLevel) {
         read.covered_.levels = in.array<std::uint8_t>(count);
+    }
+    if (read.structure_ != nullptr) {
+        read.structure_->restore(in, count);
     }
     in.finish();
     restored.rows = count;

@@ -18,6 +18,7 @@
 #include "arfc/compressor/compressor.h"
 #include "arfc/index/stage.h"
 #include "coarse_quantizer.h"
+#include "coarse_structure.h"
 
 namespace arfc {
 
@@ -47,7 +48,9 @@ struct StagedShape {
     std::vector<std::size_t> stage_bytes; ///< Prefix lengths, ascending, in [1, code_bytes()]. The
                                           ///< first is the head; the last is what rows are ranked
                                           ///< by.
-    std::size_t nlist = 0;                ///< Inverted lists once trained; 0: exhaustive.
+    std::size_t nlist = 0;                ///< Inverted lists once trained; 0: none.
+    std::string coarse; ///< Coarse structure instead of lists, such as "HNSW32", as its kind
+                        ///< writes it; empty: none.
 };
 
 /// How StagedIndex::train works.
@@ -63,6 +66,9 @@ struct StagedRequest {
     std::vector<Stage> stages;         ///< Empty: the shape's, with default limits. The first must
                                        ///< be the head; later ones may be any longer length.
     std::optional<std::size_t> nprobe; ///< Lists to scan, in [1, nlist]; nothing: the default.
+    std::optional<std::size_t> ef_search; ///< Rows that a walk through a coarse structure keeps in
+                                          ///< view, in [1, kMostEfSearch]; nothing: the default.
+    bool exhaustive = false; ///< Scan every head, whatever lists or structure there are.
     std::function<bool(std::uint64_t)> accepts; ///< Where set, only rows that it accepts are
                                                 ///< scored. Called from many threads.
 };
@@ -82,10 +88,15 @@ struct StagedBytes {
                                 ///< index.
     std::size_t rank_terms = 0; ///< Cached row terms of later stages: four bytes a row and stage.
     std::size_t lists = 0;      ///< Row numbers in lists, tombstone bits, centroids.
+    std::size_t structure = 0;  ///< Links of a graph, or whatever else the coarse structure keeps.
     [[nodiscard]] std::size_t total() const noexcept {
-        return heads + scan_terms + rank_terms + lists;
+        return heads + scan_terms + rank_terms + lists + structure;
     }
 };
+
+inline constexpr std::size_t kDefaultEfSearch = 128; ///< Finds .99 of what a scan does on real
+                                                     ///< rows; docs/factory_strings.md.
+inline constexpr std::size_t kMostEfSearch = 1'000'000;
 
 /// Finds rows by their shortest prefix and ranks them by longer ones: the engine of ArfcIndex and
 /// Collection.
@@ -115,6 +126,11 @@ struct StagedBytes {
 /// lists do not reach the recall it wants, a row is in a second and then a third list too, chosen
 /// so that queries which miss the first one meet it: a copy of the heads more for fewer lists to
 /// probe.
+///
+/// Coarse structures: instead of lists a CoarseStructure may propose the rows that the first stage
+/// looks at; it then keeps them by the same scores as a scan. Every head is scanned all the same
+/// where that costs no more: among few rows, or where few are accepted; and where a walk comes back
+/// with fewer than k rows.
 ///
 /// Const members may be called from many threads. Members that change the index need it alone: hold
 /// a shared_mutex around them. An exception leaves it as it was.
@@ -214,6 +230,9 @@ class StagedIndex {
     [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
     [[nodiscard]] std::size_t default_nprobe() const noexcept;
 
+    /// Returns whether a coarse structure proposes rows, so that ef_search means something.
+    [[nodiscard]] bool has_structure() const noexcept { return structure_ != nullptr; }
+
     [[nodiscard]] StagedBytes resident_bytes() const noexcept;
 
     /// Writes what cannot be recomputed cheaply: training, and list and scan term of every row.
@@ -294,6 +313,11 @@ class StagedIndex {
         MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
         std::span<const float> terms, std::span<const std::uint8_t> levels);
     void read_training_and_rows(ByteReader& in, Restored& restored);
+    [[nodiscard]] HeadRows head_rows() const noexcept;
+    void cover_rows();
+    void adopt_structure(
+        std::shared_ptr<CoarseStructure> fresh, const StagedIndex& other,
+        MatrixView<const std::byte> codes, std::uint64_t seed);
 
     std::shared_ptr<const Compressor> compressor_;
     StagedShape shape_;
@@ -308,6 +332,8 @@ class StagedIndex {
     mutable std::vector<std::vector<float>> rank_terms_; ///< [stages - 1][rows]; NaN: not known
                                                          ///< yet. Relaxed atomics.
     Covered covered_;
+    std::shared_ptr<CoarseStructure> structure_; ///< Null: none. Shared with an index that learned
+                                                 ///< anew, until either changes it.
 };
 
 } // namespace arfc

@@ -11,6 +11,7 @@
 
 #include "arfc/base/error.h"
 #include "best_rows.h"
+#include "look_ups.h"
 #include "parallel.h"
 #include "staged_index.h"
 #include "unit_rows.h"
@@ -21,10 +22,10 @@ namespace {
 constexpr std::size_t kQueries = 64;           // Answered together: their 80 later tables are 5 MB.
 constexpr std::size_t kCandidates = 4'000'000; // Bound of all queries' candidates together: 100 MB.
 constexpr std::size_t kScanRows = 256;     // Scored between two looks at the best: sums stay in L1.
-constexpr std::size_t kTogether = 8;       // Rows whose sums, independent chains, run side by side.
 constexpr std::size_t kRankRows = 64;      // Tails read at once.
 constexpr std::size_t kDefaultLimit = 200; // Of an index that has not measured better.
 constexpr std::size_t kMeasuredK = 10;     // Default limits are measured for this many answers.
+constexpr std::size_t kSampledRows = 1024; // Asked of, to know how many a filter accepts.
 constexpr std::size_t kMostAnswers = std::numeric_limits<std::int32_t>::max();
 constexpr float kNoScore = -std::numeric_limits<float>::infinity();
 
@@ -32,49 +33,6 @@ using Clock = std::chrono::steady_clock;
 
 double milliseconds_since(Clock::time_point start) {
     return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-/// Continues kRowCount sums with `tokens` look-ups each. Every sum is one chain in token order.
-/// @param tables  [tokens, kSymbols].
-/// @param codes   Row r's tokens begin at codes + r * stride.
-template <std::size_t kRowCount>
-void add_look_ups(
-    const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens,
-    float* sums) {
-    std::array<float, kRowCount> sum = {};
-    std::copy_n(sums, kRowCount, sum.begin());
-    std::size_t t = 0;
-    for (; t + 8 <= tokens; t += 8) {
-        // Tokens of a row, the first in the lowest byte.
-        std::array<std::uint64_t, kRowCount> eight = {};
-        for (std::size_t r = 0; r < kRowCount; ++r) {
-            std::memcpy(&eight[r], codes + r * stride + t, 8);
-        }
-        for (std::size_t j = 0; j < 8; ++j) {
-            for (std::size_t r = 0; r < kRowCount; ++r) {
-                sum[r] += tables[(t + j) * kSymbols + ((eight[r] >> (8 * j)) & 255U)];
-            }
-        }
-    }
-    for (; t < tokens; ++t) {
-        for (std::size_t r = 0; r < kRowCount; ++r) {
-            sum[r] += tables[t * kSymbols + std::to_integer<std::size_t>(codes[r * stride + t])];
-        }
-    }
-    std::copy_n(sum.begin(), kRowCount, sums);
-}
-
-/// Continues the sums of `count` rows.
-void add_look_ups(
-    const float* tables, const std::byte* codes, std::size_t stride, std::size_t tokens,
-    std::size_t count, float* sums) {
-    std::size_t i = 0;
-    for (; i + kTogether <= count; i += kTogether) {
-        add_look_ups<kTogether>(tables, codes + i * stride, stride, tokens, sums + i);
-    }
-    for (; i < count; ++i) {
-        add_look_ups<1>(tables, codes + i * stride, stride, tokens, sums + i);
-    }
 }
 
 float load(float& value) noexcept {
@@ -96,6 +54,7 @@ class StagedIndex::Search {
         : index_(index), queries_(queries), request_(request), tails_(tails) {
         check();
         plan_stages();
+        plan_structure();
         plan_filter();
     }
 
@@ -139,6 +98,17 @@ class StagedIndex::Search {
             fail(
                 ErrorKind::kInvalidArgument, "Number of lists to probe is outside [1, ", nlist,
                 "]: ", *request_.nprobe);
+        }
+        if (request_.ef_search && !index_.has_structure()) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Index has no graph, so efSearch cannot be chosen: ", *request_.ef_search);
+        }
+        if (request_.ef_search &&
+            (*request_.ef_search < 1 || *request_.ef_search > kMostEfSearch)) {
+            fail(
+                ErrorKind::kInvalidArgument, "efSearch is outside [1, ", kMostEfSearch,
+                "]: ", *request_.ef_search);
         }
         std::size_t previous = 0;
         for (const Stage& stage : request_.stages) {
@@ -191,14 +161,49 @@ class StagedIndex::Search {
             stage.limit =
                 std::clamp<std::size_t>(stage.limit, 1, std::max<std::size_t>(index_.rows(), 1));
         }
-        nprobe_ = std::min(request_.nprobe.value_or(index_.default_nprobe()), index_.list_count());
+        nprobe_ =
+            request_.exhaustive
+                ? index_.list_count()
+                : std::min(request_.nprobe.value_or(index_.default_nprobe()), index_.list_count());
+    }
+
+    /// Decides whether the coarse structure is worth asking: a walk passes through rows that are
+    /// not accepted, a scan does not score them.
+    void plan_structure() {
+        ask_ = request_.accepts || index_.erased_ > 0;
+        const CoarseStructure* const structure = index_.structure_.get();
+        if (structure == nullptr || request_.exhaustive || structure->rows() > index_.rows() ||
+            structure->rows() == 0) {
+            return;
+        }
+        beam_ = std::max(request_.ef_search.value_or(kDefaultEfSearch), stages_.front().limit);
+        const double accepted = accepted_share() * static_cast<double>(index_.rows());
+        const auto scored = static_cast<double>(structure->expected_scored(beam_));
+        uses_structure_ = scored * static_cast<double>(index_.rows()) < accepted * accepted;
+        heads_ = index_.head_rows();
+    }
+
+    /// Asks a sample of the rows. @returns a share in [0, 1].
+    [[nodiscard]] double accepted_share() const {
+        if (!request_.accepts) {
+            return static_cast<double>(index_.live_rows()) / static_cast<double>(index_.rows());
+        }
+        const std::size_t asked = std::min(kSampledRows, index_.rows());
+        std::size_t accepted = 0;
+        for (std::size_t i = 0; i < asked; ++i) {
+            accepted += is_accepted(static_cast<std::uint32_t>(i * index_.rows() / asked)) ? 1 : 0;
+        }
+        return static_cast<double>(accepted) / static_cast<double>(asked);
     }
 
     /// Where many queries will meet the same rows, each row is asked about once; otherwise when it
     /// is met.
     void plan_filter() {
-        ask_ = request_.accepts || index_.erased_ > 0;
-        if (!request_.accepts || queries_.rows() * nprobe_ < index_.list_count()) {
+        const std::size_t met =
+            uses_structure_ ? queries_.rows() * index_.structure_->expected_scored(beam_) : 0;
+        const bool is_met_once =
+            uses_structure_ ? met < index_.rows() : queries_.rows() * nprobe_ < index_.list_count();
+        if (!request_.accepts || is_met_once) {
             return;
         }
         accepted_.resize(index_.rows());
@@ -249,6 +254,55 @@ class StagedIndex::Search {
     }
 
     Candidates scan(std::size_t query, const float* tables, Counts& counts) const {
+        if (uses_structure_) {
+            return scan_proposals(query, tables, counts);
+        }
+        return scan_lists(query, tables, counts);
+    }
+
+    /// Scores what the coarse structure proposes and the rows that it does not cover.
+    Candidates scan_proposals(std::size_t query, const float* tables, Counts& counts) const {
+        const CoarseStructure& structure = *index_.structure_;
+        const std::function<bool(std::uint32_t)> accepts = [this](std::uint32_t row) {
+            return is_accepted(row);
+        };
+        const Proposals proposals = structure.find(
+            heads_, {.values = queries_.row(query),
+                     .tables = tables,
+                     .terms = terms_[query],
+                     .beam = beam_,
+                     .accepts = ask_ ? &accepts : nullptr});
+        std::vector<std::size_t> places;
+        for (const std::uint32_t row : proposals.rows) {
+            if (!ask_ || is_accepted(row)) {
+                places.push_back(row);
+            }
+        }
+        std::ranges::sort(places);
+        const std::size_t later = places.size();
+        for (std::size_t row = structure.rows(); row < index_.rows(); ++row) {
+            if (!ask_ || is_accepted(static_cast<std::uint32_t>(row))) {
+                places.push_back(row);
+            }
+        }
+        const std::size_t scored = proposals.scored + places.size() - later;
+        counts.rows += scored;
+        counts.bytes += scored * index_.head_bytes();
+        if (places.size() < request_.k) { // Cut off by rows that are not accepted.
+            return scan_lists(query, tables, counts);
+        }
+        BestRows best(stages_.front().limit);
+        std::vector<std::byte> gathered(kScanRows * index_.head_bytes());
+        for (std::size_t first = 0; first < places.size(); first += kScanRows) {
+            const std::size_t count = std::min(kScanRows, places.size() - first);
+            score_places(
+                index_.lists_.front(), query, tables, {places.data() + first, count}, gathered,
+                best);
+        }
+        return std::move(best).take();
+    }
+
+    Candidates scan_lists(std::size_t query, const float* tables, Counts& counts) const {
         std::vector<std::uint32_t> lists(nprobe_);
         if (nprobe_ == index_.list_count()) {
             std::iota(lists.begin(), lists.end(), 0U);
@@ -278,10 +332,8 @@ class StagedIndex::Search {
     std::size_t scan_list(
         const List& list, std::size_t query, const float* tables, BestRows& best) const {
         const std::size_t rows = index_.list_rows(list);
-        const std::size_t width = index_.head_bytes();
         std::array<std::size_t, kScanRows> places = {};
-        std::array<float, kScanRows> sums = {};
-        std::vector<std::byte> gathered(ask_ ? kScanRows * width : 0);
+        std::vector<std::byte> gathered(ask_ ? kScanRows * index_.head_bytes() : 0);
         std::size_t scored = 0;
         for (std::size_t first = 0; first < rows;) {
             std::size_t count = 0;
@@ -293,20 +345,31 @@ class StagedIndex::Search {
             if (count == 0) {
                 break;
             }
-            const std::byte* codes = list.heads.data() + places[0] * width;
-            if (places[count - 1] - places[0] != count - 1) { // Not adjacent: brought together.
-                for (std::size_t i = 0; i < count; ++i) {
-                    std::memcpy(
-                        gathered.data() + i * width, list.heads.data() + places[i] * width, width);
-                }
-                codes = gathered.data();
-            }
-            std::fill_n(sums.begin(), count, terms_[query].bias);
-            add_look_ups(tables, codes, width, width, count, sums.data());
-            keep_best(list, query, {places.data(), count}, sums.data(), best);
+            score_places(list, query, tables, {places.data(), count}, gathered, best);
             scored += count;
         }
         return scored;
+    }
+
+    /// @param places    At most kScanRows, not none, of the list; ascending.
+    /// @param gathered  Room for their heads, where they may not be adjacent.
+    void score_places(
+        const List& list, std::size_t query, const float* tables,
+        std::span<const std::size_t> places, std::span<std::byte> gathered, BestRows& best) const {
+        const std::size_t width = index_.head_bytes();
+        const std::size_t count = places.size();
+        const std::byte* codes = list.heads.data() + places[0] * width;
+        if (places[count - 1] - places[0] != count - 1) { // Not adjacent: brought together.
+            for (std::size_t i = 0; i < count; ++i) {
+                std::memcpy(
+                    gathered.data() + i * width, list.heads.data() + places[i] * width, width);
+            }
+            codes = gathered.data();
+        }
+        std::array<float, kScanRows> sums = {};
+        std::fill_n(sums.begin(), count, terms_[query].bias);
+        add_look_ups(tables, codes, width, width, count, sums.data());
+        keep_best(list, query, places, sums.data(), best);
     }
 
     void keep_best(
@@ -481,6 +544,9 @@ class StagedIndex::Search {
                                 ///< ranked exactly.
     std::size_t nprobe_ = 1;
     bool ask_ = false;                          ///< Not every row is to be scored.
+    bool uses_structure_ = false;               ///< Else every list that is probed is scanned.
+    std::size_t beam_ = 0;                      ///< Of a walk through the structure.
+    HeadRows heads_;                            ///< What the structure reads.
     std::vector<bool> accepted_;                ///< [rows]; empty: asked when met.
     std::vector<Compressor::QueryTerms> terms_; ///< [m].
     std::array<float, 256> levels_ = index_.level_terms();

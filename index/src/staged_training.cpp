@@ -21,6 +21,7 @@ constexpr double kRecallInCap = 0.99;
 constexpr std::size_t kMostRows = 6400; // However hard the data: a shortlist longer than this is a
                                         // scan.
 constexpr std::size_t kTrainingRowsPerList = 128;
+constexpr std::size_t kMostTombstones = 8; // A graph of which more than an eighth are is made anew.
 
 /// Values tried, smallest first, up to the caps.
 constexpr std::size_t kListsGrid[] = {1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32};
@@ -229,8 +230,11 @@ StagedIndex StagedIndex::trained_anew(
             "]");
     }
     StagedIndex next(compressor_, shape_);
+    // Limits are measured by scanning: what a structure misses is no reason for longer lists.
+    std::shared_ptr<CoarseStructure> fresh = std::exchange(next.structure_, nullptr);
     next.learn_scale_and_lists(codes, options);
     next.learn_defaults(codes, originals, options);
+    next.adopt_structure(std::move(fresh), *this, codes, options.seed);
     if (rows() > 0) {
         const std::vector<std::byte> heads = all_heads();
         next.add({heads.data(), rows(), head_bytes()});
@@ -239,6 +243,24 @@ StagedIndex StagedIndex::trained_anew(
         next.erased_ = erased_;
     }
     return next;
+}
+
+/// A graph over the same rows is as good after training as before, unless many of them are
+/// tombstones; others are made anew.
+void StagedIndex::adopt_structure(
+    std::shared_ptr<CoarseStructure> fresh, const StagedIndex& other,
+    MatrixView<const std::byte> codes, std::uint64_t seed) {
+    if (fresh == nullptr) {
+        return;
+    }
+    const bool keeps =
+        other.structure_->outlives_training() && other.erased_ <= other.rows() / kMostTombstones;
+    structure_ = keeps ? other.structure_ : std::move(fresh);
+    if (!keeps) {
+        const std::vector<std::byte> heads = spread(codes, codes.rows(), head_bytes());
+        structure_->train(
+            {compressor_.get(), {heads.data(), codes.rows(), head_bytes()}, {}, {}, {}}, seed);
+    }
 }
 
 void StagedIndex::train(

@@ -1,6 +1,7 @@
 #include "arfc/index/vector_index.h"
 
 #include <faiss/Index.h>
+#include <faiss/IndexHNSW.h>
 #include <faiss/IndexIDMap.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/impl/AuxIndexStructures.h>
@@ -46,6 +47,7 @@ struct Parameters {
             auto made = std::make_unique<SearchParametersARFC>();
             made->stages = from.stages;
             made->nprobe = from.nprobe;
+            made->efSearch = from.ef_search;
             params = std::move(made);
         } else {
             params = faiss_parameters(index, from);
@@ -64,6 +66,16 @@ struct Parameters {
                 ErrorKind::kUnsupported, "Index has no ",
                 from.stages.empty() ? "inverted lists, so nprobe" : "prefixes, so stages",
                 " cannot be chosen; factory strings that begin with ARFC have them");
+        }
+        if (from.ef_search) {
+            if (behind_id_map<faiss::IndexHNSW>(index) == nullptr) {
+                fail(
+                    ErrorKind::kUnsupported,
+                    "Index has no graph, so efSearch cannot be chosen: ", *from.ef_search);
+            }
+            auto made = std::make_unique<faiss::SearchParametersHNSW>();
+            made->efSearch = narrow<int>(*from.ef_search);
+            return made;
         }
         if (ivf != nullptr && (from.nprobe || selector != nullptr)) {
             auto made = std::make_unique<faiss::SearchParametersIVF>();

@@ -297,6 +297,7 @@ class Collection:
         nprobe: int | None = None,
         exact: bool = False,
         with_payload: bool = False,
+        ef_search: int | None = None,
     ) -> SearchAnswer:
         """Finds the best points of each query.
 
@@ -306,8 +307,10 @@ class Collection:
         stages        Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; the
                       first must be the collection's shortest. None: those of the factory string.
         nprobe        IVF lists to scan, in [1, nlist]; None: the collection's default.
-        exact         Scan every list and rank every row by the longest prefix (or by its raw row).
+        exact         Scan every row and rank it by the longest prefix (or by its raw row).
         with_payload  Return payloads too.
+        ef_search     Rows that a walk through a graph keeps in view, >= 1; None: 128. Without effect
+                      where there is no graph.
 
         Raises InvalidArgumentError, UnsupportedError (`filter`), CorruptionError, StorageIoError.
         """
@@ -315,8 +318,15 @@ class Collection:
             raise UnsupportedError("Filters are not offered by this version: pass filter=None")
         matrix = as_matrix(q, "Queries")
         lists = None if nprobe is None else as_count(nprobe, "nprobe")
+        beam = None if ef_search is None else as_count(ef_search, "ef_search")
         ids, scores, payloads, usage = self._native.search(
-            matrix, as_count(k, "k"), as_stages(stages), lists, bool(exact), bool(with_payload)
+            matrix,
+            as_count(k, "k"),
+            as_stages(stages),
+            lists,
+            beam,
+            bool(exact),
+            bool(with_payload),
         )
         return SearchAnswer(ids, scores, payloads, [StageUsage(*values) for values in usage])
 

@@ -30,6 +30,8 @@ class SearchParametersARFC:
     """Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; ARFC only."""
     nprobe: int | None = None
     """Inverted lists to scan."""
+    efSearch: int | None = None
+    """Rows that a walk through a graph keeps in view; named as FAISS names it."""
     sel: Any = None
     """Integer ids [n]: only these are answers."""
 
@@ -228,16 +230,20 @@ def write_index(index: Index, path: str | os.PathLike[str]) -> None:
     index._native.write(native_path(path))
 
 
-def _parameters(params: Any) -> tuple[list[tuple[int, int]], int | None, NDArray[np.int64] | None]:
+def _parameters(
+    params: Any,
+) -> tuple[list[tuple[int, int]], int | None, int | None, NDArray[np.int64] | None]:
     if params is None:
-        return [], None, None
+        return [], None, None, None
     if not isinstance(params, SearchParametersARFC):
         raise InvalidArgumentError(
             f"Search parameters must be SearchParametersARFC: {type(params).__name__}"
         )
     lists = None if params.nprobe is None else as_count(params.nprobe, "nprobe")
+    beam = None if params.efSearch is None else as_count(params.efSearch, "efSearch")
     return (
         as_stages(params.stages),
         lists,
+        beam,
         None if params.sel is None else as_ids(params.sel, np.int64),
     )

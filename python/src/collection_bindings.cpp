@@ -106,10 +106,12 @@ nb::tuple to_tuple(const SearchAnswer& answer, bool with_payload) {
 nb::tuple search(
     const Collection& collection, const Matrix<const float>& queries, std::size_t k,
     const std::vector<std::pair<std::size_t, std::size_t>>& stages,
-    std::optional<std::size_t> nprobe, bool exact, bool with_payload) {
+    std::optional<std::size_t> nprobe, std::optional<std::size_t> ef_search, bool exact,
+    bool with_payload) {
     SearchOptions options;
     options.k = k;
     options.nprobe = nprobe;
+    options.ef_search = ef_search;
     options.exact = exact;
     options.with_payload = with_payload;
     for (const auto& [length, limit] : stages) {
@@ -188,7 +190,7 @@ void bind_collection(nb::module_& module) {
         .def("remove", &remove, "ids"_a.noconvert(), "wait"_a)
         .def(
             "search", &search, "queries"_a.noconvert(), "k"_a, "stages"_a, "nprobe"_a.none(),
-            "exact"_a, "with_payload"_a)
+            "ef_search"_a.none(), "exact"_a, "with_payload"_a)
         .def("get", &get, "ids"_a.noconvert(), "with_vector"_a)
         .def("info", &info)
         .def("close", &close);

@@ -90,12 +90,13 @@ std::span<const std::int64_t> view(const Ids& ids) noexcept {
 
 VectorSearchParameters search_parameters(
     const StagePairs& stages, std::optional<std::size_t> nprobe,
-    const std::optional<Ids>& allowed) {
+    std::optional<std::size_t> ef_search, const std::optional<Ids>& allowed) {
     VectorSearchParameters parameters;
     for (const auto& [length, limit] : stages) {
         parameters.stages.push_back({.bytes = length, .limit = limit});
     }
     parameters.nprobe = nprobe;
+    parameters.ef_search = ef_search;
     if (allowed) {
         const std::span<const std::int64_t> ids = view(*allowed);
         parameters.allowed_ids.emplace(ids.begin(), ids.end());
@@ -141,9 +142,10 @@ void add_with_ids(SharedIndex& index, const Matrix<const float>& rows, const Ids
 
 void search(
     const SharedIndex& index, const Matrix<const float>& queries, const StagePairs& stages,
-    std::optional<std::size_t> nprobe, const std::optional<Ids>& allowed,
-    const Matrix<float>& distances, const Matrix<std::int64_t>& labels) {
-    const VectorSearchParameters parameters = search_parameters(stages, nprobe, allowed);
+    std::optional<std::size_t> nprobe, std::optional<std::size_t> ef_search,
+    const std::optional<Ids>& allowed, const Matrix<float>& distances,
+    const Matrix<std::int64_t>& labels) {
+    const VectorSearchParameters parameters = search_parameters(stages, nprobe, ef_search, allowed);
     index.read([&](const VectorIndex& self) {
         self.search(
             python::view(queries), labels.shape(1), parameters, python::view(distances),
@@ -155,8 +157,8 @@ void search(
 nb::tuple range_search(
     const SharedIndex& index, const Matrix<const float>& queries, float radius,
     const StagePairs& stages, std::optional<std::size_t> nprobe,
-    const std::optional<Ids>& allowed) {
-    const VectorSearchParameters parameters = search_parameters(stages, nprobe, allowed);
+    std::optional<std::size_t> ef_search, const std::optional<Ids>& allowed) {
+    const VectorSearchParameters parameters = search_parameters(stages, nprobe, ef_search, allowed);
     VectorIndex::RangeAnswer answer = index.read([&](const VectorIndex& self) {
         return self.range_search(python::view(queries), radius, parameters);
     });
@@ -198,10 +200,11 @@ void bind_index(nb::module_& module) {
         .def("add_with_ids", &add_with_ids, "rows"_a.noconvert(), "ids"_a.noconvert())
         .def(
             "search", &search, "queries"_a.noconvert(), "stages"_a, "nprobe"_a.none(),
-            "allowed"_a.noconvert().none(), "distances"_a.noconvert(), "labels"_a.noconvert())
+            "ef_search"_a.none(), "allowed"_a.noconvert().none(), "distances"_a.noconvert(),
+            "labels"_a.noconvert())
         .def(
             "range_search", &range_search, "queries"_a.noconvert(), "radius"_a, "stages"_a,
-            "nprobe"_a.none(), "allowed"_a.noconvert().none())
+            "nprobe"_a.none(), "ef_search"_a.none(), "allowed"_a.noconvert().none())
         .def("reconstruct", &reconstruct, "id"_a)
         .def("remove_ids", &remove_ids, "ids"_a.noconvert())
         .def("reset", &reset)

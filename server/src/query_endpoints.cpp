@@ -118,8 +118,8 @@ void read_parameters(JsonValue& parameters, SearchOptions& search) {
         if (name == "exact") {
             search.exact = field.boolean();
         } else if (name == "hnsw_ef") {
-            (void)field.unsigned_number(1); // For graphs, which no collection has yet; Qdrant
-                                            // ignores it there too.
+            search.ef_search = field.unsigned_number(1); // Without effect where there is no graph,
+                                                         // as in Qdrant.
         } else if (name == "arfc") {
             read_extension(field, search);
         } else {

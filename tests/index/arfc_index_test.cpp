@@ -189,6 +189,50 @@ TEST(ArfcIndex, TakesNprobeOfFaissParameters) {
         "take SearchParametersARFC");
 }
 
+TEST(ArfcIndex, WalksThroughAGraph) {
+    const Rows rows(5000, 1);
+    const Rows queries(kM, 2);
+    for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
+        const auto index = trained_index("ARFC12/4,HNSW8", metric, rows);
+        const auto scanned = trained_index("ARFC12/4", metric, rows);
+        EXPECT_EQ(index->factory(), "ARFC12/4,HNSW8");
+        index->add(rows.signed_count(), rows.data());
+        scanned->add(rows.signed_count(), rows.data());
+        SearchParametersARFC narrow;
+        narrow.efSearch = 200;
+        narrow.stages = {{4, 200}, {12, 0}};
+        SearchParametersARFC same;
+        same.stages = narrow.stages;
+        const Answer found = search(*index, queries, 10, &narrow);
+        const Answer truth = search(*scanned, queries, 10, &same);
+        std::size_t hits = 0;
+        for (std::size_t i = 0; i < truth.labels.size(); ++i) {
+            hits += found.labels[i] == truth.labels[i] ? 1 : 0;
+        }
+        EXPECT_GE(hits, truth.labels.size() * 95 / 100);
+        faiss::SearchParametersHNSW graph;
+        graph.efSearch = 128;
+        faiss::IDSelectorRange range(100, 2100);
+        graph.sel = &range;
+        for (const std::int64_t label : search(*index, queries, 10, &graph).labels) {
+            EXPECT_TRUE(label >= 100 && label < 2100) << label;
+        }
+        graph.efSearch = -1;
+        ARFC_EXPECT_ERROR(
+            (void)search(*index, queries, 1, &graph), ErrorKind::kInvalidArgument,
+            "efSearch is outside [1, 1000000]: 0");
+        EXPECT_EQ(index->remove_ids(faiss::IDSelectorRange(0, 500)), 500U);
+        EXPECT_EQ(index->ntotal, 4500);
+        const Answer after = search(*index, queries, 10, &narrow);
+        const test::TemporaryDirectory directory;
+        write_index(*index, directory / "graph");
+        const auto read = read_index(directory / "graph");
+        EXPECT_EQ(search(*read, queries, 10, &narrow), after);
+        index->reset();
+        EXPECT_EQ(search(*index, queries, 1).labels, std::vector<std::int64_t>(kM, -1));
+    }
+}
+
 TEST(ArfcIndex, PadsWhereThereAreFewerRows) {
     const Rows rows(kN, 1);
     for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {

@@ -178,7 +178,8 @@ TEST_F(CollectionTest, LowRecallKeepsTheRows) {
 }
 
 TEST_F(CollectionTest, AnswersAreTheSameAfterReopening) {
-    for (const std::string factory : {"ARFC24/8,IVF16", "ARFC24", "ARFC24/16/4"}) {
+    for (const std::string factory :
+         {"ARFC24/8,IVF16", "ARFC24", "ARFC24/16/4", "ARFC24/8,HNSW8"}) {
         auto collection = trained(factory);
         collection->upsert(ids_from(0, 300), test::view(rows_, kDim).slice(500, 300));
         const std::vector<PointId> gone = ids_from(1100, 50);
@@ -193,6 +194,35 @@ TEST_F(CollectionTest, AnswersAreTheSameAfterReopening) {
         reopened->close();
         std::filesystem::remove_all(path());
     }
+}
+
+TEST_F(CollectionTest, AGraphIsReadBackAndGoesOn) {
+    auto collection = trained("ARFC24/8,HNSW8");
+    const SearchOptions walk{.ef_search = 40}; // Narrow enough that rows are not simply scanned.
+    const SearchAnswer exact = collection->search(queries(), {.exact = true});
+    EXPECT_GE(recall(collection->search(queries(), walk), exact), 0.9);
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.ef_search = 0}), ErrorKind::kInvalidArgument,
+        "efSearch is outside [1, 1000000]: 0");
+    const std::string old_coarse = read_file(path() / "coarse.arfc");
+    collection->upsert(ids_from(1, 300), test::view(rows_, kDim).slice(100, 300));
+    collection->remove(ids_from(1005, 50));
+    const SearchAnswer before = collection->search(queries(), walk);
+    collection->close();
+    auto reopened = Collection::open(path());
+    EXPECT_TRUE(same(reopened->search(queries(), walk), before));
+    EXPECT_GE(reopened->info().resident_bytes, reopened->info().points * (8 + 64));
+    reopened->close();
+    // After a crash the rows beyond the file are put into the graph again.
+    write_file_atomically(path() / "coarse.arfc", old_coarse);
+    reopened = Collection::open(path());
+    EXPECT_GE(recall(reopened->search(queries(), walk), before), 0.995);
+    reopened->close();
+    std::filesystem::remove(path() / "coarse.arfc");
+    reopened = Collection::open(path());
+    EXPECT_GE(recall(reopened->search(queries(), walk), before), 0.9);
+    const auto plain = reopened->search(queries(), {.exact = true});
+    EXPECT_FALSE(plain.hits.front().empty());
 }
 
 TEST_F(CollectionTest, RowsBeyondTheCoarseFileAreReplayed) {

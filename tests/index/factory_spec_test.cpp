@@ -28,6 +28,8 @@ TEST(FactorySpec, ReadsWhatTheGrammarSays) {
         {384, "ARFC96,IVF1", IdMap::kNone, {96}, 1, "ARFC96,IVF1"},
         {384, "IDMap2,ARFC96/16,IVF256", IdMap::kIdMap2, {16, 96}, 256, "IDMap2,ARFC96/16,IVF256"},
         {384, "IDMap,ARFC8", IdMap::kIdMap, {8}, 0, "IDMap,ARFC8"},
+        {384, "IDMap2,ARFC96/16,HNSW32", IdMap::kIdMap2, {16, 96}, 0, "IDMap2,ARFC96/16,HNSW32"},
+        {384, "ARFC96,HNSW002", IdMap::kNone, {96}, 0, "ARFC96,HNSW2"},
         {384, "ARFCx16", IdMap::kNone, {96}, 0, "ARFC96"},
         {384, "ARFCx16/x64", IdMap::kNone, {24, 96}, 0, "ARFC96/24"},
         {384, "ARFC96/x64,IVF4", IdMap::kNone, {24, 96}, 4, "ARFC96/24,IVF4"},
@@ -74,6 +76,15 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
         {"ARFC96,IVF99999999", "wrong at column 11, expected a number of lists in [1, 16777216]"},
         {"ARFC96,IVF4,", "wrong at column 12, expected the end"},
         {"ARFC96,IVF4,IVF4", "wrong at column 12, expected the end"},
+        {"ARFC96,HNSW", "wrong at column 8, expected HNSW<m> with m in [2, 256]"},
+        {"ARFC96,HNSW1", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,HNSW257", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,HNSW-8", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,HNSW99999999999999999999", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,HNSW32,", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,HNSW32,IVF4", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,HNSW32_PQ8", "wrong at column 8, expected HNSW<m>"},
+        {"HNSW32,ARFC96", "wrong at column 1, expected ARFC first"},
         {"ARFC96,Nonsense", "wrong at column 8, expected IVF<n>"},
         {"IDMap2,", "wrong at column 8, expected ARFC<size>"},
         {"IDMap2ARFC96", "wrong at column 1, expected ARFC<size>"},
@@ -91,9 +102,8 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
 
 TEST(FactorySpec, SaysWhatIsNotBuiltYet) {
     for (const std::string text :
-         {"ARFC96,HNSW32", "ARFC96/16,NSG64", "ARFC96,IVF256_HNSW32", "ARFC96,IVF256(PQ8)",
-          "ARFC96,PQ8", "ARFC96,Flat", "PCA64,ARFC32", "OPQ16,ARFC32",
-          "IDMap2,PCAR64,ARFC32,IVF4"}) {
+         {"ARFC96/16,NSG64", "ARFC96,IVF256_HNSW32", "ARFC96,IVF256(PQ8)", "ARFC96,PQ8", "ARFC96,Flat", "PCA64,ARFC32",
+          "OPQ16,ARFC32", "IDMap2,PCAR64,ARFC32,IVF4"}) {
         ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, "not built yet");
         ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, text);
     }

@@ -167,6 +167,9 @@ Run declare_search(CLI::App& command) {
         "--stages", arguments->stages,
         "Prefix lengths and the rows that each keeps, such as 16:200,96");
     add_count(command, "--nprobe", options.nprobe, "Lists of an IVF index to scan");
+    add_count(
+        command, "--ef-search", options.ef_search,
+        "Rows that a walk through a graph keeps in view");
     command.add_flag("--exact", options.exact, "Scan everything and rank by the longest code");
     command.add_flag(
         "--with-payload", options.with_payload, "Show what was stored with the points");

@@ -33,6 +33,8 @@ struct SearchParametersARFC : faiss::SearchParameters {
     std::vector<Stage> stages; ///< The first must be the index's shortest prefix; empty: the
                                ///< factory string's.
     std::optional<std::size_t> nprobe; ///< Inverted lists to scan, in [1, nlist].
+    /// Rows that a walk through a graph keeps in view, >= 1; named as FAISS's.
+    std::optional<std::size_t> efSearch; // NOLINT(readability-identifier-naming)
 };
 
 /// A FAISS index that keeps rows as nested codes: found by their first bytes, ranked by more of
@@ -52,7 +54,7 @@ class ArfcIndex : public faiss::Index {
   public:
     /// Makes an empty, untrained index.
     /// @param width        Embedding width, in [1, 65536].
-    /// @param description  ARFC<size>[/<prefix>...][,IVF<n>], without IDMap.
+    /// @param description  ARFC<size>[/<prefix>...][,<coarse>], without IDMap.
     /// @param metric       METRIC_INNER_PRODUCT or METRIC_L2.
     /// @throws Error       kInvalidArgument, kUnsupported.
     ArfcIndex(int width, std::string_view description, faiss::MetricType metric);
@@ -78,8 +80,9 @@ class ArfcIndex : public faiss::Index {
     void add_with_ids(std::int64_t n, const float* x, const std::int64_t* xids) override;
 
     /// Finds the k best rows of each query.
-    /// @param params  Null, SearchParametersARFC, SearchParametersIVF (its nprobe), or plain
-    ///                SearchParameters; `sel` is asked before a row is scored.
+    /// @param params  Null, SearchParametersARFC, SearchParametersIVF (its nprobe),
+    ///                SearchParametersHNSW (its efSearch), or plain SearchParameters; `sel` is
+    ///                asked before a row is scored, in a graph before it is kept.
     /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value or parameter.
     ///                kUnsupported: other parameters, or max_codes.
     void search(
@@ -123,7 +126,7 @@ class ArfcIndex : public faiss::Index {
     struct Bytes {
         std::size_t codes = 0; ///< Heads and tails.
         std::size_t terms = 0; ///< Row terms.
-        std::size_t lists = 0; ///< Row numbers in lists and centroids.
+        std::size_t lists = 0; ///< Row numbers in lists and centroids, or links of a graph.
         std::size_t ids = 0;   ///< The caller's ids.
         std::size_t model = 0; ///< Weights, whatever the row count.
     };

@@ -40,8 +40,10 @@ struct SearchOptions {
     std::size_t k = 10;        ///< Answers per query, >= 1.
     std::vector<Stage> stages; ///< Empty: the factory string's prefixes. Stage 1 must be the
                                ///< index's shortest.
-    std::optional<std::size_t> nprobe; ///< IVF lists to scan, in [1, nlist].
-    bool exact = false; ///< Scan every list; rank every row by the longest prefix (or raw rows).
+    std::optional<std::size_t> nprobe;    ///< IVF lists to scan, in [1, nlist].
+    std::optional<std::size_t> ef_search; ///< Rows that a walk through a graph keeps in view, in
+                                          ///< [1, 10^6]; without effect where there is no graph.
+    bool exact = false; ///< Scan every row; rank every row by the longest prefix (or raw rows).
     std::function<bool(PointId)> filter; ///< Where set, only points that it accepts. Called from
                                          ///< many threads.
     bool with_payload = false;

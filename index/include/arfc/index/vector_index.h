@@ -27,8 +27,9 @@ struct VectorTrainOptions {
 
 /// How a search runs; nothing set: what was measured best at train time.
 struct VectorSearchParameters {
-    std::vector<Stage> stages;                            ///< ARFC only: docs/factory_strings.md.
-    std::optional<std::size_t> nprobe;                    ///< Inverted lists to scan.
+    std::vector<Stage> stages;            ///< ARFC only: docs/factory_strings.md.
+    std::optional<std::size_t> nprobe;    ///< Inverted lists to scan.
+    std::optional<std::size_t> ef_search; ///< Rows that a walk through a graph keeps in view.
     std::optional<std::vector<std::int64_t>> allowed_ids; ///< Only these ids; an empty list allows
                                                           ///< none.
 };

@@ -1,0 +1,392 @@
+#include "coarse_structure.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "arfc/base/sha256.h"
+#include "expect_error.h"
+#include "memory_tails.h"
+#include "staged_index.h"
+#include "trained_model.h"
+
+namespace arfc {
+namespace {
+
+using namespace test; // NOLINT(google-build-using-namespace)
+
+constexpr std::size_t kHead = 8;
+constexpr std::size_t kMany = 9000;
+
+/// Many rows' codes by the model that tests share, encoded once a process and metric.
+const std::vector<std::byte>& many_codes(Metric metric) {
+    static std::map<Metric, std::vector<std::byte>> codes;
+    std::vector<std::byte>& found = codes[metric];
+    if (found.empty()) {
+        const std::vector<float> rows = random_rows(kMany, kDim, 7);
+        found.resize(kMany * kCodeBytes);
+        trained_model(metric).compressor->encode(
+            view(rows, kDim), kCodeBytes, {found.data(), kMany, kCodeBytes});
+    }
+    return found;
+}
+
+/// An index with a coarse structure, and where its tails lie.
+struct Structured {
+    explicit Structured(
+        const std::string& coarse, Metric metric = Metric::kCosine, std::size_t count = kMany)
+        : model(trained_model(metric)), codes(many_codes(metric)),
+          index(model.compressor, {.stage_bytes = {kHead, kCodeBytes}, .coarse = coarse}) {
+        index.train(model.code_view(), {});
+        add(0, count);
+    }
+
+    void add(std::size_t first, std::size_t count) {
+        std::vector<std::byte> heads;
+        for (std::size_t row = first; row < first + count; ++row) {
+            const auto head = codes.begin() + static_cast<std::ptrdiff_t>(row * kCodeBytes);
+            heads.insert(heads.end(), head, head + kHead);
+        }
+        index.add({heads.data(), count, kHead});
+    }
+
+    [[nodiscard]] StagedAnswer search(const StagedRequest& request) const {
+        const MemoryTails tails(codes.data() + kHead, kCodeBytes, kCodeBytes - kHead);
+        return index.search(model.query_view(), request, &tails);
+    }
+
+    [[nodiscard]] StagedAnswer scan(StagedRequest request) const {
+        request.exhaustive = true;
+        return search(request);
+    }
+
+    /// @returns the share of the scan's rows that the structure's search finds too.
+    [[nodiscard]] double recall(StagedRequest request) const {
+        const StagedAnswer found = search(request);
+        const StagedAnswer truth = scan(request);
+        std::size_t hits = 0;
+        std::size_t wanted = 0;
+        for (std::size_t q = 0; q < kQueries; ++q) {
+            const auto begin = static_cast<std::ptrdiff_t>(q * request.k);
+            const auto end = begin + static_cast<std::ptrdiff_t>(request.k);
+            for (auto row = truth.rows.begin() + begin; row != truth.rows.begin() + end; ++row) {
+                wanted += *row != kNoRow ? 1 : 0;
+                hits += *row != kNoRow && std::find(
+                                              found.rows.begin() + begin, found.rows.begin() + end,
+                                              *row) != found.rows.begin() + end
+                          ? 1
+                          : 0;
+            }
+        }
+        return wanted == 0 ? 1.0 : static_cast<double>(hits) / static_cast<double>(wanted);
+    }
+
+    const TrainedModel& model;
+    const std::vector<std::byte>& codes;
+    StagedIndex index;
+};
+
+/// The candidates of a search that only the first stage decides.
+StagedRequest heads_only(std::size_t k) {
+    return {.k = k, .stages = {{kHead, 0}}};
+}
+
+bool is_walk(const StagedAnswer& answer, std::size_t rows) {
+    return answer.stages.front().candidates < kQueries * rows;
+}
+
+void expect_right_scores(const Structured& fixture, const StagedAnswer& answer, std::size_t k) {
+    for (std::size_t q = 0; q < kQueries; ++q) {
+        std::vector<float> scores(k);
+        for (std::size_t i = q * k; i < (q + 1) * k; ++i) {
+            if (answer.rows[i] == kNoRow) {
+                continue;
+            }
+            float score = 0.0F;
+            fixture.model.compressor->score(
+                fixture.model.query_view().slice(q, 1),
+                {fixture.codes.data() + answer.rows[i] * kCodeBytes, 1, kCodeBytes}, false,
+                {&score, 1, 1});
+            EXPECT_EQ(score, answer.scores[i]);
+            EXPECT_TRUE(i == q * k || answer.scores[i] <= answer.scores[i - 1]);
+        }
+    }
+}
+
+class StructureOfEveryKind : public testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(
+    Kinds, StructureOfEveryKind, testing::Values("HNSW16", "HNSW32"),
+    [](const auto& instance) { return instance.param; });
+
+TEST_P(StructureOfEveryKind, IsOfAKindInTheTable) {
+    const CoarseKind* const kind = find_coarse_kind(GetParam());
+    ASSERT_NE(kind, nullptr);
+    EXPECT_EQ(kind->canonical(kDim, GetParam()), GetParam());
+}
+
+TEST_P(StructureOfEveryKind, FindsWhatAScanOfTheSameCodesFinds) {
+    for (const Metric metric : {Metric::kCosine, Metric::kL2, Metric::kInnerProduct}) {
+        const Structured fixture(GetParam(), metric);
+        StagedRequest request{.k = 10};
+        request.ef_search = 128;
+        const StagedAnswer answer = fixture.search(request);
+        EXPECT_TRUE(is_walk(answer, kMany)) << "rows were scanned";
+        EXPECT_GE(fixture.recall(request), 0.98) << to_string(metric);
+        StagedRequest heads = heads_only(10);
+        heads.ef_search = 128;
+        EXPECT_GE(fixture.recall(heads), 0.98) << to_string(metric);
+        expect_right_scores(fixture, answer, request.k);
+    }
+}
+
+TEST_P(StructureOfEveryKind, AnswersWhateverRowsThereAre) {
+    Structured fixture(GetParam(), Metric::kCosine, 0);
+    EXPECT_EQ(fixture.search({.k = 3}).rows, std::vector<std::uint64_t>(3 * kQueries, kNoRow));
+    fixture.add(0, 5);
+    for (const std::size_t k : {1, 5, 9}) {
+        const StagedAnswer answer = fixture.search({.k = k});
+        const StagedAnswer truth = fixture.scan({.k = k});
+        EXPECT_EQ(answer.rows, truth.rows);
+        EXPECT_EQ(answer.scores, truth.scores);
+    }
+    fixture.index.clear();
+    EXPECT_EQ(fixture.search({.k = 3}).rows, std::vector<std::uint64_t>(3 * kQueries, kNoRow));
+    fixture.add(0, 5);
+    EXPECT_EQ(fixture.search({.k = 5}).rows, fixture.scan({.k = 5}).rows);
+}
+
+TEST_P(StructureOfEveryKind, LeavesTombstonesOut) {
+    Structured fixture(GetParam());
+    std::vector<std::uint64_t> gone;
+    for (std::uint64_t row = 0; row < kMany; row += 2) {
+        gone.push_back(row);
+    }
+    fixture.index.erase(gone);
+    StagedRequest request = heads_only(10);
+    request.ef_search = 64;
+    const StagedAnswer answer = fixture.search(request);
+    EXPECT_TRUE(std::ranges::all_of(answer.rows, [](auto row) { return row % 2 == 1; }));
+    EXPECT_GE(fixture.recall(request), 0.95);
+    gone.clear();
+    for (std::uint64_t row = 0; row < kMany; ++row) {
+        if (row % 3000 != 1) {
+            gone.push_back(row);
+        }
+    }
+    fixture.index.erase(gone);
+    const StagedAnswer few = fixture.search({.k = 10});
+    EXPECT_EQ(few.rows, fixture.scan({.k = 10}).rows);
+    for (std::size_t q = 0; q < kQueries; ++q) {
+        EXPECT_NE(few.rows[q * 10 + 2], kNoRow) << "three rows live";
+        EXPECT_EQ(few.rows[q * 10 + 3], kNoRow);
+    }
+    fixture.index.erase(std::vector<std::uint64_t>{1, 3001, 6001});
+    EXPECT_EQ(fixture.search({.k = 1}).rows, std::vector<std::uint64_t>(kQueries, kNoRow));
+}
+
+TEST_P(StructureOfEveryKind, AsksTheFilter) {
+    const Structured fixture(GetParam());
+    for (const std::uint64_t every : {1, 2, 10, 100, 4000, 100000}) {
+        StagedRequest request{.k = 20};
+        request.accepts = [every](std::uint64_t row) { return row % every == 7 % every; };
+        const StagedAnswer answer = fixture.search(request);
+        for (const std::uint64_t row : answer.rows) {
+            EXPECT_TRUE(row == kNoRow || request.accepts(row)) << row;
+        }
+        EXPECT_GE(fixture.recall(request), 0.98) << every;
+        const StagedAnswer truth = fixture.scan(request);
+        EXPECT_EQ(std::ranges::count(answer.rows, kNoRow), std::ranges::count(truth.rows, kNoRow));
+    }
+    StagedRequest none{.k = 2};
+    none.accepts = [](std::uint64_t) { return false; };
+    EXPECT_EQ(fixture.search(none).rows, std::vector<std::uint64_t>(2 * kQueries, kNoRow));
+}
+
+/// Rows that are alike would link to each other and to nothing else.
+TEST_P(StructureOfEveryKind, FindsRowsBesideAThousandCopiesOfOne) {
+    Structured fixture(GetParam(), Metric::kCosine, 3000);
+    std::vector<std::byte> same(fixture.codes.begin(), fixture.codes.begin() + kHead);
+    std::vector<std::byte> heads;
+    for (int i = 0; i < 1000; ++i) {
+        heads.insert(heads.end(), same.begin(), same.end());
+    }
+    fixture.index.add({heads.data(), 1000, kHead});
+    fixture.add(3000, 4000);
+    StagedRequest request = heads_only(10);
+    request.ef_search = 64;
+    EXPECT_GE(fixture.recall(request), 0.98);
+    // Asked for one of the copies: they tie, and the first rows win.
+    std::vector<float> query(kDim);
+    fixture.model.compressor->decode({same.data(), 1, kHead}, {query.data(), 1, kDim});
+    const StagedAnswer answer = fixture.index.search({query.data(), 1, kDim}, request, nullptr);
+    EXPECT_EQ(answer.rows[0], 0U);
+    request.exhaustive = true;
+    request.ef_search.reset();
+    EXPECT_EQ(answer.rows, fixture.index.search({query.data(), 1, kDim}, request, nullptr).rows);
+}
+
+TEST_P(StructureOfEveryKind, AnswersTheSameAfterItIsReadBack) {
+    Structured fixture(GetParam(), Metric::kL2, 5000);
+    const std::string saved = fixture.index.save(42);
+    Structured other(GetParam(), Metric::kL2, 0);
+    const StagedIndex::Restored restored = other.index.restore(saved);
+    EXPECT_EQ(restored.rows, 5000U);
+    other.add(0, 2000); // In other portions: what is covered is taken from the file.
+    other.add(2000, 3000);
+    EXPECT_EQ(other.index.save(42), saved);
+    const StagedAnswer before = fixture.search({.k = 10});
+    const StagedAnswer after = other.search({.k = 10});
+    EXPECT_EQ(before.rows, after.rows);
+    EXPECT_EQ(before.scores, after.scores);
+    fixture.add(5000, 700);
+    other.add(5000, 700);
+    EXPECT_EQ(fixture.index.save(), other.index.save()) << "it grew otherwise";
+    StagedIndex foreign(
+        fixture.model.compressor, {.stage_bytes = {kHead, kCodeBytes}, .coarse = "HNSW7"});
+    ARFC_EXPECT_ERROR(
+        (void)foreign.restore(saved), ErrorKind::kFailedPrecondition, "another factory string");
+}
+
+TEST_P(StructureOfEveryKind, DoesNotDependOnTheNumberOfThreads) {
+    const std::size_t threads = num_threads();
+    std::vector<std::string> saved;
+    std::vector<StagedAnswer> answers;
+    for (const std::size_t count : {1, 4}) {
+        set_num_threads(count);
+        const Structured fixture(GetParam(), Metric::kCosine, 3000);
+        saved.push_back(fixture.index.save());
+        answers.push_back(fixture.search({.k = 5}));
+    }
+    set_num_threads(threads);
+    EXPECT_EQ(saved[0], saved[1]);
+    EXPECT_EQ(answers[0].rows, answers[1].rows);
+    EXPECT_EQ(answers[0].scores, answers[1].scores);
+}
+
+TEST_P(StructureOfEveryKind, FollowsWhereRowsMoveUp) {
+    for (const std::uint64_t every : {2, 9}) { // Linked anew, and repaired.
+        Structured fixture(GetParam());
+        std::vector<std::uint64_t> gone;
+        for (std::uint64_t row = 0; row < kMany; row += every) {
+            gone.push_back(row);
+        }
+        fixture.index.erase(gone);
+        fixture.index.compact();
+        EXPECT_EQ(fixture.index.rows(), kMany - gone.size());
+        StagedRequest request = heads_only(10);
+        request.ef_search = 128;
+        EXPECT_GE(fixture.recall(request), 0.98) << every;
+        const std::string saved = fixture.index.save();
+        StagedIndex other(fixture.model.compressor, fixture.index.shape());
+        (void)other.restore(saved);
+        const std::vector<std::byte> heads = fixture.index.all_heads();
+        other.add({heads.data(), fixture.index.rows(), kHead});
+        const StagedAnswer a = fixture.index.search(fixture.model.query_view(), request, nullptr);
+        const StagedAnswer b = other.search(fixture.model.query_view(), request, nullptr);
+        EXPECT_EQ(a.rows, b.rows);
+        EXPECT_EQ(a.scores, b.scores);
+    }
+}
+
+TEST_P(StructureOfEveryKind, StaysWhenDefaultsAreLearnedAnew) {
+    Structured fixture(GetParam());
+    StagedIndex next = fixture.index.trained_anew(fixture.model.code_view(), {});
+    const std::string before = fixture.index.save();
+    std::vector<std::byte> heads(kHead);
+    next.add({heads.data(), 1, kHead}); // Does not reach the index that it came from.
+    EXPECT_EQ(fixture.index.save(), before);
+    StagedRequest request = heads_only(10);
+    const StagedAnswer a = fixture.search(request);
+    const StagedAnswer b = next.search(fixture.model.query_view(), request, nullptr);
+    EXPECT_TRUE(is_walk(b, kMany));
+    std::size_t same = 0;
+    for (std::size_t i = 0; i < a.rows.size(); ++i) {
+        same += a.rows[i] == b.rows[i] ? 1 : 0;
+    }
+    EXPECT_GE(same, a.rows.size() * 95 / 100);
+}
+
+TEST_P(StructureOfEveryKind, RefusesDamagedFiles) {
+    Structured saved(GetParam(), Metric::kCosine, 60);
+    saved.add(0, 5); // Duplicates.
+    const std::string good = saved.index.save(1);
+    const std::string body = good.substr(0, good.size() - 64);
+    const auto with_digest = [](const std::string& bytes) { return bytes + sha256_hex(bytes); };
+    const auto try_to_use = [&](const std::string& bytes) {
+        StagedIndex index(saved.model.compressor, saved.index.shape());
+        (void)index.restore(bytes);
+        std::vector<std::byte> heads = saved.index.all_heads();
+        index.add({heads.data(), 65, kHead});
+        StagedRequest request = heads_only(3);
+        request.ef_search = 1;
+        (void)index.search(saved.model.query_view().slice(0, 1), request, nullptr);
+    };
+    for (std::size_t length = 0; length < body.size(); length += 3) {
+        EXPECT_THROW(try_to_use(with_digest(body.substr(0, length))), Error) << length;
+    }
+    for (std::size_t i = 0; i < body.size(); ++i) {
+        std::string bytes = body;
+        bytes[i] = static_cast<char>(0xFF);
+        try {
+            try_to_use(with_digest(bytes));
+        } catch (const Error& error) {
+            EXPECT_NE(error.kind(), ErrorKind::kInternal) << error.what();
+        }
+        bytes[i] = static_cast<char>(body[i] ^ 1);
+        try {
+            try_to_use(with_digest(bytes));
+        } catch (const Error& error) {
+            EXPECT_NE(error.kind(), ErrorKind::kInternal) << error.what();
+        }
+    }
+}
+
+TEST(CoarseStructure, RefusesWhatIsOutOfRange) {
+    const Structured fixture("HNSW8", Metric::kCosine, 100);
+    for (const std::size_t beam : {std::size_t{0}, kMostEfSearch + 1}) {
+        StagedRequest request{.k = 1};
+        request.ef_search = beam;
+        ARFC_EXPECT_ERROR(
+            (void)fixture.search(request), ErrorKind::kInvalidArgument,
+            "efSearch is outside [1, 1000000]: " + std::to_string(beam));
+    }
+    StagedRequest lists{.k = 1};
+    lists.nprobe = 2;
+    ARFC_EXPECT_ERROR(
+        (void)fixture.search(lists), ErrorKind::kInvalidArgument, "outside [1, 1]: 2");
+    const auto& compressor = fixture.model.compressor;
+    StagedIndex plain(compressor, {.stage_bytes = {kHead}});
+    StagedRequest request = heads_only(1);
+    request.ef_search = 5;
+    ARFC_EXPECT_ERROR(
+        (void)plain.search(fixture.model.query_view(), request, nullptr),
+        ErrorKind::kInvalidArgument, "no graph, so efSearch cannot be chosen: 5");
+    for (const std::string coarse : {"HNSW", "HNSW1", "HNSW08", "hnsw8", "IVF4"}) {
+        ARFC_EXPECT_ERROR(
+            StagedIndex(compressor, {.stage_bytes = {kHead}, .coarse = coarse}),
+            ErrorKind::kInvalidArgument, "\"" + coarse + "\"");
+    }
+    ARFC_EXPECT_ERROR(
+        StagedIndex(compressor, {.stage_bytes = {kHead}, .nlist = 2, .coarse = "HNSW8"}),
+        ErrorKind::kInvalidArgument, "or has lists too");
+}
+
+TEST(CoarseStructure, CountsTheBytesOfAGraph) {
+    const Structured fixture("HNSW16");
+    const StagedBytes bytes = fixture.index.resident_bytes();
+    // 32 links of 4 bytes a row; the higher levels add a sixteenth of half of that, and sketches
+    // a constant.
+    EXPECT_GE(bytes.structure, kMany * 128);
+    EXPECT_LE(bytes.structure, kMany * 140 + kHead * kSymbols * kDim * 4 + 1000);
+    EXPECT_EQ(
+        bytes.total(),
+        bytes.heads + bytes.scan_terms + bytes.rank_terms + bytes.lists + bytes.structure);
+}
+
+} // namespace
+} // namespace arfc
