@@ -309,8 +309,8 @@ class Collection:
         nprobe        IVF lists to scan, in [1, nlist]; None: the collection's default.
         exact         Scan every row and rank it by the longest prefix (or by its raw row).
         with_payload  Return payloads too.
-        ef_search     Rows that a walk through a graph keeps in view, >= 1; None: 128. Without effect
-                      where there is no graph.
+        ef_search     Rows that a walk through a graph keeps in view, >= 1; None: 128.
+                      Without effect where there is no graph.
 
         Raises InvalidArgumentError, UnsupportedError (`filter`), CorruptionError, StorageIoError.
         """

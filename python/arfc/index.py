@@ -30,7 +30,7 @@ class SearchParametersARFC:
     """Prefix lengths in bytes, ascending, or {"bytes": b, "limit": rows kept}; ARFC only."""
     nprobe: int | None = None
     """Inverted lists to scan."""
-    efSearch: int | None = None
+    efSearch: int | None = None  # noqa: N815
     """Rows that a walk through a graph keeps in view; named as FAISS names it."""
     sel: Any = None
     """Integer ids [n]: only these are answers."""
