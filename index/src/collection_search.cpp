@@ -89,7 +89,7 @@ SearchAnswer CollectionImpl::search(
         }
         answer.stages = found.stages;
     } else {
-        if (!options.stages.empty() || options.nprobe || options.ef_search) {
+        if (!options.stages.empty() || options.nprobe) {
             fail(
                 ErrorKind::kFailedPrecondition,
                 "Collection has no model yet, so a search has neither stages nor lists; train it "
