@@ -2,6 +2,7 @@
 
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIVF.h>
+#include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/IDSelector.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 #include "arfc/compressor/compressor.h"
 #include "byte_io.h"
 #include "factory_spec.h"
+#include "faiss_errors.h"
 #include "memory_tails.h"
 #include "staged_index.h"
 #include "unit_rows.h"
@@ -51,9 +53,11 @@ std::vector<std::byte> columns(
     return out;
 }
 
-/// Squared distances are never negative, though their estimate may round below zero.
-float to_distance(float score) noexcept {
-    return std::max(0.0F, -score);
+/// Turns a score into what FAISS answers. Squared distances are never negative, though their
+/// estimate may round below zero.
+/// @param scale  The query's length where scores are cosines, else 1.
+float to_faiss(faiss::MetricType metric, float score, float scale) noexcept {
+    return metric == faiss::METRIC_L2 ? std::max(0.0F, -score) : score * scale;
 }
 
 void append(std::vector<std::byte>& values, std::span<const std::byte> more) {
@@ -98,6 +102,16 @@ struct ArfcIndex::State {
         }
     }
 
+    /// What answers are multiplied with, [m]: lengths of queries where the index ranks by cosine.
+    [[nodiscard]] std::vector<float> scales(MatrixView<const float> queries) const {
+        std::vector<float> scales(queries.rows(), 1.0F);
+        for (std::size_t q = 0; is_cosine && q < queries.rows(); ++q) {
+            scales[q] = static_cast<float>(length(queries.row(q)));
+        }
+        return scales;
+    }
+
+    [[nodiscard]] StagedRequest request(const faiss::SearchParameters* params) const;
     void add(MatrixView<const float> rows, const std::int64_t* new_ids);
     void decode(std::span<const std::uint64_t> rows, MatrixView<float> out) const;
 };
@@ -226,11 +240,9 @@ void ArfcIndex::add_with_ids(std::int64_t n, const float* x, const std::int64_t*
 
 namespace {
 
-/// What a search of the staged index takes of FAISS's parameters.
-StagedRequest to_request(
-    const faiss::SearchParameters* params, std::int64_t k, bool has_structure) {
+/// What a search of the staged index takes of FAISS's parameters, `sel` excepted.
+StagedRequest to_request(const faiss::SearchParameters* params, bool has_structure) {
     StagedRequest request;
-    request.k = k < 0 ? 0 : static_cast<std::size_t>(k);
     if (params == nullptr) {
         return request;
     }
@@ -263,36 +275,71 @@ StagedRequest to_request(
 
 } // namespace
 
+StagedRequest ArfcIndex::State::request(const faiss::SearchParameters* params) const {
+    StagedRequest request = to_request(params, !spec.coarse.empty());
+    if (params != nullptr && params->sel != nullptr) {
+        request.accepts = [this, sel = params->sel](std::uint64_t row) {
+            return sel->is_member(id_of(row));
+        };
+    }
+    return request;
+}
+
 void ArfcIndex::search(
     std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
     const faiss::SearchParameters* params) const {
     require_trained(is_trained);
     const MatrixView<const float> queries(x, checked_count(n), static_cast<std::size_t>(d));
-    StagedRequest request = to_request(params, k, !state_->spec.coarse.empty());
-    if (params != nullptr && params->sel != nullptr) {
-        request.accepts = [this, sel = params->sel](std::uint64_t row) {
-            return sel->is_member(state_->id_of(row));
-        };
-    }
+    StagedRequest request = state_->request(params);
+    request.k = k < 0 ? 0 : static_cast<std::size_t>(k);
     const MemoryTails tails = state_->tail_source();
     const StagedAnswer answer = state_->index->search(queries, request, &tails);
+    const std::vector<float> scales = state_->scales(queries);
     const bool is_l2 = metric_type == faiss::METRIC_L2;
-    for (std::size_t q = 0; q < queries.rows(); ++q) {
-        const float scale = state_->is_cosine ? static_cast<float>(length(queries.row(q))) : 1.0F;
-        for (std::size_t i = q * request.k; i < (q + 1) * request.k; ++i) {
-            const bool is_row = answer.rows[i] != kNoRow;
-            labels[i] = is_row ? state_->id_of(answer.rows[i]) : -1;
-            distances[i] = !is_row ? (is_l2 ? 1.0F : -1.0F) * std::numeric_limits<float>::max()
-                         : is_l2   ? to_distance(answer.scores[i])
-                                   : answer.scores[i] * scale;
-        }
+    for (std::size_t i = 0; i < answer.rows.size(); ++i) {
+        const bool is_row = answer.rows[i] != kNoRow;
+        labels[i] = is_row ? state_->id_of(answer.rows[i]) : -1;
+        distances[i] = !is_row ? (is_l2 ? 1.0F : -1.0F) * std::numeric_limits<float>::max()
+                               : to_faiss(metric_type, answer.scores[i], scales[i / request.k]);
     }
 }
 
 void ArfcIndex::range_search(
-    std::int64_t, const float*, float, faiss::RangeSearchResult*,
-    const faiss::SearchParameters*) const {
-    fail(ErrorKind::kUnsupported, "ARFC indexes do not offer range_search yet; use search()");
+    std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
+    const faiss::SearchParameters* params) const {
+    require_trained(is_trained);
+    if (std::isnan(radius)) {
+        fail(ErrorKind::kInvalidArgument, "Radius is not a number: ", radius);
+    }
+    const MatrixView<const float> queries(x, checked_count(n), static_cast<std::size_t>(d));
+    if (result == nullptr || result->nq != queries.rows()) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Range search was given a result for another number of queries: ",
+            result == nullptr ? 0 : result->nq, ", expected ", n);
+    }
+    const std::vector<float> scales = state_->scales(queries);
+    const bool is_l2 = metric_type == faiss::METRIC_L2;
+    const MemoryTails tails = state_->tail_source();
+    const StagedRangeAnswer answer = state_->index->range_search(
+        queries, state_->request(params),
+        [&](std::size_t q, float score) {
+            const float distance = to_faiss(metric_type, score, scales[q]);
+            return is_l2 ? distance < radius : distance > radius;
+        },
+        &tails);
+    for (std::size_t q = 0; q < queries.rows(); ++q) { // Counts, of which FAISS makes limits.
+        result->lims[q] = answer.offsets[q + 1] - answer.offsets[q];
+    }
+    translate_faiss(ErrorKind::kInvalidArgument, "Result of a range search cannot be filled", [&] {
+        result->do_allocation();
+    });
+    for (std::size_t q = 0; q < queries.rows(); ++q) {
+        for (std::size_t i = answer.offsets[q]; i < answer.offsets[q + 1]; ++i) {
+            result->labels[i] = state_->id_of(answer.rows[i]);
+            result->distances[i] = to_faiss(metric_type, answer.scores[i], scales[q]);
+        }
+    }
 }
 
 void ArfcIndex::reconstruct(std::int64_t key, float* recons) const {

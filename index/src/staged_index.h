@@ -80,6 +80,16 @@ struct StagedAnswer {
     std::vector<StageUsage> stages;  ///< One for each stage that ran.
 };
 
+/// Says whether a row of this score answers query `query` of a range search; larger = closer.
+using RangeTest = std::function<bool(std::size_t query, float score)>;
+
+/// Every row that a range search found: query q's are [offsets[q], offsets[q + 1]).
+struct StagedRangeAnswer {
+    std::vector<std::size_t> offsets; ///< [m + 1].
+    std::vector<std::uint64_t> rows;  ///< Ascending within a query.
+    std::vector<float> scores;        ///< Of each row; larger = closer.
+};
+
 /// Resident bytes in use, by kind; the model is not among them, nor the spare room (at most half as
 /// much again) that arrays keep for rows to come until compact().
 struct StagedBytes {
@@ -223,6 +233,18 @@ class StagedIndex {
     /// @throws Error   kInvalidArgument: a shape, value or option. What `tails` throws.
     [[nodiscard]] StagedAnswer search(
         MatrixView<const float> queries, const StagedRequest& request,
+        const TailSource* tails) const;
+
+    /// Finds every row of the probed lists whose score by the longest stage passes `is_in`, on
+    /// num_threads() threads. A coarse structure is not asked: every row is scored. Nothing is left
+    /// out by a shorter prefix: a head's sum bounds no row's score closely enough to spare the tail.
+    /// @param request  `nprobe` and `accepts` as in search(); of `stages` the last one's length is
+    ///                 what rows are scored by, and limits must be 0; `k` and `ef_search` have
+    ///                 no effect.
+    /// @param is_in    Called from many threads.
+    /// @throws Error   as search(). kInvalidArgument: a stage has a limit.
+    [[nodiscard]] StagedRangeAnswer range_search(
+        MatrixView<const float> queries, const StagedRequest& request, const RangeTest& is_in,
         const TailSource* tails) const;
 
     /// Returns the stages and nprobe that search() uses where a request names none: limits are

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <new>
 #include <numeric>
@@ -70,6 +71,33 @@ class StagedIndex::Search {
             run_block(first, std::min(block, queries_.rows() - first));
         }
         return std::move(answer_);
+    }
+
+    /// Scores every accepted row of the probed lists by the last stage's prefix.
+    StagedRangeAnswer run_range(const RangeTest& is_in) {
+        for (const Stage& stage : request_.stages) {
+            if (stage.limit != 0) {
+                fail(
+                    ErrorKind::kInvalidArgument,
+                    "Range search keeps every row within the radius, so its stages have no limit: ",
+                    stage.limit);
+            }
+        }
+        terms_.resize(queries_.rows());
+        index_.compressor().query_terms(queries_, terms_);
+        const std::size_t tokens = stages_.back().bytes;
+        std::vector<Candidates> found(queries_.rows());
+        for (std::size_t first = 0; first < queries_.rows(); first += kQueries) {
+            const std::size_t count = std::min(kQueries, queries_.rows() - first);
+            std::vector<float> tables(count * tokens * kSymbols);
+            index_.compressor().query_tables(
+                queries_.slice(first, count), 0, {tables.data(), count, tokens * kSymbols});
+            for_each_in_parallel(count, [&](std::size_t q) {
+                const float* const table = tables.data() + q * tokens * kSymbols;
+                found[first + q] = scan_range(first + q, table, is_in);
+            });
+        }
+        return joined(found);
     }
 
   private:
@@ -302,7 +330,7 @@ class StagedIndex::Search {
         return std::move(best).take();
     }
 
-    Candidates scan_lists(std::size_t query, const float* tables, Counts& counts) const {
+    [[nodiscard]] std::vector<std::uint32_t> probed_lists(std::size_t query) const {
         std::vector<std::uint32_t> lists(nprobe_);
         if (nprobe_ == index_.list_count()) {
             std::iota(lists.begin(), lists.end(), 0U);
@@ -313,6 +341,11 @@ class StagedIndex::Search {
             }
             index_.coarse_.probe(direction, lists);
         }
+        return lists;
+    }
+
+    Candidates scan_lists(std::size_t query, const float* tables, Counts& counts) const {
+        const std::vector<std::uint32_t> lists = probed_lists(query);
         // Where every list is probed, the first list of each row is enough.
         const std::size_t copies = nprobe_ == index_.list_count() ? 1 : index_.copies();
         BestRows best(stages_.front().limit, copies);
@@ -393,6 +426,104 @@ class StagedIndex::Search {
                      .head = list.heads.data() + place * width});
             }
         }
+    }
+
+    /// @param tables  Of all tokens of the last stage.
+    Candidates scan_range(std::size_t query, const float* tables, const RangeTest& is_in) const {
+        const std::size_t copies = nprobe_ == index_.list_count() ? 1 : index_.copies();
+        Candidates found;
+        for (const std::uint32_t list : probed_lists(query)) {
+            for (std::size_t copy = 0; copy < copies; ++copy) {
+                const List& scanned = index_.lists_[copy * index_.list_count() + list];
+                scan_list_range(scanned, query, tables, is_in, found);
+            }
+        }
+        std::ranges::sort(found, {}, &Candidate::row); // A row may be in several of the lists.
+        const auto repeated = std::ranges::unique(found, {}, &Candidate::row);
+        found.erase(repeated.begin(), repeated.end());
+        return found;
+    }
+
+    void scan_list_range(
+        const List& list, std::size_t query, const float* tables, const RangeTest& is_in,
+        Candidates& found) const {
+        const std::size_t head = index_.head_bytes();
+        const std::size_t rows = index_.list_rows(list);
+        const float* const later_tables = tables + head * kSymbols;
+        std::vector<std::byte> tails(kRankRows * (stages_.back().bytes - head));
+        std::array<Candidate, kRankRows> some;
+        for (std::size_t first = 0; first < rows;) {
+            std::size_t count = 0;
+            for (; count < kRankRows && first < rows; ++first) {
+                const std::uint32_t row = index_.row_at(list, first);
+                if (!ask_ || is_accepted(row)) {
+                    some[count++] = {
+                        .sum = terms_[query].bias,
+                        .row = row,
+                        .tokens = static_cast<std::uint32_t>(head),
+                        .head = list.heads.data() + first * head};
+                }
+            }
+            const std::span<Candidate> block(some.data(), count);
+            add_heads(tables, block);
+            const MatrixView<std::byte> tail(tails.data(), count, stages_.back().bytes - head);
+            continue_sums(block, head, later_tables, tail);
+            if (tail.cols() == 0 && !list.terms.empty()) {
+                set_scores_of_heads(query, list, block);
+            } else {
+                set_scores(query, stages_.size() - 1, block, tail);
+            }
+            std::ranges::copy_if(block, std::back_inserter(found), [&](const Candidate& candidate) {
+                return is_in(query, candidate.score);
+            });
+        }
+    }
+
+    /// Adds the look-ups of the heads, side by side where heads are adjacent.
+    void add_heads(const float* tables, std::span<Candidate> candidates) const {
+        const std::size_t width = index_.head_bytes();
+        std::array<float, kRankRows> sums{};
+        std::ranges::transform(candidates, sums.begin(), &Candidate::sum);
+        for (std::size_t i = 0; i < candidates.size();) {
+            std::size_t end = i + 1;
+            while (end < candidates.size() &&
+                   candidates[end].head == candidates[end - 1].head + width) {
+                ++end;
+            }
+            add_look_ups(tables, candidates[i].head, width, width, end - i, sums.data() + i);
+            i = end;
+        }
+        for (std::size_t i = 0; i < candidates.size(); ++i) {
+            candidates[i].sum = sums[i];
+        }
+    }
+
+    /// Combines sums with the float terms that a list of an index of one stage keeps.
+    void set_scores_of_heads(
+        std::size_t query, const List& list, std::span<Candidate> candidates) const {
+        for (Candidate& candidate : candidates) {
+            const auto place = static_cast<std::size_t>(candidate.head - list.heads.data());
+            candidate.score = orderable(Compressor::combine(
+                index_.compressor().metric(), candidate.sum,
+                list.terms[place / index_.head_bytes()], terms_[query].squared_norm));
+        }
+    }
+
+    static StagedRangeAnswer joined(const std::vector<Candidates>& found) {
+        StagedRangeAnswer answer;
+        answer.offsets.push_back(0);
+        for (const Candidates& rows : found) {
+            answer.offsets.push_back(answer.offsets.back() + rows.size());
+        }
+        answer.rows.reserve(answer.offsets.back());
+        answer.scores.reserve(answer.offsets.back());
+        for (const Candidates& rows : found) {
+            for (const Candidate& candidate : rows) {
+                answer.rows.push_back(candidate.row);
+                answer.scores.push_back(candidate.score);
+            }
+        }
+        return answer;
     }
 
     /// Scores candidates by a longer prefix.
@@ -570,6 +701,22 @@ StagedAnswer StagedIndex::search(
             ErrorKind::kResourceExhausted,
             "Memory ran out in a search for queries and answers each: ", queries.rows(), ", ",
             request.k);
+    }
+}
+
+StagedRangeAnswer StagedIndex::range_search(
+    MatrixView<const float> queries, const StagedRequest& request, const RangeTest& is_in,
+    const TailSource* tails) const {
+    try {
+        StagedRequest of_lists = request;
+        of_lists.exhaustive = request.exhaustive || has_structure(); // A walk finds the nearest
+                                                                     // rows, not all of them.
+        return Search(*this, queries, of_lists, tails).run_range(is_in);
+    } catch (const std::bad_alloc&) {
+        fail(
+            ErrorKind::kResourceExhausted,
+            "Memory ran out in a range search; ask for a smaller radius or fewer queries: ",
+            queries.rows());
     }
 }
 

@@ -7,6 +7,7 @@
 #include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/IDSelector.h>
 
+#include <cmath>
 #include <utility>
 
 #include "arfc/base/error.h"
@@ -156,6 +157,9 @@ class FaissVectorIndex final : public VectorIndex {
         MatrixView<const float> queries, float radius,
         const VectorSearchParameters& parameters) const override {
         check_rows(queries);
+        if (std::isnan(radius)) {
+            fail(ErrorKind::kInvalidArgument, "Radius is not a number: ", radius);
+        }
         const Parameters faiss_form(*index_, parameters);
         faiss::RangeSearchResult result(queries.rows());
         translate_faiss(ErrorKind::kUnsupported, "Index does not offer range_search", [&] {

@@ -385,9 +385,6 @@ TEST(ArfcIndex, RefusesWhatIsNotInOrder) {
     ARFC_EXPECT_ERROR(
         trained->search(1, rows.data(), 0, &distance, &label), ErrorKind::kInvalidArgument,
         "Number of answers");
-    ARFC_EXPECT_ERROR(
-        trained->range_search(1, rows.data(), 1.0F, nullptr), ErrorKind::kUnsupported,
-        "range_search");
     Rows bad(3, 4);
     bad.values[kDim + 1] = INFINITY;
     const Answer before = search(*trained, Rows(4, 8), 5);

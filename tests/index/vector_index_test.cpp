@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <set>
 #include <string>
 
@@ -124,9 +125,19 @@ TEST(VectorIndex, FindsRangesWhereFaissDoes) {
     }
     const auto arfc = VectorIndex::create(kWidth, "ARFC8", Metric::kL2);
     arfc->train(view(rows, kWidth));
+    arfc->add(view(rows, kWidth));
+    const auto all = arfc->range_search(view(rows, kWidth).slice(0, 2), 1e9F, {});
+    EXPECT_EQ(all.offsets, (std::vector<std::size_t>{0, kN, 2 * kN}));
+    for (const VectorIndex* const index : {flat.get(), arfc.get()}) {
+        ARFC_EXPECT_ERROR(
+            (void)index->range_search(view(rows, kWidth), NAN, {}), ErrorKind::kInvalidArgument,
+            "Radius is not a number: nan");
+    }
+    const auto graph = VectorIndex::create(kWidth, "NSG8", Metric::kL2);
+    graph->add(view(rows, kWidth));
     ARFC_EXPECT_ERROR(
-        (void)arfc->range_search(view(rows, kWidth), 1.0F, {}), ErrorKind::kUnsupported,
-        "range_search");
+        (void)graph->range_search(view(rows, kWidth), 1.0F, {}), ErrorKind::kUnsupported,
+        "does not offer range_search");
 }
 
 TEST(VectorIndex, RefusesWhatItCannotDo) {

@@ -194,8 +194,10 @@ def test_wrong_calls_change_nothing(trained, tmp_path, rows):
         index.add(bad)
     with pytest.raises(arfc.InvalidArgumentError, match=r"k is out of range: 0"):
         index.search(rows[:2], 0)
-    with pytest.raises(arfc.UnsupportedError):
-        index.range_search(rows[:2], 0.5)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"Radius is not a number"):
+        index.range_search(rows[:2], float("nan"))
+    with pytest.raises(arfc.InvalidArgumentError, match=rf"5, expected {DIM}"):
+        index.range_search(rows[:2, :5], 0.5)
     assert index.ntotal == len(rows)
 
 
@@ -229,6 +231,28 @@ def test_range_search_of_faiss_indexes_gives_limits(rows):
     for i in range(3):
         found = set(labels[limits[i] : limits[i + 1]].tolist())
         assert found == set(np.flatnonzero(exact[i] < 0.3).tolist())
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_a_range_holds_what_a_search_for_everything_finds_within_it(
+    trained, tmp_path, queries, factory
+):
+    index = trained(factory, tmp_path)
+    every = {"nprobe": 16} if "IVF" in factory else {}
+    lengths = [16] if factory == "ARFC16" else [8, {"bytes": 16, "limit": index.ntotal}]
+    everything = arfc.SearchParametersARFC(stages=lengths, **every)
+    distances, labels = index.search(queries, index.ntotal, everything)
+    limits, found, ids = index.range_search(queries, 0.8, arfc.SearchParametersARFC(**every))
+    assert len(found) == len(ids) == limits[-1] > 0
+    for i in range(len(queries)):
+        inside = distances[i] > 0.8
+        answer = slice(int(limits[i]), int(limits[i + 1]))
+        assert dict(zip(ids[answer], found[answer], strict=True)) == dict(
+            zip(labels[i][inside], distances[i][inside], strict=True)
+        )
+    some = arfc.SearchParametersARFC(sel=labels[0, :3], **every)
+    limits, _, ids = index.range_search(queries[:1], -2.0, some)
+    assert set(ids) == set(labels[0, :3])
 
 
 def test_many_rows_by_id_in_one_call():

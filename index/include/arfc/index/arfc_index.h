@@ -89,7 +89,17 @@ class ArfcIndex : public faiss::Index {
         std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
         const faiss::SearchParameters* params = nullptr) const override;
 
-    /// @throws Error  kUnsupported, always: use search().
+    /// Finds every row nearer than `radius`: of squared distance < radius under METRIC_L2, of inner
+    /// product > radius under METRIC_INNER_PRODUCT, as search() would answer them.
+    ///
+    /// Every row of the probed lists is scored by the longest prefix (of `stages`, where given:
+    /// their last; they take no limits): with as many lists probed as there are, or none, nothing
+    /// is missed; nor in an index with a graph, where every row is scored. The default nprobe was measured for the nearest ten rows; a radius that holds
+    /// many asks for more.
+    /// @param radius  Not NaN; infinities find all rows or none.
+    /// @param result  For n queries, empty; a query's rows come in the order they were added.
+    /// @param params  As in search().
+    /// @throws Error  as search(). kResourceExhausted: the rows found exceed memory.
     void range_search(
         std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
         const faiss::SearchParameters* params = nullptr) const override;

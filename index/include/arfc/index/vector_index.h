@@ -97,8 +97,10 @@ class VectorIndex {
         std::vector<std::int64_t> labels;
     };
 
-    /// Finds every row closer than `radius`.
-    /// @throws Error  kUnsupported: ARFC indexes do not offer it yet. Otherwise as search().
+    /// Finds every row of squared distance < `radius` under kL2, of inner product > `radius` under
+    /// kInnerProduct, in the lists that are probed.
+    /// @param radius  Not NaN.
+    /// @throws Error  kUnsupported: this kind does not offer it. Otherwise as search().
     [[nodiscard]] virtual RangeAnswer range_search(
         MatrixView<const float> queries, float radius,
         const VectorSearchParameters& parameters) const = 0;
