@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <iterator>
 #include <limits>
 #include <new>
 #include <typeinfo>
+#include <unordered_map>
 #include <utility>
 
 #include "arfc/base/error.h"
@@ -111,8 +114,11 @@ struct ArfcIndex::State {
         return scales;
     }
 
-    [[nodiscard]] StagedRequest request(const faiss::SearchParameters* params) const;
     void add(MatrixView<const float> rows, const std::int64_t* new_ids);
+    void add_codes(MatrixView<const std::byte> codes, const std::int64_t* new_ids);
+    [[nodiscard]] std::vector<std::byte> all_codes() const;
+    [[nodiscard]] std::vector<std::uint64_t> rows_of(
+        std::span<const std::int64_t> keys, std::int64_t ntotal) const;
     void decode(std::span<const std::uint64_t> rows, MatrixView<float> out) const;
 };
 
@@ -125,9 +131,13 @@ void ArfcIndex::State::add(MatrixView<const float> rows, const std::int64_t* new
         const std::size_t count = std::min(kEncodedRows, rows.rows() - first);
         compressor->encode(rows.slice(first, count), spec.code_bytes(), view.slice(first, count));
     }
-    const std::vector<std::byte> heads = columns(view, 0, head_bytes());
-    const std::vector<std::byte> new_tails = columns(view, head_bytes(), tail_bytes());
-    const std::vector<float> terms = index->rank_terms(view);
+    add_codes(view, new_ids);
+}
+
+void ArfcIndex::State::add_codes(MatrixView<const std::byte> rows, const std::int64_t* new_ids) {
+    const std::vector<std::byte> heads = columns(rows, 0, head_bytes());
+    const std::vector<std::byte> new_tails = columns(rows, head_bytes(), tail_bytes());
+    const std::vector<float> terms = index->rank_terms(rows);
     const std::size_t before = index->rows();
     tails.reserve(tails.size() + std::max(new_tails.size(), tails.size() / 2));
     if (has_ids || new_ids != nullptr) {
@@ -147,6 +157,48 @@ void ArfcIndex::State::add(MatrixView<const float> rows, const std::int64_t* new
     for (std::size_t i = 0; has_ids && i < rows.rows(); ++i) {
         ids.push_back(new_ids != nullptr ? new_ids[i] : static_cast<std::int64_t>(before + i));
     }
+}
+
+/// Returns every row's code, [rows, code_bytes].
+std::vector<std::byte> ArfcIndex::State::all_codes() const {
+    const std::vector<std::byte> heads = index->all_heads();
+    std::vector<std::byte> codes;
+    codes.reserve(index->rows() * spec.code_bytes());
+    for (std::size_t row = 0; row < index->rows(); ++row) {
+        append(codes, {heads.data() + row * head_bytes(), head_bytes()});
+        append(codes, {tails.data() + row * tail_bytes(), tail_bytes()});
+    }
+    return codes;
+}
+
+/// Finds the row of each id, the first where an id repeats, in one pass over the caller's ids.
+std::vector<std::uint64_t> ArfcIndex::State::rows_of(
+    std::span<const std::int64_t> keys, std::int64_t ntotal) const {
+    std::unordered_map<std::int64_t, std::uint64_t> found;
+    if (has_ids) {
+        for (const std::int64_t key : keys) {
+            found.emplace(key, kNoRow);
+        }
+        for (std::size_t row = 0; row < ids.size(); ++row) {
+            const auto wanted = found.find(ids[row]);
+            if (wanted != found.end() && wanted->second == kNoRow) {
+                wanted->second = row;
+            }
+        }
+    }
+    std::vector<std::uint64_t> rows;
+    rows.reserve(keys.size());
+    for (const std::int64_t key : keys) {
+        const bool is_position = !has_ids && key >= 0 && key < ntotal;
+        rows.push_back(
+            has_ids       ? found.at(key)
+            : is_position ? static_cast<std::uint64_t>(key)
+                          : kNoRow);
+        if (rows.back() == kNoRow) {
+            fail(ErrorKind::kNotFound, "Index holds no row of id: ", key);
+        }
+    }
+    return rows;
 }
 
 void ArfcIndex::State::decode(std::span<const std::uint64_t> rows, MatrixView<float> out) const {
@@ -275,25 +327,53 @@ StagedRequest to_request(const faiss::SearchParameters* params, bool has_structu
 
 } // namespace
 
-StagedRequest ArfcIndex::State::request(const faiss::SearchParameters* params) const {
-    StagedRequest request = to_request(params, !spec.coarse.empty());
+StagedRequest ArfcIndex::request(const faiss::SearchParameters* params) const {
+    StagedRequest request = to_request(params, !state_->spec.coarse.empty());
+    if (!request.nprobe) {
+        request.nprobe = search_defaults.nprobe;
+    }
+    if (!request.ef_search) {
+        request.ef_search = search_defaults.ef_search;
+    }
     if (params != nullptr && params->sel != nullptr) {
-        request.accepts = [this, sel = params->sel](std::uint64_t row) {
-            return sel->is_member(id_of(row));
+        request.accepts = [state = state_.get(), sel = params->sel](std::uint64_t row) {
+            return sel->is_member(state->id_of(row));
         };
     }
     return request;
 }
 
+/// Where no stages are named, those of the factory string keep what search_defaults says.
+void ArfcIndex::apply_default_limits(StagedRequest& request) const {
+    if (!request.stages.empty() || search_defaults.limits.empty()) {
+        return;
+    }
+    request.stages = state_->index->default_stages(request.k);
+    for (std::size_t i = 0; i + 1 < request.stages.size(); ++i) {
+        const auto set = search_defaults.limits.find(request.stages[i].bytes);
+        if (set != search_defaults.limits.end()) {
+            request.stages[i].limit = std::max(set->second, request.k);
+        }
+    }
+}
+
 void ArfcIndex::search(
+    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+    const faiss::SearchParameters* params) const {
+    (void)answer_search(n, x, k, distances, labels, params);
+}
+
+/// Searches, fills what FAISS wants, and tells the rows too.
+StagedAnswer ArfcIndex::answer_search(
     std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
     const faiss::SearchParameters* params) const {
     require_trained(is_trained);
     const MatrixView<const float> queries(x, checked_count(n), static_cast<std::size_t>(d));
-    StagedRequest request = state_->request(params);
+    StagedRequest request = this->request(params);
     request.k = k < 0 ? 0 : static_cast<std::size_t>(k);
+    apply_default_limits(request);
     const MemoryTails tails = state_->tail_source();
-    const StagedAnswer answer = state_->index->search(queries, request, &tails);
+    StagedAnswer answer = state_->index->search(queries, request, &tails);
     const std::vector<float> scales = state_->scales(queries);
     const bool is_l2 = metric_type == faiss::METRIC_L2;
     for (std::size_t i = 0; i < answer.rows.size(); ++i) {
@@ -301,6 +381,30 @@ void ArfcIndex::search(
         labels[i] = is_row ? state_->id_of(answer.rows[i]) : -1;
         distances[i] = !is_row ? (is_l2 ? 1.0F : -1.0F) * std::numeric_limits<float>::max()
                                : to_faiss(metric_type, answer.scores[i], scales[i / request.k]);
+    }
+    return answer;
+}
+
+void ArfcIndex::search_and_reconstruct(
+    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+    float* recons, const faiss::SearchParameters* params) const {
+    const StagedAnswer answer = answer_search(n, x, k, distances, labels, params);
+    const auto width = static_cast<std::size_t>(d);
+    std::vector<std::uint64_t> rows;
+    std::ranges::copy_if(
+        answer.rows, std::back_inserter(rows), [](std::uint64_t row) { return row != kNoRow; });
+    std::vector<float> decoded(rows.size() * width);
+    if (!rows.empty()) {
+        state_->decode(rows, {decoded.data(), rows.size(), width});
+    }
+    const float* next = decoded.data();
+    for (std::size_t i = 0; i < answer.rows.size(); ++i) {
+        if (answer.rows[i] == kNoRow) { // As FAISS fills places that no row took.
+            std::fill_n(recons + i * width, width, std::numeric_limits<float>::quiet_NaN());
+        } else {
+            std::copy_n(next, width, recons + i * width);
+            next += width;
+        }
     }
 }
 
@@ -322,7 +426,7 @@ void ArfcIndex::range_search(
     const bool is_l2 = metric_type == faiss::METRIC_L2;
     const MemoryTails tails = state_->tail_source();
     const StagedRangeAnswer answer = state_->index->range_search(
-        queries, state_->request(params),
+        queries, request(params),
         [&](std::size_t q, float score) {
             const float distance = to_faiss(metric_type, score, scales[q]);
             return is_l2 ? distance < radius : distance > radius;
@@ -343,14 +447,14 @@ void ArfcIndex::range_search(
 }
 
 void ArfcIndex::reconstruct(std::int64_t key, float* recons) const {
-    std::uint64_t row = key < 0 ? kNoRow : static_cast<std::uint64_t>(key);
-    if (state_->has_ids) {
-        row = static_cast<std::uint64_t>(std::ranges::find(state_->ids, key) - state_->ids.begin());
+    reconstruct_batch(1, &key, recons);
+}
+
+void ArfcIndex::reconstruct_batch(std::int64_t n, const std::int64_t* keys, float* recons) const {
+    const std::vector<std::uint64_t> rows = state_->rows_of({keys, checked_count(n)}, ntotal);
+    if (!rows.empty()) {
+        state_->decode(rows, {recons, rows.size(), static_cast<std::size_t>(d)});
     }
-    if (row >= static_cast<std::uint64_t>(ntotal)) {
-        fail(ErrorKind::kNotFound, "Index holds no row of id: ", key);
-    }
-    state_->decode({&row, 1}, {recons, 1, static_cast<std::size_t>(d)});
 }
 
 void ArfcIndex::reconstruct_n(std::int64_t i0, std::int64_t ni, float* recons) const {
@@ -366,6 +470,74 @@ void ArfcIndex::reconstruct_n(std::int64_t i0, std::int64_t ni, float* recons) c
     if (!rows.empty()) {
         state_->decode(rows, {recons, rows.size(), static_cast<std::size_t>(d)});
     }
+}
+
+void ArfcIndex::compute_residual(const float* x, float* residual, std::int64_t key) const {
+    compute_residual_n(1, x, residual, &key);
+}
+
+void ArfcIndex::compute_residual_n(
+    std::int64_t n, const float* xs, float* residuals, const std::int64_t* keys) const {
+    std::vector<float> decoded(checked_count(n) * static_cast<std::size_t>(d));
+    reconstruct_batch(n, keys, decoded.data());
+    std::transform(xs, xs + decoded.size(), decoded.begin(), residuals, std::minus<>());
+}
+
+faiss::DistanceComputer* ArfcIndex::get_distance_computer() const {
+    fail(
+        ErrorKind::kUnsupported,
+        "ARFC indexes offer no DistanceComputer, so they cannot be the storage of FAISS's graphs");
+}
+
+void ArfcIndex::check_compatible_for_merge(const faiss::Index& other) const {
+    const auto* const from = dynamic_cast<const ArfcIndex*>(&other);
+    if (from == nullptr || from == this) {
+        fail(
+            ErrorKind::kInvalidArgument, "ARFC index takes in the rows of ",
+            from == this ? "another, not of itself" : "an ARFC index, not of another kind");
+    }
+    require_trained(is_trained && from->is_trained);
+    const State& mine = *state_;
+    const State& theirs = *from->state_;
+    if (metric_type != other.metric_type || mine.spec.code_bytes() != theirs.spec.code_bytes() ||
+        mine.compressor->id() != theirs.compressor->id()) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Indexes do not share a model and a code length, so codes of one mean nothing to the "
+            "other; models: ",
+            theirs.compressor->id(), ", expected ", mine.compressor->id(),
+            "; code lengths: ", theirs.spec.code_bytes(), ", expected ", mine.spec.code_bytes());
+    }
+}
+
+void ArfcIndex::merge_from(faiss::Index& other, std::int64_t add_id) {
+    check_compatible_for_merge(other);
+    auto& from = dynamic_cast<ArfcIndex&>(other);
+    const auto count = static_cast<std::size_t>(from.ntotal);
+    const bool by_position = !state_->has_ids && !from.state_->has_ids;
+    if (by_position && add_id != 0 && add_id != ntotal) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Ids of both indexes are positions, which nothing but the rows before can be added "
+            "to: ",
+            add_id, ", expected 0 or ", ntotal);
+    }
+    std::vector<std::int64_t> ids;
+    for (std::size_t row = 0; !by_position && row < count; ++row) {
+        ids.push_back(from.state_->id_of(row) + add_id);
+    }
+    try {
+        const std::vector<std::byte> codes = from.state_->all_codes();
+        if (count > 0) {
+            state_->add_codes(
+                {codes.data(), count, state_->spec.code_bytes()},
+                by_position ? nullptr : ids.data());
+        }
+    } catch (const std::bad_alloc&) {
+        fail(ErrorKind::kResourceExhausted, "Memory ran out while rows were merged: ", count);
+    }
+    ntotal += from.ntotal;
+    from.reset();
 }
 
 std::size_t ArfcIndex::remove_ids(const faiss::IDSelector& sel) {

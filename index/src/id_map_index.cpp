@@ -1,16 +1,13 @@
 #include "id_map_index.h"
 
-#include <faiss/IndexHNSW.h>
-#include <faiss/IndexIVF.h>
 #include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/IDSelector.h>
 
-#include <typeinfo>
 #include <utility>
 #include <vector>
 
 #include "arfc/base/error.h"
-#include "arfc/index/arfc_index.h"
+#include "search_parameters.h"
 
 namespace arfc {
 namespace {
@@ -30,31 +27,6 @@ class PositionSelector final : public faiss::IDSelector {
     const Ids& ids_;
 };
 
-template <class Parameters>
-std::unique_ptr<faiss::SearchParameters> copy_as(const faiss::SearchParameters& params) {
-    if (typeid(params) != typeid(Parameters)) {
-        return nullptr;
-    }
-    return std::make_unique<Parameters>(static_cast<const Parameters&>(params));
-}
-
-/// Copies parameters, so that their selector can be another while the caller's stay as they are:
-/// other threads may be searching with them.
-std::unique_ptr<faiss::SearchParameters> copy(const faiss::SearchParameters& params) {
-    for (const auto& copied :
-         {copy_as<SearchParametersARFC>, copy_as<faiss::SearchParametersIVF>,
-          copy_as<faiss::SearchParametersHNSW>, copy_as<faiss::SearchParameters>}) {
-        if (std::unique_ptr<faiss::SearchParameters> made = copied(params)) {
-            return made;
-        }
-    }
-    fail(
-        ErrorKind::kUnsupported,
-        "IDMap translates the selector of SearchParametersARFC, IVF, HNSW and SearchParameters, "
-        "not of: ",
-        typeid(params).name());
-}
-
 /// Runs `search(parameters)` with the selector translated.
 template <class Search>
 void with_positions(const faiss::SearchParameters* params, const Ids& ids, const Search& search) {
@@ -63,9 +35,13 @@ void with_positions(const faiss::SearchParameters* params, const Ids& ids, const
         return;
     }
     PositionSelector selector(*params->sel, ids);
-    const std::unique_ptr<faiss::SearchParameters> translated = copy(*params);
-    translated->sel = &selector;
-    search(translated.get());
+    search(with_selector(*params, &selector).get());
+}
+
+void to_ids(std::int64_t count, std::int64_t* labels, const Ids& ids) {
+    for (std::int64_t i = 0; i < count; ++i) {
+        labels[i] = labels[i] < 0 ? labels[i] : ids[static_cast<std::size_t>(labels[i])];
+    }
 }
 
 void search_by_id(
@@ -74,9 +50,16 @@ void search_by_id(
     with_positions(params, ids, [&](const faiss::SearchParameters* translated) {
         inner.search(n, x, k, distances, labels, translated);
     });
-    for (std::int64_t i = 0; i < n * k; ++i) {
-        labels[i] = labels[i] < 0 ? labels[i] : ids[static_cast<std::size_t>(labels[i])];
-    }
+    to_ids(n * k, labels, ids);
+}
+
+void search_and_reconstruct_by_id(
+    const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, std::int64_t k,
+    float* distances, std::int64_t* labels, float* recons, const faiss::SearchParameters* params) {
+    with_positions(params, ids, [&](const faiss::SearchParameters* translated) {
+        inner.search_and_reconstruct(n, x, k, distances, labels, recons, translated);
+    });
+    to_ids(n * k, labels, ids);
 }
 
 void range_search_by_id(
@@ -137,6 +120,24 @@ void IdMapIndex::range_search(
     range_search_by_id(*index, id_map, n, x, radius, result, params);
 }
 
+void IdMapIndex::search_and_reconstruct(
+    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+    float* recons, const faiss::SearchParameters* params) const {
+    search_and_reconstruct_by_id(*index, id_map, n, x, k, distances, labels, recons, params);
+}
+
+std::size_t IdMapIndex::sa_code_size() const {
+    return index->sa_code_size();
+}
+
+void IdMapIndex::sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const {
+    index->sa_encode(n, x, bytes);
+}
+
+void IdMapIndex::sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const {
+    index->sa_decode(n, bytes, x);
+}
+
 IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner) {
     take_over(*this, std::move(inner), {});
 }
@@ -162,6 +163,24 @@ void IdMap2Index::range_search(
     range_search_by_id(*index, id_map, n, x, radius, result, params);
 }
 
+void IdMap2Index::search_and_reconstruct(
+    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+    float* recons, const faiss::SearchParameters* params) const {
+    search_and_reconstruct_by_id(*index, id_map, n, x, k, distances, labels, recons, params);
+}
+
+std::size_t IdMap2Index::sa_code_size() const {
+    return index->sa_code_size();
+}
+
+void IdMap2Index::sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const {
+    index->sa_encode(n, x, bytes);
+}
+
+void IdMap2Index::sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const {
+    index->sa_decode(n, bytes, x);
+}
+
 void IdMap2Index::reset() {
     faiss::IndexIDMap2::reset();
     rev_map.clear(); // FAISS 1.7.3 leaves it, and would then reconstruct rows under ids that are
@@ -169,11 +188,19 @@ void IdMap2Index::reset() {
 }
 
 void IdMap2Index::reconstruct(std::int64_t key, float* recons) const {
-    const auto found = rev_map.find(key);
-    if (found == rev_map.end()) {
-        fail(ErrorKind::kNotFound, "Index holds no row of id: ", key);
+    reconstruct_batch(1, &key, recons);
+}
+
+void IdMap2Index::reconstruct_batch(std::int64_t n, const std::int64_t* keys, float* recons) const {
+    Ids positions;
+    for (std::int64_t i = 0; i < n; ++i) {
+        const auto found = rev_map.find(keys[i]);
+        if (found == rev_map.end()) {
+            fail(ErrorKind::kNotFound, "Index holds no row of id: ", keys[i]);
+        }
+        positions.push_back(found->second);
     }
-    index->reconstruct(found->second, recons);
+    index->reconstruct_batch(n, positions.data(), recons);
 }
 
 } // namespace arfc

@@ -28,6 +28,14 @@ class IdMapIndex : public faiss::IndexIDMap {
     void range_search(
         std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
         const faiss::SearchParameters* params = nullptr) const override;
+    void search_and_reconstruct(
+        std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+        float* recons, const faiss::SearchParameters* params = nullptr) const override;
+
+    /// The codec of the index behind, which FAISS 1.7.3's do not offer.
+    std::size_t sa_code_size() const override;
+    void sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const override;
+    void sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const override;
 };
 
 /// The same of FAISS's IndexIDMap2, which also finds rows by id.
@@ -43,11 +51,20 @@ class IdMap2Index : public faiss::IndexIDMap2 {
     void range_search(
         std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
         const faiss::SearchParameters* params = nullptr) const override;
+    void search_and_reconstruct(
+        std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+        float* recons, const faiss::SearchParameters* params = nullptr) const override;
+
+    /// The codec of the index behind, which FAISS 1.7.3's do not offer.
+    std::size_t sa_code_size() const override;
+    void sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const override;
+    void sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const override;
 
     void reset() override;
 
     /// @throws Error  kNotFound: no such id.
     void reconstruct(std::int64_t key, float* recons) const override;
+    void reconstruct_batch(std::int64_t n, const std::int64_t* keys, float* recons) const override;
 };
 
 } // namespace arfc

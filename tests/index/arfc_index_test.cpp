@@ -1,5 +1,6 @@
 #include "arfc/index/arfc_index.h"
 
+#include <faiss/IndexFlat.h>
 #include <faiss/IndexHNSW.h>
 #include <faiss/IndexIVF.h>
 #include <faiss/impl/IDSelector.h>
@@ -330,6 +331,123 @@ TEST(ArfcIndex, ReconstructsWhatTheWholeCodeSays) {
         index->reconstruct_n(899, 2, some.data()), ErrorKind::kNotFound, "rows [0, 900)");
     index->reset();
     ARFC_EXPECT_ERROR(index->reconstruct(5000, row.data()), ErrorKind::kNotFound, "5000");
+}
+
+TEST(ArfcIndex, ReconstructsManyByIdAndWhatASearchFinds) {
+    const Rows rows(kN, 1);
+    const Rows queries(4, 2);
+    for (const std::string factory : {"ARFC12/4,IVF7", "ARFC12"}) {
+        const auto index = trained_index(factory, faiss::METRIC_L2, rows);
+        std::vector<std::int64_t> ids(kN);
+        for (std::size_t i = 0; i < kN; ++i) {
+            ids[i] = 3 * static_cast<std::int64_t>(i / 2); // Every id twice: the first row counts.
+        }
+        index->add_with_ids(kN, rows.data(), ids.data());
+        std::vector<float> all(kN * kDim);
+        index->reconstruct_n(0, kN, all.data());
+        const std::vector<std::int64_t> keys = {600, 0, 600, 3};
+        std::vector<float> some(keys.size() * kDim);
+        index->reconstruct_batch(4, keys.data(), some.data());
+        std::vector<float> residuals(keys.size() * kDim);
+        index->compute_residual_n(4, rows.data(), residuals.data(), keys.data());
+        for (std::size_t i = 0; i < keys.size(); ++i) {
+            const auto row = static_cast<std::size_t>(keys[i] / 3 * 2);
+            for (std::size_t c = 0; c < kDim; ++c) {
+                ASSERT_EQ(some[i * kDim + c], all[row * kDim + c]);
+                ASSERT_EQ(residuals[i * kDim + c], rows.values[i * kDim + c] - all[row * kDim + c]);
+            }
+        }
+        const std::int64_t absent = 601;
+        ARFC_EXPECT_ERROR(
+            index->reconstruct_batch(1, &absent, some.data()), ErrorKind::kNotFound,
+            "no row of id: 601");
+        ARFC_EXPECT_ERROR(
+            index->compute_residual_n(1, rows.data(), residuals.data(), &absent),
+            ErrorKind::kNotFound, "no row of id: 601");
+
+        faiss::IDSelectorRange few(0, 6); // Four rows.
+        SearchParametersARFC params = everything(*index);
+        params.sel = &few;
+        std::vector<float> distances(4 * 6);
+        std::vector<std::int64_t> labels(4 * 6);
+        std::vector<float> recons(4 * 6 * kDim);
+        index->search_and_reconstruct(
+            4, queries.data(), 6, distances.data(), labels.data(), recons.data(), &params);
+        const Answer plain = search(*index, queries, 6, &params);
+        EXPECT_EQ(plain.labels, labels);
+        EXPECT_EQ(plain.distances, distances);
+        for (std::size_t i = 0; i < labels.size(); ++i) {
+            double distance = 0;
+            for (std::size_t c = 0; c < kDim; ++c) {
+                const double difference =
+                    double{recons[i * kDim + c]} - double{queries.values[i / 6 * kDim + c]};
+                distance += difference * difference;
+            }
+            // Two rows have one id: the reconstruction is of the row that was found.
+            if (labels[i] == -1) {
+                EXPECT_TRUE(std::isnan(distance));
+            } else {
+                EXPECT_NEAR(distance, distances[i], 1e-3 * distance);
+            }
+        }
+    }
+}
+
+TEST(ArfcIndex, MergesRowsOfTheSameModel) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const auto whole = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    whole->add(kN, rows.data());
+    const auto left = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    const auto right = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    left->add(400, rows.data());
+    right->add(kN - 400, rows.data() + 400 * kDim);
+    left->merge_from(*right, left->ntotal);
+    EXPECT_EQ(left->ntotal, static_cast<std::int64_t>(kN));
+    EXPECT_EQ(right->ntotal, 0);
+    EXPECT_TRUE(right->is_trained);
+    EXPECT_EQ(search(*left, queries, 9), search(*whole, queries, 9));
+    left->merge_from(*right);
+    EXPECT_EQ(left->ntotal, static_cast<std::int64_t>(kN)) << "the other was empty";
+
+    const std::vector<std::int64_t> ids = {5000, 5001};
+    right->add_with_ids(2, rows.data(), ids.data());
+    left->merge_from(*right, 10);
+    std::vector<float> first(kDim);
+    std::vector<float> moved(kDim);
+    left->reconstruct(0, first.data());
+    left->reconstruct(5010, moved.data());
+    EXPECT_EQ(first, moved);
+    left->reconstruct(static_cast<std::int64_t>(kN) - 1, moved.data()); // Positions stay as ids.
+    right->add(1, rows.data());
+    left->merge_from(*right, 7777);
+    left->reconstruct(7777, moved.data());
+    EXPECT_EQ(first, moved);
+}
+
+TEST(ArfcIndex, MergesNothingElse) {
+    const Rows rows(kN, 1);
+    const auto index = trained_index("ARFC12/4", faiss::METRIC_L2, rows);
+    const auto of_product = trained_index("ARFC12/4", faiss::METRIC_INNER_PRODUCT, rows);
+    const auto longer = trained_index("ARFC24/8,IVF8", faiss::METRIC_L2, rows);
+    ArfcIndex untrained(kDim, "ARFC12/4", faiss::METRIC_L2);
+    faiss::IndexFlatL2 flat(kDim);
+    index->add(10, rows.data());
+    ARFC_EXPECT_ERROR(
+        index->merge_from(*of_product), ErrorKind::kInvalidArgument, "do not share a model");
+    ARFC_EXPECT_ERROR(
+        index->merge_from(*longer), ErrorKind::kInvalidArgument, "code lengths: 24, expected 12");
+    ARFC_EXPECT_ERROR(index->merge_from(untrained), ErrorKind::kFailedPrecondition, "not trained");
+    ARFC_EXPECT_ERROR(index->merge_from(flat), ErrorKind::kInvalidArgument, "not of another kind");
+    ARFC_EXPECT_ERROR(index->merge_from(*index), ErrorKind::kInvalidArgument, "not of itself");
+    const auto copy = trained_index("ARFC12/4", faiss::METRIC_L2, rows);
+    copy->add(5, rows.data());
+    ARFC_EXPECT_ERROR(
+        index->merge_from(*copy, 3), ErrorKind::kInvalidArgument, "3, expected 0 or 10");
+    EXPECT_EQ(index->ntotal, 10);
+    EXPECT_EQ(copy->ntotal, 5);
+    ARFC_EXPECT_ERROR(
+        (void)index->get_distance_computer(), ErrorKind::kUnsupported, "DistanceComputer");
 }
 
 TEST(ArfcIndex, FindsNeighboursOfTheOriginals) {

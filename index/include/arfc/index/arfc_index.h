@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -18,6 +19,8 @@ namespace arfc {
 class Compressor;
 class ByteReader;
 class ByteWriter;
+struct StagedAnswer;
+struct StagedRequest;
 
 /// How ArfcIndex::train works.
 struct ArfcTrainOptions {
@@ -35,6 +38,16 @@ struct SearchParametersARFC : faiss::SearchParameters {
     std::optional<std::size_t> nprobe; ///< Inverted lists to scan, in [1, nlist].
     /// Rows that a walk through a graph keeps in view, >= 1; named as FAISS's.
     std::optional<std::size_t> efSearch; // NOLINT(readability-identifier-naming)
+};
+
+/// What searches of one index do where their parameters do not say: FAISS's habit of settings on
+/// the index, and what arfc::ParameterSpace sets. Not written to files.
+struct ArfcSearchDefaults {
+    std::optional<std::size_t> nprobe;         ///< In [1, nlist]; nothing: what train() measured.
+    std::optional<std::size_t> ef_search;      ///< In [1, 10^6], of a graph; nothing: 128.
+    std::map<std::size_t, std::size_t> limits; ///< Rows kept by the stage of so many bytes; one
+                                               ///< that is asked for more answers keeps as many.
+                                               ///< Absent: what train() measured.
 };
 
 /// A FAISS index that keeps rows as nested codes: found by their first bytes, ranked by more of
@@ -62,7 +75,8 @@ class ArfcIndex : public faiss::Index {
     ArfcIndex& operator=(const ArfcIndex&) = delete;
     ~ArfcIndex() override;
 
-    ArfcTrainOptions train_options; ///< Read by train(), which FAISS gives no room for them.
+    ArfcTrainOptions train_options;     ///< Read by train(), which FAISS gives no room for them.
+    ArfcSearchDefaults search_defaults; ///< Read by every search; set it while none runs.
 
     /// Learns the model, the lists and the search defaults.
     /// @param x       [n, d] float32, finite, n >= 1 and >= nlist.
@@ -108,7 +122,45 @@ class ArfcIndex : public faiss::Index {
     /// found in linear time.
     /// @throws Error  kNotFound.
     void reconstruct(std::int64_t key, float* recons) const override;
+
+    /// @param keys    [n] ids, found in one pass over the caller's ids.
+    /// @param recons  Out, [n, d].
+    void reconstruct_batch(std::int64_t n, const std::int64_t* keys, float* recons) const override;
+
+    /// Reconstructs rows [i0, i0 + ni) in the order they were added, whatever their ids.
+    /// @param recons  Out, [ni, d].
     void reconstruct_n(std::int64_t i0, std::int64_t ni, float* recons) const override;
+
+    /// Searches, and reconstructs each answer from its whole code.
+    /// @param recons  Out, [n, k, d]; NaN where no row took the place.
+    void search_and_reconstruct(
+        std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+        float* recons, const faiss::SearchParameters* params = nullptr) const override;
+
+    /// Computes x - reconstruct(key). A cosine index reconstructs rows of unit length or a little
+    /// less.
+    /// @param xs         [n, d].
+    /// @param residuals  Out, [n, d].
+    /// @param keys       [n] ids. @throws Error  kNotFound.
+    void compute_residual(const float* x, float* residual, std::int64_t key) const override;
+    void compute_residual_n(
+        std::int64_t n, const float* xs, float* residuals, const std::int64_t* keys) const override;
+
+    /// @throws Error  kUnsupported, always.
+    [[nodiscard]] faiss::DistanceComputer* get_distance_computer() const override;
+
+    /// Says by an exception whether merge_from() takes an index: an ARFC one of the same model (id)
+    /// and code length, that is, one that was read from a file of this one or a copy. Prefixes and
+    /// lists may differ.
+    /// @throws Error  kInvalidArgument. kFailedPrecondition: not trained.
+    void check_compatible_for_merge(const faiss::Index& other) const override;
+
+    /// Moves the rows of another index behind the rows of this one; the other is empty then.
+    /// Nothing is encoded anew.
+    /// @param add_id  Added to every id that moves. Where neither index has ids of the caller's, 0
+    ///                or ntotal, to the same effect: positions go on.
+    /// @throws Error  as check_compatible_for_merge(). kResourceExhausted.
+    void merge_from(faiss::Index& other, std::int64_t add_id = 0) override;
 
     /// Removes the rows whose ids are selected. Ids by position move up; ids of the caller's stay
     /// with their rows.
@@ -148,6 +200,11 @@ class ArfcIndex : public faiss::Index {
     void write(ByteWriter& out) const;
     static std::unique_ptr<ArfcIndex> read(ByteReader& in);
     void read_trained(ByteReader& in);
+    [[nodiscard]] StagedRequest request(const faiss::SearchParameters* params) const;
+    void apply_default_limits(StagedRequest& request) const;
+    StagedAnswer answer_search(
+        std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
+        const faiss::SearchParameters* params) const;
 
     std::unique_ptr<State> state_;
 };
