@@ -24,7 +24,8 @@ decltype(auto) translate_faiss(ErrorKind kind, std::string_view what, const Work
         fail(kind, what, ": ", error.what());
     } catch (const std::bad_alloc&) {
         fail(ErrorKind::kResourceExhausted, what, ": memory ran out");
-    } catch (const std::length_error&) { // A vector of an absurd size, read from a damaged file.
+    } catch (const std::logic_error&) { // A vector of an absurd size, read from a damaged file, or
+                                        // a number that FAISS's parser cannot hold.
         fail(kind, what, ": a size is out of range");
     }
 }

@@ -9,6 +9,7 @@
 #include "factory_spec.h"
 #include "faiss_errors.h"
 #include "id_map_index.h"
+#include "transformed_index.h"
 
 namespace arfc {
 namespace {
@@ -22,14 +23,15 @@ std::unique_ptr<faiss::Index> wrap(IdMap id_map, std::unique_ptr<faiss::Index> i
     return index;
 }
 
+IdMap id_map_of(std::string_view description) noexcept {
+    return description.starts_with("IDMap2,") ? IdMap::kIdMap2
+         : description.starts_with("IDMap,")  ? IdMap::kIdMap
+                                              : IdMap::kNone;
+}
+
 std::unique_ptr<faiss::Index> faiss_factory(
     int d, std::string_view description, faiss::MetricType metric) {
-    IdMap id_map = IdMap::kNone;
-    if (description.starts_with("IDMap2,")) {
-        id_map = IdMap::kIdMap2;
-    } else if (description.starts_with("IDMap,")) {
-        id_map = IdMap::kIdMap;
-    }
+    const IdMap id_map = id_map_of(description);
     const std::string inner(
         id_map == IdMap::kNone ? description : description.substr(description.find(',') + 1));
     if (inner.empty()) {
@@ -51,10 +53,20 @@ std::unique_ptr<faiss::Index> index_factory(
     if (!names_arfc(description)) {
         return faiss_factory(d, description, metric);
     }
-    FactorySpec spec = parse_factory(static_cast<std::size_t>(d), description);
-    const IdMap id_map = spec.id_map;
-    spec.id_map = IdMap::kNone;
-    return wrap(id_map, std::make_unique<ArfcIndex>(d, to_string(spec), metric));
+    const IdMap id_map = id_map_of(description);
+    const std::string_view inner =
+        id_map == IdMap::kNone ? description : description.substr(description.find(',') + 1);
+    const auto [transforms, arfc] = split_transforms(inner);
+    if (transforms.empty()) { // The whole string, for messages that name a column.
+        FactorySpec spec = parse_factory(static_cast<std::size_t>(d), description);
+        spec.id_map = IdMap::kNone;
+        return wrap(id_map, std::make_unique<ArfcIndex>(d, to_string(spec), metric));
+    }
+    TransformChain chain = make_transforms(d, transforms);
+    auto behind = std::make_unique<ArfcIndex>(chain.back()->d_out, arfc, metric);
+    return wrap(
+        id_map, std::make_unique<TransformedIndex>(
+                    std::string(transforms), std::move(chain), std::move(behind)));
 }
 
 } // namespace arfc

@@ -15,25 +15,34 @@
 #include "factory_spec.h"
 #include "faiss_errors.h"
 #include "id_map_index.h"
+#include "transformed_index.h"
+#include "wrappers.h"
 
 namespace arfc {
 
-// An ARFC index file: magic (8), format (u32), IdMap (u8), ids behind an IdMap (count u64, i64
-// each), the index (ArfcIndex::write), SHA-256 of all that precedes as 64 hexadecimal digits.
+// An ARFC index file: magic (8), format (u32), IdMap and whether there are transforms (u8), ids
+// behind an IdMap (count u64, i64 each), transforms (TransformedIndex::write_transforms), the index
+// (ArfcIndex::write), SHA-256 of all that precedes as 64 hexadecimal digits.
 // Numbers are little-endian.
 class IndexFile {
   public:
     static bool is_one(std::string_view bytes) noexcept { return bytes.starts_with(kMagic); }
 
+    /// @param inner  What is behind the id map: an ArfcIndex, or transforms and then one.
     static std::string write(
-        const ArfcIndex& index, IdMap id_map, const std::vector<std::int64_t>& ids) {
+        const faiss::Index& inner, IdMap id_map, const std::vector<std::int64_t>& ids) {
+        const auto* const transformed = dynamic_cast<const TransformedIndex*>(&inner);
         ByteWriter out;
         out.array(std::span<const char>(kMagic));
         out.number(kFormat);
-        out.number(static_cast<std::uint8_t>(id_map));
+        const unsigned flag = transformed == nullptr ? 0U : kHasTransforms;
+        out.number(static_cast<std::uint8_t>(static_cast<unsigned>(id_map) | flag));
         out.number(static_cast<std::uint64_t>(ids.size()));
         out.array(std::span<const std::int64_t>(ids));
-        index.write(out);
+        if (transformed != nullptr) {
+            transformed->write_transforms(out);
+        }
+        arfc_behind(inner)->write(out);
         const std::string digest = sha256_hex(out.bytes());
         out.array(std::span<const char>(digest));
         return std::move(out).take();
@@ -56,12 +65,13 @@ class IndexFile {
                 ErrorKind::kCorruption,
                 "Index file differs from its checksum; bytes: ", bytes.size());
         }
-        const auto id_map = in.number<std::uint8_t>();
+        const auto wrappers = in.number<std::uint8_t>();
+        const auto id_map = static_cast<std::uint8_t>(wrappers & ~kHasTransforms);
         in.require(
             id_map <= static_cast<std::uint8_t>(IdMap::kIdMap2), "kind of id map ",
             static_cast<int>(id_map));
         std::vector<std::int64_t> ids = in.array<std::int64_t>(in.number<std::uint64_t>());
-        std::unique_ptr<ArfcIndex> index = ArfcIndex::read(in);
+        std::unique_ptr<faiss::Index> index = read_inner(in, (wrappers & kHasTransforms) != 0);
         in.finish();
         const bool has_map = id_map != static_cast<std::uint8_t>(IdMap::kNone);
         in.require(
@@ -78,6 +88,20 @@ class IndexFile {
     }
 
   private:
+    static std::unique_ptr<faiss::Index> read_inner(ByteReader& in, bool has_transforms) {
+        if (!has_transforms) {
+            return ArfcIndex::read(in);
+        }
+        auto [chain, transforms] = TransformedIndex::read_transforms(in);
+        std::unique_ptr<ArfcIndex> index = ArfcIndex::read(in);
+        in.require(
+            index->d == chain.back()->d_out, "transforms give rows of ", chain.back()->d_out,
+            " floats, the index takes ", index->d);
+        return std::make_unique<TransformedIndex>(
+            std::move(transforms), std::move(chain), std::move(index));
+    }
+
+    static constexpr unsigned kHasTransforms = 16;
     static constexpr std::string_view kMagic = "ARFCINDX";
     static constexpr std::uint32_t kFormat = 0;
     static constexpr std::size_t kDigestSize = 64;
@@ -126,20 +150,24 @@ std::unique_ptr<faiss::Index> read_faiss(const std::string& bytes) {
 } // namespace
 
 void write_index(const faiss::Index& index, const std::filesystem::path& path) {
-    if (const auto* arfc = dynamic_cast<const ArfcIndex*>(&index)) {
-        write_file_atomically(path, IndexFile::write(*arfc, IdMap::kNone, {}));
+    const auto is_ours = [](const faiss::Index& inner) {
+        return dynamic_cast<const ArfcIndex*>(&inner) != nullptr ||
+               (dynamic_cast<const TransformedIndex*>(&inner) != nullptr &&
+                arfc_behind(inner) != nullptr);
+    };
+    if (is_ours(index)) {
+        write_file_atomically(path, IndexFile::write(index, IdMap::kNone, {}));
         return;
     }
     const auto* const map = dynamic_cast<const faiss::IndexIDMap*>(&index);
-    const auto* const inner = map == nullptr ? nullptr : dynamic_cast<const ArfcIndex*>(map->index);
-    if (inner == nullptr) {
+    if (map == nullptr || !is_ours(*map->index)) {
         write_file_atomically(path, faiss_bytes(index));
         return;
     }
     const IdMap id_map =
         dynamic_cast<const faiss::IndexIDMap2*>(map) != nullptr ? IdMap::kIdMap2 : IdMap::kIdMap;
     write_file_atomically(
-        path, IndexFile::write(*inner, id_map, {map->id_map.begin(), map->id_map.end()}));
+        path, IndexFile::write(*map->index, id_map, {map->id_map.begin(), map->id_map.end()}));
 }
 
 std::unique_ptr<faiss::Index> read_index(const std::filesystem::path& path) {

@@ -7,6 +7,7 @@
 #include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/IDSelector.h>
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -16,6 +17,7 @@
 #include "arfc/index/index_factory.h"
 #include "arfc/index/index_io.h"
 #include "faiss_errors.h"
+#include "wrappers.h"
 
 namespace arfc {
 namespace {
@@ -27,14 +29,13 @@ Kind* behind_id_map(faiss::Index& index) {
     return dynamic_cast<Kind*>(map == nullptr ? &index : map->index);
 }
 
-std::string factory_of(faiss::Index& index) {
-    const auto* const arfc = behind_id_map<ArfcIndex>(index);
-    if (arfc == nullptr) {
+/// Empty where FAISS's own file forgets what the string said.
+std::string factory_of(const faiss::Index& index) {
+    try {
+        return reverse_index_factory(index);
+    } catch (const Error&) {
         return {};
     }
-    const bool is_map = dynamic_cast<faiss::IndexIDMap*>(&index) != nullptr;
-    const bool is_map2 = dynamic_cast<faiss::IndexIDMap2*>(&index) != nullptr;
-    return (is_map2 ? "IDMap2," : is_map ? "IDMap," : "") + arfc->factory();
 }
 
 /// FAISS's form of the parameters, and what it points at.
@@ -44,7 +45,7 @@ struct Parameters {
             selector = std::make_unique<faiss::IDSelectorBatch>(
                 from.allowed_ids->size(), from.allowed_ids->data());
         }
-        if (behind_id_map<ArfcIndex>(index) != nullptr) {
+        if (arfc_behind(index) != nullptr) {
             auto made = std::make_unique<SearchParametersARFC>();
             made->stages = from.stages;
             made->nprobe = from.nprobe;
@@ -105,7 +106,7 @@ class FaissVectorIndex final : public VectorIndex {
                 "Index holds rows of the training that it has; call reset() first; rows: ",
                 index_->ntotal);
         }
-        if (auto* const arfc = behind_id_map<ArfcIndex>(*index_)) {
+        if (auto* const arfc = arfc_behind(*index_)) {
             arfc->train_options = {
                 .time_budget_s = options.time_budget_s,
                 .seed = options.seed,
@@ -136,15 +137,7 @@ class FaissVectorIndex final : public VectorIndex {
     void search(
         MatrixView<const float> queries, std::size_t k, const VectorSearchParameters& parameters,
         MatrixView<float> distances, MatrixView<std::int64_t> labels) const override {
-        check_rows(queries);
-        if (k < 1 || distances.rows() != queries.rows() || labels.rows() != queries.rows() ||
-            distances.cols() != k || labels.cols() != k) {
-            fail(
-                ErrorKind::kInvalidArgument,
-                "Answers have a shape other than [m, k >= 1]: distances [", distances.rows(), ", ",
-                distances.cols(), "], labels [", labels.rows(), ", ", labels.cols(),
-                "], expected [", queries.rows(), ", ", k, "]");
-        }
+        check_answers(queries, k, distances, labels);
         const Parameters faiss_form(*index_, parameters);
         guard("Index cannot be searched", [&] {
             index_->search(
@@ -175,8 +168,8 @@ class FaissVectorIndex final : public VectorIndex {
 
     [[nodiscard]] std::vector<float> reconstruct(std::int64_t id) const override {
         std::vector<float> row(dim());
-        const bool is_ours = behind_id_map<ArfcIndex>(*index_) != nullptr ||
-                             dynamic_cast<faiss::IndexIDMap*>(index_.get());
+        const bool is_ours =
+            arfc_behind(*index_) != nullptr || dynamic_cast<faiss::IndexIDMap*>(index_.get());
         if (!is_ours && (id < 0 || id >= index_->ntotal)) {
             fail(ErrorKind::kNotFound, "Index holds no row of id: ", id);
         }
@@ -184,6 +177,95 @@ class FaissVectorIndex final : public VectorIndex {
             index_->reconstruct(id, row.data());
         });
         return row;
+    }
+
+    [[nodiscard]] std::vector<float> reconstruct(std::span<const std::int64_t> ids) const override {
+        std::vector<float> rows(ids.size() * dim());
+        if (arfc_behind(*index_) == nullptr) { // One by one: not every index of FAISS's checks ids.
+            for (std::size_t i = 0; i < ids.size(); ++i) {
+                std::ranges::copy(
+                    reconstruct(ids[i]), rows.begin() + static_cast<std::ptrdiff_t>(i * dim()));
+            }
+            return rows;
+        }
+        translate_faiss(ErrorKind::kUnsupported, "Index cannot reconstruct", [&] {
+            index_->reconstruct_batch(narrow<std::int64_t>(ids.size()), ids.data(), rows.data());
+        });
+        return rows;
+    }
+
+    [[nodiscard]] std::vector<float> reconstruct_rows(
+        std::size_t first, std::size_t count) const override {
+        if (first > ntotal() || count > ntotal() - first) {
+            fail(
+                ErrorKind::kNotFound, "Index holds rows [0, ", ntotal(), "), asked for [", first,
+                ", ", first, " + ", count, ")");
+        }
+        std::vector<float> rows(count * dim());
+        translate_faiss(ErrorKind::kUnsupported, "Index cannot reconstruct rows by position", [&] {
+            index_->reconstruct_n(
+                narrow<std::int64_t>(first), narrow<std::int64_t>(count), rows.data());
+        });
+        return rows;
+    }
+
+    void search_and_reconstruct(
+        MatrixView<const float> queries, std::size_t k, const VectorSearchParameters& parameters,
+        MatrixView<float> distances, MatrixView<std::int64_t> labels,
+        MatrixView<float> reconstructed) const override {
+        check_answers(queries, k, distances, labels);
+        if (reconstructed.rows() != queries.rows() || reconstructed.cols() != k * dim()) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Reconstructions have a shape other than [m, k * dim]: [", reconstructed.rows(),
+                ", ", reconstructed.cols(), "], expected [", queries.rows(), ", ", k * dim(), "]");
+        }
+        const Parameters faiss_form(*index_, parameters);
+        translate_faiss(ErrorKind::kUnsupported, "Index cannot search and reconstruct", [&] {
+            index_->search_and_reconstruct(
+                count(queries), queries.data(), narrow<std::int64_t>(k), distances.data(),
+                labels.data(), reconstructed.data(), faiss_form.params.get());
+        });
+    }
+
+    [[nodiscard]] std::size_t code_size() const override {
+        return translate_faiss(
+            ErrorKind::kUnsupported, "Index has no codec", [&] { return index_->sa_code_size(); });
+    }
+
+    void encode(MatrixView<const float> rows, MatrixView<std::byte> codes) const override {
+        check_rows(rows);
+        check_codes(rows.rows(), codes);
+        translate_faiss(ErrorKind::kUnsupported, "Index cannot encode", [&] {
+            index_->sa_encode(
+                count(rows), rows.data(), reinterpret_cast<std::uint8_t*>(codes.data()));
+        });
+    }
+
+    void decode(MatrixView<const std::byte> codes, MatrixView<float> rows) const override {
+        check_rows(rows);
+        check_codes(rows.rows(), codes);
+        translate_faiss(ErrorKind::kUnsupported, "Index cannot decode", [&] {
+            index_->sa_decode(
+                count(rows), reinterpret_cast<const std::uint8_t*>(codes.data()), rows.data());
+        });
+    }
+
+    void merge_from(VectorIndex& other, std::int64_t add_id) override {
+        auto& from = dynamic_cast<FaissVectorIndex&>(other); // There is no other class of it.
+        if (&from == this) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Index takes in the rows of another, not of itself; rows: ", ntotal());
+        }
+        guard("Indexes cannot be merged", [&] {
+            index_->check_compatible_for_merge(*from.index_);
+            index_->merge_from(*from.index_, add_id);
+        });
+    }
+
+    [[nodiscard]] std::string reverse_factory() const override {
+        return reverse_index_factory(*index_);
     }
 
     std::size_t remove_ids(std::span<const std::int64_t> ids) override {
@@ -224,6 +306,29 @@ class FaissVectorIndex final : public VectorIndex {
             fail(
                 ErrorKind::kInvalidArgument,
                 "Embedding width differs from the index's: ", rows.cols(), ", expected ", dim());
+        }
+    }
+
+    void check_answers(
+        MatrixView<const float> queries, std::size_t k, MatrixView<const float> distances,
+        MatrixView<const std::int64_t> labels) const {
+        check_rows(queries);
+        if (k < 1 || distances.rows() != queries.rows() || labels.rows() != queries.rows() ||
+            distances.cols() != k || labels.cols() != k) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Answers have a shape other than [m, k >= 1]: distances [", distances.rows(), ", ",
+                distances.cols(), "], labels [", labels.rows(), ", ", labels.cols(),
+                "], expected [", queries.rows(), ", ", k, "]");
+        }
+    }
+
+    void check_codes(std::size_t rows, MatrixView<const std::byte> codes) const {
+        const std::size_t size = code_size();
+        if (codes.rows() != rows || codes.cols() != size) {
+            fail(
+                ErrorKind::kInvalidArgument, "Codes have a shape other than [n, code size]: [",
+                codes.rows(), ", ", codes.cols(), "], expected [", rows, ", ", size, "]");
         }
     }
 

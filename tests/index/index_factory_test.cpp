@@ -54,6 +54,9 @@ TEST(IndexFactory, TellsWhatFaissRefuses) {
         (void)index_factory(kWidth, "Nonsense"), ErrorKind::kInvalidArgument,
         "FAISS refuses the factory string");
     ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, "PQ99999999999999999999"), ErrorKind::kInvalidArgument,
+        "a size is out of range");
+    ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, ""), ErrorKind::kInvalidArgument, "names no index");
     ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, "IDMap2,"), ErrorKind::kInvalidArgument, "names no index");

@@ -85,7 +85,7 @@ TEST_P(VectorIndexOf, DoesWhatADoorNeeds) {
     index->write(directory / "index");
     const auto read = VectorIndex::read(directory / "index");
     EXPECT_EQ(search(*read, view(rows, kWidth), 4), search(*index, view(rows, kWidth), 4));
-    EXPECT_EQ(read->factory(), factory.find("ARFC") != std::string::npos ? factory : "");
+    EXPECT_EQ(read->factory(), factory);
     EXPECT_EQ(index->remove_ids(std::vector<std::int64_t>{ids[1], ids[2], 1'000'000}), 2U);
     EXPECT_EQ(index->ntotal(), kN - 2);
     index->reset();

@@ -110,6 +110,48 @@ class VectorIndex {
     /// @throws Error  kNotFound: no such id. kUnsupported: this kind cannot.
     [[nodiscard]] virtual std::vector<float> reconstruct(std::int64_t id) const = 0;
 
+    /// Returns approximations of several rows, each found by its id.
+    /// @returns [ids, dim()]. @throws Error  as reconstruct().
+    [[nodiscard]] virtual std::vector<float> reconstruct(
+        std::span<const std::int64_t> ids) const = 0;
+
+    /// Returns approximations of rows [first, first + count), by position.
+    /// @returns [count, dim()]. @throws Error  as reconstruct().
+    [[nodiscard]] virtual std::vector<float> reconstruct_rows(
+        std::size_t first, std::size_t count) const = 0;
+
+    /// Searches, and reconstructs each answer.
+    /// @param reconstructed  Out, [m, k * dim()]; NaN where there were fewer.
+    /// @throws Error         as search(). kUnsupported: this kind cannot.
+    virtual void search_and_reconstruct(
+        MatrixView<const float> queries, std::size_t k, const VectorSearchParameters& parameters,
+        MatrixView<float> distances, MatrixView<std::int64_t> labels,
+        MatrixView<float> reconstructed) const = 0;
+
+    /// Returns the length of the index's codes, in bytes.
+    /// @throws Error  kUnsupported: this kind has no codec.
+    [[nodiscard]] virtual std::size_t code_size() const = 0;
+
+    /// Encodes rows without adding them.
+    /// @param codes   Out, [n, code_size()].
+    /// @throws Error  kInvalidArgument: a shape or value. kFailedPrecondition: not trained.
+    ///                kUnsupported: this kind has no codec.
+    virtual void encode(MatrixView<const float> rows, MatrixView<std::byte> codes) const = 0;
+
+    /// Reconstructs rows from codes.
+    /// @param rows    Out, [n, dim()].
+    /// @throws Error  as encode().
+    virtual void decode(MatrixView<const std::byte> codes, MatrixView<float> rows) const = 0;
+
+    /// Moves the rows of another index of the same training behind this one's; it is empty then.
+    /// @param add_id  Added to every id that moves.
+    /// @throws Error  kInvalidArgument: another kind or training. kFailedPrecondition: not trained.
+    virtual void merge_from(VectorIndex& other, std::int64_t add_id) = 0;
+
+    /// Returns the canonical string that makes an index like this one: reverse_index_factory().
+    /// @throws Error  kUnsupported: none is known.
+    [[nodiscard]] virtual std::string reverse_factory() const = 0;
+
     /// Removes ids; absent ones are ignored. Without ids of the caller's, later rows move up to
     /// fill the gaps.
     /// @returns how many rows went.
@@ -123,10 +165,10 @@ class VectorIndex {
     [[nodiscard]] virtual std::size_t dim() const noexcept = 0;    ///< Embedding width, in floats.
     [[nodiscard]] virtual bool is_trained() const noexcept = 0;
     [[nodiscard]] virtual Metric metric() const noexcept = 0; ///< kInnerProduct or kL2.
-    [[nodiscard]] virtual const std::string& factory() const noexcept = 0; ///< As given to
-                                                                           ///< create(); empty for
-                                                                           ///< a FAISS file that <
-                                                                           /// was read.
+
+    /// Returns the string as given to create(); of an index that was read,
+    /// reverse_index_factory()'s, and "" where none is known.
+    [[nodiscard]] virtual const std::string& factory() const noexcept = 0;
 };
 
 } // namespace arfc

@@ -1,0 +1,198 @@
+#include <faiss/IndexIDMap.h>
+#include <faiss/IndexPreTransform.h>
+#include <faiss/impl/AuxIndexStructures.h>
+#include <faiss/impl/IDSelector.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "arfc/base/files.h"
+#include "arfc/index/index_factory.h"
+#include "expect_error.h"
+#include "trained_index.h"
+
+namespace arfc {
+namespace {
+
+using test::Answer;
+using test::kDim;
+using test::Rows;
+using test::search;
+using test::TemporaryDirectory;
+
+constexpr int kWidth = static_cast<int>(kDim);
+constexpr std::size_t kN = 700;
+
+std::unique_ptr<faiss::Index> filled(const std::string& factory, const Rows& rows) {
+    auto index = index_factory(kWidth, factory, faiss::METRIC_L2);
+    EXPECT_FALSE(index->is_trained);
+    index->train(rows.signed_count(), rows.data());
+    EXPECT_TRUE(index->is_trained);
+    if (factory.starts_with("IDMap")) {
+        std::vector<std::int64_t> ids(rows.count());
+        for (std::size_t i = 0; i < ids.size(); ++i) {
+            ids[i] = static_cast<std::int64_t>(i);
+        }
+        index->add_with_ids(rows.signed_count(), rows.data(), ids.data());
+    } else {
+        index->add(rows.signed_count(), rows.data());
+    }
+    return index;
+}
+
+double recall_at_1_of_own_rows(const faiss::Index& index, const Rows& rows) {
+    const Answer answer = search(index, rows, 1);
+    std::size_t own = 0;
+    for (std::size_t i = 0; i < rows.count(); ++i) {
+        own += answer.labels[i] == static_cast<std::int64_t>(i) ? 1 : 0;
+    }
+    return static_cast<double>(own) / static_cast<double>(rows.count());
+}
+
+TEST(TransformedIndex, SearchesTransformedRowsAndComesBackFromAFile) {
+    const Rows rows(kN, 1);
+    const Rows queries(9, 2);
+    for (const std::string factory :
+         {"PCA16,ARFC16/4,IVF4", "IDMap2,PCAR16,L2norm,ARFC16/4", "OPQ4_20,ARFC16", "ITQ16,ARFC16",
+          "RR,Pad28,ARFC16/4", "IDMap2,PCA16,ARFC16/4,HNSW4"}) {
+        const auto index = filled(factory, rows);
+        EXPECT_GT(recall_at_1_of_own_rows(*index, rows), 0.5) << factory;
+        EXPECT_EQ(reverse_index_factory(*index), factory);
+        const TemporaryDirectory directory;
+        write_index(*index, directory / "index");
+        const auto read = read_index(directory / "index");
+        EXPECT_EQ(reverse_index_factory(*read), factory);
+        EXPECT_EQ(search(*read, queries, 10), search(*index, queries, 10)) << factory;
+        read->reset();
+        EXPECT_TRUE(read->is_trained);
+        if (factory.starts_with("PCA16")) { // What was read can learn again.
+            read->train(rows.signed_count(), rows.data());
+            read->add(rows.signed_count(), rows.data());
+            EXPECT_EQ(search(*read, queries, 10), search(*index, queries, 10));
+        }
+    }
+}
+
+TEST(TransformedIndex, ForwardsParametersAndReconstructs) {
+    const Rows rows(kN, 1);
+    const Rows queries(5, 2);
+    const auto index = filled("PCA20,ARFC20/4,IVF5", rows);
+    const auto mapped = filled("IDMap2,PCA20,ARFC20/4,IVF5", rows);
+    faiss::IDSelectorRange some(100, 120);
+    SearchParametersARFC params;
+    params.nprobe = 5;
+    params.sel = &some;
+    for (const faiss::Index* const one : {index.get(), mapped.get()}) {
+        for (const std::int64_t label : search(*one, queries, 20, &params).labels) {
+            EXPECT_TRUE(label >= 100 && label < 120);
+        }
+        faiss::RangeSearchResult result(5);
+        one->range_search(5, queries.data(), INFINITY, &result, &params);
+        EXPECT_EQ(result.lims[5], 5U * 20U);
+        EXPECT_EQ(one->sa_code_size(), 20U);
+        std::vector<std::uint8_t> codes(kN * 20);
+        one->sa_encode(kN, rows.data(), codes.data());
+        std::vector<float> decoded(kN * kDim);
+        one->sa_decode(kN, codes.data(), decoded.data());
+        std::vector<float> row(kDim);
+        one->reconstruct(7, row.data());
+        double error = 0;
+        double power = 0;
+        for (std::size_t c = 0; c < kDim; ++c) {
+            EXPECT_NEAR(row[c], decoded[7 * kDim + c], 1e-4);
+            error += std::pow(row[c] - rows.values[7 * kDim + c], 2);
+            power += std::pow(rows.values[7 * kDim + c], 2);
+        }
+        EXPECT_LT(error, power) << "reconstructions are rows again, not transformed ones";
+        std::vector<float> distances(5 * 3);
+        std::vector<std::int64_t> labels(5 * 3);
+        std::vector<float> recons(5 * 3 * kDim);
+        one->search_and_reconstruct(
+            5, queries.data(), 3, distances.data(), labels.data(), recons.data(), &params);
+        one->reconstruct(labels[4], row.data());
+        for (std::size_t c = 0; c < kDim; ++c) {
+            EXPECT_NEAR(recons[4 * kDim + c], row[c], 1e-4);
+        }
+    }
+}
+
+TEST(TransformedIndex, Merges) {
+    const Rows rows(kN, 1);
+    const auto index = filled("PCA16,ARFC8/4", rows);
+    const TemporaryDirectory directory;
+    write_index(*index, directory / "index");
+    const auto other = read_index(directory / "index");
+    index->merge_from(*other, index->ntotal);
+    EXPECT_EQ(index->ntotal, 2 * static_cast<std::int64_t>(kN));
+    EXPECT_EQ(other->ntotal, 0);
+    Rows turned(kN, 1);
+    std::ranges::reverse(turned.values);
+    const auto stranger = filled("PCA16,ARFC8/4", turned);
+    ARFC_EXPECT_ERROR(
+        index->merge_from(*stranger), ErrorKind::kInvalidArgument, "other transforms");
+}
+
+TEST(TransformedIndex, RefusesWhatCannotBe) {
+    const Rows rows(kN, 1);
+    const auto make = [](const char* factory) {
+        return index_factory(kWidth, factory, faiss::METRIC_L2);
+    };
+    ARFC_EXPECT_ERROR(
+        (void)make("PCA25,ARFC8"), ErrorKind::kInvalidArgument, "outside [1, 24] floats: 25");
+    ARFC_EXPECT_ERROR((void)make("PCA0,ARFC8"), ErrorKind::kInvalidArgument, "PCA0");
+    ARFC_EXPECT_ERROR((void)make("OPQ5,ARFC8"), ErrorKind::kInvalidArgument, "24 floats into 5");
+    ARFC_EXPECT_ERROR((void)make("OPQ0,ARFC8"), ErrorKind::kInvalidArgument, "into 0");
+    ARFC_EXPECT_ERROR(
+        (void)make("Pad2000000000,ARFC8"), ErrorKind::kInvalidArgument, "65536]: 2000000000");
+    ARFC_EXPECT_ERROR(
+        (void)make("Pad70000,ARFC8"), ErrorKind::kInvalidArgument, "width is outside [1, 65536]");
+    ARFC_EXPECT_ERROR((void)make("PCA,ARFC8"), ErrorKind::kInvalidArgument, "FAISS refuses");
+    ARFC_EXPECT_ERROR((void)make("PCAX3,ARFC8"), ErrorKind::kInvalidArgument, "FAISS refuses");
+    ARFC_EXPECT_ERROR((void)make("PCA16,ARFC8/8"), ErrorKind::kInvalidArgument, "column 7");
+    ARFC_EXPECT_ERROR(
+        (void)make("IVF16,ARFC8"), ErrorKind::kInvalidArgument, "expected ARFC first");
+    ARFC_EXPECT_ERROR((void)make("PCA16,IDMap,ARFC8"), ErrorKind::kUnsupported, "IDMap");
+
+    const auto index = make("PCA16,ARFC8/4");
+    float distance = 0;
+    std::int64_t label = 0;
+    ARFC_EXPECT_ERROR(index->add(1, rows.data()), ErrorKind::kFailedPrecondition, "not trained");
+    ARFC_EXPECT_ERROR(
+        index->search(1, rows.data(), 1, &distance, &label), ErrorKind::kFailedPrecondition,
+        "not trained");
+    ARFC_EXPECT_ERROR(index->train(0, nullptr), ErrorKind::kInvalidArgument, "too few: 0");
+    ARFC_EXPECT_ERROR(
+        index->train(5, rows.data()), ErrorKind::kInvalidArgument, "cannot be applied");
+    Rows bad(kN, 3);
+    bad.values[kDim * 2] = NAN;
+    ARFC_EXPECT_ERROR(
+        index->train(kN, bad.data()), ErrorKind::kInvalidArgument, "not finite (NaN or infinity)");
+    EXPECT_FALSE(index->is_trained);
+    index->train(kN, rows.data());
+    index->add(kN, rows.data());
+    ARFC_EXPECT_ERROR(index->add(3, bad.data()), ErrorKind::kInvalidArgument, "not finite");
+    ARFC_EXPECT_ERROR(
+        index->search(1, rows.data(), 0, &distance, &label), ErrorKind::kInvalidArgument, "k > 0");
+    ARFC_EXPECT_ERROR(
+        index->train(kN, rows.data()), ErrorKind::kFailedPrecondition, "call reset() first");
+    EXPECT_EQ(index->ntotal, static_cast<std::int64_t>(kN));
+}
+
+TEST(TransformedIndex, FilesThatAreCutShortAreRefused) {
+    const Rows rows(kN, 1);
+    const auto index = filled("PCA16,ARFC8/4", rows);
+    const TemporaryDirectory directory;
+    write_index(*index, directory / "index");
+    const std::string bytes = read_file(directory / "index");
+    for (const std::size_t size : {bytes.size() - 1, bytes.size() / 2, std::size_t{40}}) {
+        write_file_atomically(directory / "short", bytes.substr(0, size));
+        ARFC_EXPECT_ERROR((void)read_index(directory / "short"), ErrorKind::kCorruption, "Index");
+    }
+    const auto untrained = index_factory(kWidth, "IDMap,PCA16,ARFC8/4", faiss::METRIC_L2);
+    write_index(*untrained, directory / "empty");
+    EXPECT_EQ(reverse_index_factory(*read_index(directory / "empty")), "IDMap,PCA16,ARFC8/4");
+}
+
+} // namespace
+} // namespace arfc
