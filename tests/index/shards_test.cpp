@@ -1,0 +1,280 @@
+#include "arfc/index/shards.h"
+
+#include <faiss/IndexFlat.h>
+#include <faiss/impl/AuxIndexStructures.h>
+#include <faiss/impl/IDSelector.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+
+#include "arfc/index/index_factory.h"
+#include "expect_error.h"
+#include "trained_index.h"
+
+namespace arfc {
+namespace {
+
+using test::Answer;
+using test::kDim;
+using test::Rows;
+using test::search;
+using test::trained_index;
+
+constexpr int kWidth = static_cast<int>(kDim);
+constexpr std::size_t kN = 900;
+constexpr std::size_t kM = 7;
+
+using Indexes = std::vector<std::unique_ptr<faiss::Index>>;
+
+/// Copies of one trained, empty index.
+Indexes copies(std::size_t count, faiss::MetricType metric, const Rows& rows) {
+    Indexes made;
+    for (std::size_t i = 0; i < count; ++i) {
+        made.push_back(trained_index("ARFC12/4,IVF6", metric, rows));
+    }
+    return made;
+}
+
+std::unique_ptr<faiss::Index> whole(faiss::MetricType metric, const Rows& rows) {
+    auto index = trained_index("ARFC12/4,IVF6", metric, rows);
+    index->add(kN, rows.data());
+    return index;
+}
+
+/// Scores every row by the whole code.
+SearchParametersARFC everything() {
+    SearchParametersARFC params;
+    params.nprobe = 6;
+    params.stages = {{4, kN}, {12, 0}};
+    return params;
+}
+
+std::vector<std::vector<std::pair<std::int64_t, float>>> range_search(
+    const faiss::Index& index, const Rows& queries, float radius, SearchParametersARFC params) {
+    params.stages.clear(); // A range has no limits.
+    faiss::RangeSearchResult result(queries.count());
+    index.range_search(queries.signed_count(), queries.data(), radius, &result, &params);
+    std::vector<std::vector<std::pair<std::int64_t, float>>> found(queries.count());
+    for (std::size_t q = 0; q < queries.count(); ++q) {
+        for (std::size_t i = result.lims[q]; i < result.lims[q + 1]; ++i) {
+            found[q].emplace_back(result.labels[i], result.distances[i]);
+        }
+        std::ranges::sort(found[q]);
+    }
+    return found;
+}
+
+class Threads : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(OneOrOneEach, Threads, testing::Bool());
+
+TEST_P(Threads, ShardsAnswerAsOneIndexDoes) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
+        const auto one = whole(metric, rows);
+        for (const bool successive : {true, false}) {
+            ShardsIndex shards(copies(3, metric, rows), GetParam(), successive);
+            EXPECT_TRUE(shards.is_trained);
+            shards.add(kN, rows.data());
+            EXPECT_EQ(shards.ntotal, static_cast<std::int64_t>(kN));
+            EXPECT_GT(shards.at(1)->ntotal, 0);
+            SearchParametersARFC params = everything();
+            EXPECT_EQ(search(shards, queries, 25, &params), search(*one, queries, 25, &params));
+            const float radius = search(*one, queries, 30, &params).distances[29];
+            EXPECT_EQ(
+                range_search(shards, queries, radius, params),
+                range_search(*one, queries, radius, params));
+            faiss::IDSelectorRange some(295, 320); // Across two shards.
+            params.sel = &some;
+            const Answer filtered = search(shards, queries, 30, &params);
+            EXPECT_EQ(filtered, search(*one, queries, 30, &params));
+            EXPECT_EQ(filtered.labels[24] == -1, false);
+            EXPECT_EQ(filtered.labels[25], -1);
+            EXPECT_EQ(
+                range_search(shards, queries, radius, params),
+                range_search(*one, queries, radius, params));
+            std::vector<float> expected(kDim);
+            std::vector<float> row(kDim);
+            one->reconstruct(605, expected.data());
+            shards.reconstruct(605, row.data());
+            EXPECT_EQ(row, expected);
+        }
+    }
+}
+
+TEST_P(Threads, ShardsRemoveAndForget) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const SearchParametersARFC params = everything();
+    for (const bool successive : {true, false}) {
+        ShardsIndex shards(copies(3, faiss::METRIC_L2, rows), GetParam(), successive);
+        shards.add(kN, rows.data());
+        const auto one = trained_index("ARFC12/4,IVF6", faiss::METRIC_L2, rows);
+        std::vector<std::int64_t> ids(kN);
+        for (std::size_t i = 0; i < kN; ++i) {
+            ids[i] = static_cast<std::int64_t>(i);
+        }
+        successive ? one->add(kN, rows.data()) : one->add_with_ids(kN, rows.data(), ids.data());
+        const faiss::IDSelectorRange gone(250, 350);
+        EXPECT_EQ(shards.remove_ids(gone), 100U);
+        EXPECT_EQ(one->remove_ids(gone), 100U);
+        EXPECT_EQ(shards.ntotal, 800);
+        EXPECT_EQ(search(shards, queries, 25, &params), search(*one, queries, 25, &params));
+        std::vector<float> row(kDim);
+        ARFC_EXPECT_ERROR(
+            shards.reconstruct(static_cast<std::int64_t>(kN), row.data()), ErrorKind::kNotFound,
+            "no row of id: 900");
+        shards.reset();
+        EXPECT_TRUE(shards.is_trained);
+        EXPECT_EQ(shards.ntotal, 0);
+        EXPECT_EQ(search(shards, queries, 3).labels, std::vector<std::int64_t>(kM * 3, -1));
+        shards.add(kN, rows.data());
+        EXPECT_EQ(shards.ntotal, static_cast<std::int64_t>(kN));
+    }
+}
+
+TEST_P(Threads, ReplicasAnswerAsOneIndexDoes) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const auto one = whole(faiss::METRIC_L2, rows);
+    ReplicasIndex replicas(copies(3, faiss::METRIC_L2, rows), GetParam());
+    replicas.add(kN, rows.data());
+    EXPECT_EQ(replicas.ntotal, static_cast<std::int64_t>(kN));
+    SearchParametersARFC params = everything();
+    faiss::IDSelectorRange some(100, 800);
+    for (faiss::IDSelector* const sel :
+         {static_cast<faiss::IDSelector*>(nullptr), static_cast<faiss::IDSelector*>(&some)}) {
+        params.sel = sel;
+        EXPECT_EQ(search(replicas, queries, 25, &params), search(*one, queries, 25, &params));
+        EXPECT_EQ(search(replicas, Rows(2, 3), 4, &params), search(*one, Rows(2, 3), 4, &params))
+            << "fewer queries than replicas";
+        const float radius = search(*one, queries, 30, &params).distances[29];
+        EXPECT_EQ(
+            range_search(replicas, queries, radius, params),
+            range_search(*one, queries, radius, params));
+    }
+    EXPECT_EQ(replicas.remove_ids(some), 700U);
+    EXPECT_EQ(replicas.ntotal, 200);
+    std::vector<float> row(kDim);
+    replicas.reconstruct(199, row.data());
+    ARFC_EXPECT_ERROR(replicas.reconstruct(200, row.data()), ErrorKind::kNotFound, "200");
+    replicas.reset();
+    EXPECT_TRUE(replicas.is_trained);
+    const std::vector<std::int64_t> ids = {70, 80};
+    replicas.add_with_ids(2, rows.data(), ids.data());
+    replicas.reconstruct(80, row.data());
+}
+
+TEST(Shards, KeepTheCallersIds) {
+    const Rows rows(kN, 1);
+    std::vector<std::int64_t> ids(kN);
+    for (std::size_t i = 0; i < kN; ++i) {
+        ids[i] = 1'000'000 - 7 * static_cast<std::int64_t>(i);
+    }
+    ShardsIndex shards(copies(2, faiss::METRIC_L2, rows), false, false);
+    shards.add_with_ids(kN, rows.data(), ids.data());
+    SearchParametersARFC params = everything();
+    const auto one = trained_index("ARFC12/4,IVF6", faiss::METRIC_L2, rows);
+    one->add_with_ids(kN, rows.data(), ids.data());
+    EXPECT_EQ(search(shards, rows, 3, &params), search(*one, rows, 3, &params));
+    faiss::IDSelectorRange some(999'000, 1'000'001);
+    params.sel = &some;
+    EXPECT_EQ(search(shards, rows, 3, &params), search(*one, rows, 3, &params));
+}
+
+TEST(Shards, HoldFaissIndexesAndEachOther) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    faiss::IndexFlatL2 flat(kWidth);
+    flat.add(kN, rows.data());
+    Indexes halves;
+    for (int i = 0; i < 2; ++i) {
+        Indexes quarters;
+        quarters.push_back(index_factory(kWidth, "Flat"));
+        quarters.push_back(index_factory(kWidth, "Flat"));
+        halves.push_back(std::make_unique<ShardsIndex>(std::move(quarters)));
+    }
+    ShardsIndex shards(std::move(halves));
+    shards.add(kN, rows.data());
+    faiss::IDSelectorRange some(200, 700);
+    faiss::SearchParameters params;
+    params.sel = &some;
+    EXPECT_EQ(search(shards, queries, 9, &params).labels, search(flat, queries, 9, &params).labels);
+}
+
+TEST(Shards, TrainEachByItself) {
+    const Rows rows(kN, 1);
+    ShardsIndex shards(kWidth);
+    float distance = 0;
+    std::int64_t label = 0;
+    ARFC_EXPECT_ERROR(
+        shards.search(1, rows.data(), 1, &distance, &label), ErrorKind::kFailedPrecondition,
+        "nothing behind it yet");
+    ArfcIndex first(kWidth, "ARFC8", faiss::METRIC_L2);
+    ArfcIndex second(kWidth, "ARFC8", faiss::METRIC_L2);
+    shards.add_shard(&first);
+    shards.add_shard(&second);
+    EXPECT_FALSE(shards.is_trained);
+    ARFC_EXPECT_ERROR(shards.add(4, rows.data()), ErrorKind::kFailedPrecondition, "not trained");
+    shards.train(kN, rows.data());
+    EXPECT_TRUE(shards.is_trained);
+    shards.add(kN, rows.data());
+    EXPECT_EQ(first.ntotal + second.ntotal, static_cast<std::int64_t>(kN));
+}
+
+TEST_P(Threads, ErrorsKeepTheirKind) {
+    const Rows rows(kN, 1);
+    Rows bad(kN, 3);
+    bad.values[(kN - 1) * kDim] = NAN; // In the last shard.
+    ShardsIndex shards(copies(3, faiss::METRIC_L2, rows), GetParam());
+    ARFC_EXPECT_ERROR(shards.add(kN, bad.data()), ErrorKind::kInvalidArgument, "not finite");
+    EXPECT_EQ(shards.ntotal, 0) << "shards that took their rows gave them back";
+    shards.add(kN, rows.data());
+    ARFC_EXPECT_ERROR(
+        shards.add(kN, rows.data()), ErrorKind::kFailedPrecondition, "rows already: 900");
+    const std::int64_t id = 3;
+    ARFC_EXPECT_ERROR(
+        shards.add_with_ids(1, rows.data(), &id), ErrorKind::kInvalidArgument, "successive");
+    SearchParametersARFC params;
+    params.nprobe = 7;
+    ARFC_EXPECT_ERROR(
+        (void)search(shards, rows, 1, &params), ErrorKind::kInvalidArgument, "outside [1, 6]: 7");
+    ARFC_EXPECT_ERROR(
+        (void)search(shards, rows, 0), ErrorKind::kInvalidArgument, "answers is below 1: 0");
+    ARFC_EXPECT_ERROR(
+        shards.range_search(1, rows.data(), NAN, nullptr), ErrorKind::kInvalidArgument,
+        "another number of queries");
+    faiss::RangeSearchResult result(1);
+    ARFC_EXPECT_ERROR(
+        shards.range_search(1, rows.data(), NAN, &result), ErrorKind::kInvalidArgument, "Radius");
+    ReplicasIndex replicas(copies(2, faiss::METRIC_L2, rows), GetParam());
+    ARFC_EXPECT_ERROR(
+        (void)search(replicas, rows, 1, &params), ErrorKind::kInvalidArgument, "outside [1, 6]: 7");
+    ARFC_EXPECT_ERROR(
+        (void)search(replicas, rows, 0), ErrorKind::kInvalidArgument, "Number of answers");
+}
+
+TEST(Shards, AreOfOneKind) {
+    ARFC_EXPECT_ERROR(ShardsIndex(Indexes{}), ErrorKind::kInvalidArgument, "at least one index");
+    ARFC_EXPECT_ERROR(
+        ReplicasIndex(Indexes(std::size_t{1})), ErrorKind::kInvalidArgument, "no null: 1");
+    const auto pair = [](const char* left, int left_width, const char* right, int right_width) {
+        Indexes made;
+        made.push_back(index_factory(left_width, left));
+        made.push_back(index_factory(right_width, right));
+        return made;
+    };
+    ARFC_EXPECT_ERROR(
+        ShardsIndex(pair("Flat", 8, "Flat", 9)), ErrorKind::kInvalidArgument, "differ in width");
+    ARFC_EXPECT_ERROR(
+        ShardsIndex(pair("Flat", 8, "ARFC8", 8)), ErrorKind::kInvalidArgument, "training");
+    Indexes uneven = pair("Flat", 8, "Flat", 8);
+    const std::vector<float> row(8, 1.0F);
+    uneven.back()->add(1, row.data());
+    ARFC_EXPECT_ERROR(
+        ReplicasIndex(std::move(uneven)), ErrorKind::kInvalidArgument, "as replicas, rows");
+}
+
+} // namespace
+} // namespace arfc
