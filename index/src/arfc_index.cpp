@@ -328,7 +328,7 @@ StagedRequest to_request(const faiss::SearchParameters* params, bool has_structu
 } // namespace
 
 StagedRequest ArfcIndex::request(const faiss::SearchParameters* params) const {
-    StagedRequest request = to_request(params, !state_->spec.coarse.empty());
+    StagedRequest request = to_request(params, has_graph());
     if (!request.nprobe) {
         request.nprobe = search_defaults.nprobe;
     }
@@ -613,6 +613,9 @@ bool ArfcIndex::is_cosine() const noexcept {
 }
 std::size_t ArfcIndex::nlist() const noexcept {
     return state_->spec.nlist;
+}
+bool ArfcIndex::has_graph() const noexcept {
+    return !state_->spec.coarse.empty();
 }
 
 std::size_t ArfcIndex::default_nprobe() const {

@@ -179,7 +179,8 @@ class ArfcIndex : public faiss::Index {
     [[nodiscard]] const Compressor* compressor() const noexcept; ///< Null before training.
     [[nodiscard]] bool is_cosine() const noexcept;               ///< Trained on unit rows under
                                                                  ///< METRIC_INNER_PRODUCT.
-    [[nodiscard]] std::size_t nlist() const noexcept;            ///< 0: exhaustive.
+    [[nodiscard]] std::size_t nlist() const noexcept;            ///< 0: no lists.
+    [[nodiscard]] bool has_graph() const noexcept;               ///< So efSearch can be chosen.
     [[nodiscard]] std::size_t default_nprobe() const; ///< Lists that a search scans unless told
                                                       ///< otherwise.
     [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
