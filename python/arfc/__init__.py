@@ -45,6 +45,7 @@ from arfc.index import (
     SearchParametersARFC,
     index_factory,
     read_index,
+    reverse_index_factory,
     write_index,
 )
 
@@ -83,6 +84,7 @@ __all__ = [
     "index_factory",
     "num_threads",
     "read_index",
+    "reverse_index_factory",
     "set_num_threads",
     "write_index",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arfc import _arfc
-from arfc._arrays import allocate, as_count, as_ids, as_matrix, as_stages
+from arfc._arrays import allocate, as_codes, as_count, as_ids, as_matrix, as_stages
 from arfc.compressor import ProgressFunction, native_path, native_progress, native_seconds
 from arfc.errors import InvalidArgumentError, UnsupportedError
 
@@ -82,7 +82,9 @@ class Index:
 
     @property
     def factory(self) -> str:
-        """The string that the index was made from; empty for a file of FAISS's that was read."""
+        """The string that the index was made from; of one that was read, `reverse_index_factory`'s,
+        and empty where none is known.
+        """
         return self._native.factory
 
     def train(
@@ -179,6 +181,87 @@ class Index:
         """
         return self._native.reconstruct(as_count(key, "Id", -(2**63), 2**63 - 1))
 
+    def reconstruct_batch(self, ids: Any) -> NDArray[np.float32]:
+        """Returns the approximations of rows ids [n], as [n, d]; an id may repeat.
+
+        Raises what `reconstruct` raises.
+        """
+        return self._native.reconstruct_batch(as_ids(ids, np.int64))
+
+    def reconstruct_n(self, n0: int, ni: int) -> NDArray[np.float32]:
+        """Returns the approximations of rows [n0, n0 + ni) in the order they were added, whatever
+        their ids, as [ni, d].
+
+        Raises NotFoundError (there are fewer rows), UnsupportedError (this kind cannot).
+        """
+        first, count = as_count(n0, "n0", 0, 2**63 - 1), as_count(ni, "ni", 0, 2**63 - 1)
+        return self._native.reconstruct_rows(first, count)
+
+    def search_and_reconstruct(
+        self, q: Any, k: int, params: SearchParametersARFC | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+        """Searches as `search` does, and reconstructs each answer.
+
+        q       [m, d] float32, finite.
+
+        Returns (D, I, R): R [m, k, d] float32, NaN where there were fewer. Raises what `search`
+        raises, and UnsupportedError: this kind cannot.
+        """
+        queries = as_matrix(q, "Queries", dim=self.d)
+        count = as_count(k, "k")
+        distances = allocate(queries.shape[0], count, np.float32)
+        labels = allocate(queries.shape[0], count, np.int64)
+        rows = allocate(queries.shape[0], count * self.d, np.float32)
+        self._native.search_and_reconstruct(queries, *_parameters(params), distances, labels, rows)
+        return distances, labels, rows.reshape(queries.shape[0], count, self.d)
+
+    def sa_code_size(self) -> int:
+        """Returns the length of the index's codes, in bytes.
+
+        Raises UnsupportedError: this kind has no codec.
+        """
+        return self._native.code_size()
+
+    def sa_encode(self, x: Any) -> NDArray[np.uint8]:
+        """Encodes rows without adding them.
+
+        x  [n, d] float32, finite.
+
+        Returns [n, sa_code_size()] uint8; of ARFC indexes the first b bytes are the code of length
+        b. Raises InvalidArgumentError (a shape or value), FailedPreconditionError (not trained),
+        UnsupportedError (no codec).
+        """
+        rows = as_matrix(x, dim=self.d)
+        codes = allocate(rows.shape[0], self.sa_code_size(), np.uint8)
+        self._native.encode(rows, codes)
+        return codes
+
+    def sa_decode(self, codes: Any) -> NDArray[np.float32]:
+        """Reconstructs rows from what `sa_encode` made.
+
+        codes  [n, sa_code_size()] uint8.
+
+        Returns [n, d] float32; where rows have unit length under METRIC_INNER_PRODUCT they
+        approximate those. Raises what `sa_encode` raises.
+        """
+        matrix = as_codes(codes)
+        rows = allocate(matrix.shape[0], self.d, np.float32)
+        self._native.decode(matrix, rows)
+        return rows
+
+    def merge_from(self, other: Index, add_id: int = 0) -> None:
+        """Moves the rows of another index behind this one's; the other is empty then.
+
+        other   An index of the same training, such as one read from a file of this one.
+        add_id  Added to every id that moves; where ids are positions, 0 or `ntotal`.
+
+        Nothing is encoded anew. Raises InvalidArgumentError (another kind or training),
+        FailedPreconditionError (not trained).
+        """
+        if not isinstance(other, Index):
+            raise InvalidArgumentError(f"Other must be an arfc.Index: {type(other).__name__}")
+        self._native.merge_from(other._native, as_count(add_id, "add_id", -(2**63), 2**63 - 1))
+
     def remove_ids(self, ids: Any) -> int:
         """Removes ids [n] and returns how many rows went; absent ones are ignored.
 
@@ -214,6 +297,19 @@ def index_factory(d: int, factory: str, metric: int = METRIC_L2) -> Index:
         raise InvalidArgumentError(f"Factory must be text: {factory!r}")
     width, kind = as_count(d, "d", 1, 65536), as_count(metric, "metric", 0)
     return Index._wrap(_arfc.create_index(width, factory, kind))
+
+
+def reverse_index_factory(index: Index) -> str:
+    """Tells the factory string that makes an index like this one, untrained and empty.
+
+    It is canonical: sizes in bytes, defaults left out ("ARFCx16" of 384 floats becomes "ARFC96",
+    "PQ8x8" becomes "PQ8"). ARFC strings and FAISS's alike.
+
+    Raises InvalidArgumentError (no index), UnsupportedError (no string is known that makes it).
+    """
+    if not isinstance(index, Index):
+        raise InvalidArgumentError(f"Index must be an arfc.Index: {type(index).__name__}")
+    return index._native.reverse_factory()
 
 
 def read_index(path: str | os.PathLike[str]) -> Index:

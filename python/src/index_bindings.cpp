@@ -52,6 +52,23 @@ class SharedIndex {
         return task(*index_);
     }
 
+    /// Calls `task(VectorIndex& self, VectorIndex& other)` with both alone.
+    template <class Task>
+    void write_both(SharedIndex& other, Task&& task) {
+        const nb::gil_scoped_release unlocked;
+        refuse_reentry();
+        other.refuse_reentry();
+        if (&other == this) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Index takes in the rows of another, not of itself; rows: ", index_->ntotal());
+        }
+        const std::scoped_lock lock(mutex_, other.mutex_);
+        const Writing writing(writer_);
+        const Writing writing_other(other.writer_);
+        task(*index_, *other.index_);
+    }
+
     /// What never changes.
     [[nodiscard]] const VectorIndex& constant() const noexcept { return *index_; }
 
@@ -177,6 +194,46 @@ nb::object reconstruct(const SharedIndex& index, std::int64_t id) {
     return owned_array(std::move(row), {width});
 }
 
+nb::object reconstruct_batch(const SharedIndex& index, const Ids& ids) {
+    std::vector<float> rows =
+        index.read([&](const VectorIndex& self) { return self.reconstruct(view(ids)); });
+    return owned_array(std::move(rows), {ids.shape(0), index.constant().dim()});
+}
+
+nb::object reconstruct_rows(const SharedIndex& index, std::size_t first, std::size_t count) {
+    std::vector<float> rows =
+        index.read([&](const VectorIndex& self) { return self.reconstruct_rows(first, count); });
+    return owned_array(std::move(rows), {count, index.constant().dim()});
+}
+
+void search_and_reconstruct(
+    const SharedIndex& index, const Matrix<const float>& queries, const StagePairs& stages,
+    std::optional<std::size_t> nprobe, std::optional<std::size_t> ef_search,
+    const std::optional<Ids>& allowed, const Matrix<float>& distances,
+    const Matrix<std::int64_t>& labels, const Matrix<float>& reconstructed) {
+    const VectorSearchParameters parameters = search_parameters(stages, nprobe, ef_search, allowed);
+    index.read([&](const VectorIndex& self) {
+        self.search_and_reconstruct(
+            python::view(queries), labels.shape(1), parameters, python::view(distances),
+            python::view(labels), python::view(reconstructed));
+    });
+}
+
+void encode(
+    const SharedIndex& index, const Matrix<const float>& rows, const Matrix<std::uint8_t>& codes) {
+    index.read([&](const VectorIndex& self) { self.encode(python::view(rows), bytes(codes)); });
+}
+
+void decode(
+    const SharedIndex& index, const Matrix<const std::uint8_t>& codes, const Matrix<float>& rows) {
+    index.read([&](const VectorIndex& self) { self.decode(bytes(codes), python::view(rows)); });
+}
+
+void merge_from(SharedIndex& index, SharedIndex& other, std::int64_t add_id) {
+    index.write_both(
+        other, [&](VectorIndex& self, VectorIndex& from) { self.merge_from(from, add_id); });
+}
+
 std::size_t remove_ids(SharedIndex& index, const Ids& ids) {
     return index.write([&](VectorIndex& self) { return self.remove_ids(view(ids)); });
 }
@@ -206,6 +263,25 @@ void bind_index(nb::module_& module) {
             "range_search", &range_search, "queries"_a.noconvert(), "radius"_a, "stages"_a,
             "nprobe"_a.none(), "ef_search"_a.none(), "allowed"_a.noconvert().none())
         .def("reconstruct", &reconstruct, "id"_a)
+        .def("reconstruct_batch", &reconstruct_batch, "ids"_a.noconvert())
+        .def("reconstruct_rows", &reconstruct_rows, "first"_a, "count"_a)
+        .def(
+            "search_and_reconstruct", &search_and_reconstruct, "queries"_a.noconvert(), "stages"_a,
+            "nprobe"_a.none(), "ef_search"_a.none(), "allowed"_a.noconvert().none(),
+            "distances"_a.noconvert(), "labels"_a.noconvert(), "reconstructed"_a.noconvert())
+        .def("encode", &encode, "rows"_a.noconvert(), "codes"_a.noconvert())
+        .def("decode", &decode, "codes"_a.noconvert(), "rows"_a.noconvert())
+        .def(
+            "code_size",
+            [](const SharedIndex& self) {
+                return self.read([](const VectorIndex& i) { return i.code_size(); });
+            })
+        .def("merge_from", &merge_from, "other"_a, "add_id"_a)
+        .def(
+            "reverse_factory",
+            [](const SharedIndex& self) {
+                return self.read([](const VectorIndex& i) { return i.reverse_factory(); });
+            })
         .def("remove_ids", &remove_ids, "ids"_a.noconvert())
         .def("reset", &reset)
         .def("write", &write, "path"_a)

@@ -255,6 +255,83 @@ def test_a_range_holds_what_a_search_for_everything_finds_within_it(
     assert set(ids) == set(labels[0, :3])
 
 
+@pytest.mark.parametrize("factory", FACTORIES)
+def test_codes_and_reconstructions_agree(trained, tmp_path, rows, queries, factory):
+    index = trained(factory, tmp_path)
+    shift = 1000 if factory.startswith("IDMap") else 0
+    codes = index.sa_encode(rows[:20])
+    assert codes.dtype == np.uint8 and codes.shape == (20, index.sa_code_size()) == (20, 16)
+    decoded = index.sa_decode(codes)
+    np.testing.assert_array_equal(index.reconstruct_batch(np.arange(20) + shift), decoded)
+    np.testing.assert_array_equal(index.reconstruct(7 + shift), decoded[7])
+    distances, labels, found = index.search_and_reconstruct(queries, 4)
+    np.testing.assert_array_equal(distances, index.search(queries, 4)[0])
+    assert found.shape == (len(queries), 4, DIM)
+    np.testing.assert_array_equal(found.reshape(-1, DIM), index.reconstruct_batch(labels.ravel()))
+    if shift == 0:
+        np.testing.assert_array_equal(index.reconstruct_n(5, 10), decoded[5:15])
+        with pytest.raises(arfc.NotFoundError, match=r"1500"):
+            index.reconstruct_n(1499, 2)
+    with pytest.raises(arfc.NotFoundError, match=r"no row of id: 99999"):
+        index.reconstruct_batch([1200, 99999])
+    with pytest.raises(arfc.InvalidArgumentError, match=r"\[20, 15\], expected \[20, 16\]"):
+        index.sa_decode(codes[:, :15])
+    with pytest.raises(arfc.InvalidArgumentError, match=r"uint8"):
+        index.sa_decode(decoded)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"finite"):
+        index.sa_encode(np.full((1, DIM), np.nan, np.float32))
+    flat = arfc.index_factory(DIM, "ARFC8")
+    with pytest.raises(arfc.FailedPreconditionError, match=r"train"):
+        flat.sa_encode(rows)
+
+
+@pytest.mark.parametrize(
+    ("given", "canonical"),
+    [
+        ("ARFCx8/x32,IVF4", "ARFC16/4,IVF4"),
+        ("IDMap2,ARFC16/8", "IDMap2,ARFC16/8"),
+        ("PCA16,L2norm,ARFC8", "PCA16,L2norm,ARFC8"),
+        ("IDMap,ARFCx8/x32,HNSW8", "IDMap,ARFC16/4,HNSW8"),
+        ("Flat", "Flat"),
+        ("IVF16,PQ8x8", "IVF16,PQ8"),
+        ("OPQ8,IVF16_HNSW,PQ8x4fsr", "OPQ8,IVF16_HNSW32,PQ8x4fsr"),
+    ],
+)
+def test_the_factory_is_told_back(given, canonical):
+    index = arfc.index_factory(DIM, given)
+    assert arfc.reverse_index_factory(index) == canonical
+    assert arfc.reverse_index_factory(arfc.index_factory(DIM, canonical)) == canonical
+    with pytest.raises(arfc.InvalidArgumentError, match=r"Index must be an arfc.Index: str"):
+        arfc.reverse_index_factory(given)
+
+
+def test_transforms_go_before_arfc(rows, queries, tmp_path):
+    index = arfc.index_factory(DIM, "PCA24,L2norm,ARFC16/8,IVF8", arfc.METRIC_INNER_PRODUCT)
+    index.train(rows, device="cpu")
+    index.add(rows)
+    every = arfc.SearchParametersARFC(nprobe=8)
+    _, labels = index.search(queries, 10, every)
+    assert evaluate.recall_at_k(labels, evaluate.exact(queries, rows, 10)) > 0.5
+    arfc.write_index(index, tmp_path / "index")
+    read = arfc.read_index(tmp_path / "index")
+    assert read.factory == index.factory
+    np.testing.assert_array_equal(read.search(queries, 10, every)[1], labels)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"33"):
+        arfc.index_factory(DIM, "PCA33,ARFC8")
+
+
+def test_rows_of_the_same_model_are_merged(trained, tmp_path, rows, queries):
+    index, other = trained("ARFC16/8", tmp_path), trained("ARFC16/8", tmp_path)
+    before = index.search(queries, 3)[0]
+    index.merge_from(other, index.ntotal)
+    assert (index.ntotal, other.ntotal) == (2 * len(rows), 0)
+    np.testing.assert_array_equal(index.search(queries, 3)[0][:, 0], before[:, 0])
+    for wrong in (index, trained("ARFC16", tmp_path), arfc.index_factory(DIM, "Flat"), rows):
+        with pytest.raises(arfc.ArfcError):
+            index.merge_from(wrong)
+    assert index.ntotal == 2 * len(rows)
+
+
 def test_many_rows_by_id_in_one_call():
     many = clustered_rows(5000, seed=3)
     index = arfc.index_factory(DIM, "IDMap2,Flat", arfc.METRIC_INNER_PRODUCT)
