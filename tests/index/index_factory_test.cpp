@@ -180,7 +180,7 @@ TEST(IdMapIndex, TakesParametersOverFaissIndexesToo) {
     strange.sel = &range;
     ARFC_EXPECT_ERROR(
         (void)search(*flat, queries, 1, &strange), ErrorKind::kUnsupported,
-        "translates the selector of");
+        "translate the selector of");
 }
 
 } // namespace

@@ -326,10 +326,15 @@ def test_rows_of_the_same_model_are_merged(trained, tmp_path, rows, queries):
     index.merge_from(other, index.ntotal)
     assert (index.ntotal, other.ntotal) == (2 * len(rows), 0)
     np.testing.assert_array_equal(index.search(queries, 3)[0][:, 0], before[:, 0])
-    for wrong in (index, trained("ARFC16", tmp_path), arfc.index_factory(DIM, "Flat"), rows):
+    same_model = trained("ARFC16", tmp_path)  # Of the same rows and seed, with other prefixes.
+    index.merge_from(same_model)
+    assert (index.ntotal, same_model.ntotal) == (3 * len(rows), 0)
+    stranger = arfc.index_factory(DIM, "ARFC16/8", arfc.METRIC_INNER_PRODUCT)
+    stranger.train(rows[:300], device="cpu")
+    for wrong in (index, stranger, arfc.index_factory(DIM, "Flat"), rows):
         with pytest.raises(arfc.ArfcError):
             index.merge_from(wrong)
-    assert index.ntotal == 2 * len(rows)
+    assert index.ntotal == 3 * len(rows)
 
 
 def test_many_rows_by_id_in_one_call():
