@@ -8,7 +8,7 @@ import pytest
 from arfc import evaluate
 from conftest import DIM, clustered_rows
 
-FACTORIES = ["ARFC16", "ARFC16/8", "ARFC16/8,IVF16", "IDMap2,ARFC16/8,IVF16"]
+FACTORIES = ["ARFC16", "ARFC16/8", "ARFC16/8,IVF16", "ARFC16/8,HNSW8", "IDMap2,ARFC16/8,IVF16"]
 
 
 @pytest.fixture(scope="module")
@@ -268,6 +268,10 @@ def test_codes_and_reconstructions_agree(trained, tmp_path, rows, queries, facto
     np.testing.assert_array_equal(distances, index.search(queries, 4)[0])
     assert found.shape == (len(queries), 4, DIM)
     np.testing.assert_array_equal(found.reshape(-1, DIM), index.reconstruct_batch(labels.ravel()))
+    if "HNSW" in factory:
+        walk = arfc.SearchParametersARFC(efSearch=10, stages=[8, 16])
+        walked = index.search_and_reconstruct(queries, 4, walk)[1]
+        np.testing.assert_array_equal(walked, index.search(queries, 4, walk)[1])
     if shift == 0:
         np.testing.assert_array_equal(index.reconstruct_n(5, 10), decoded[5:15])
         with pytest.raises(arfc.NotFoundError, match=r"1500"):
