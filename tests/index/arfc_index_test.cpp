@@ -425,6 +425,24 @@ TEST(ArfcIndex, MergesRowsOfTheSameModel) {
     EXPECT_EQ(first, moved);
 }
 
+TEST(ArfcIndex, LinksMergedRowsIntoItsGraph) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const auto whole = trained_index("ARFC12,HNSW2", faiss::METRIC_L2, rows);
+    const auto left = trained_index("ARFC12,HNSW2", faiss::METRIC_L2, rows);
+    const auto right = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    for (ArfcIndex* const index : {whole.get(), left.get()}) {
+        index->add(400, rows.data());
+    }
+    whole->add(kN - 400, rows.data() + 400 * kDim);
+    right->add(kN - 400, rows.data() + 400 * kDim);
+    left->merge_from(*right);
+    SearchParametersARFC walk;
+    walk.efSearch = 10;
+    EXPECT_EQ(search(*left, queries, 9, &walk), search(*whole, queries, 9, &walk));
+    EXPECT_NE(search(*left, queries, 9, &walk), search(*left, queries, 9)) << "walks find less";
+}
+
 TEST(ArfcIndex, MergesNothingElse) {
     const Rows rows(kN, 1);
     const auto index = trained_index("ARFC12/4", faiss::METRIC_L2, rows);
