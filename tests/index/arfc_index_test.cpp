@@ -192,10 +192,11 @@ TEST(ArfcIndex, TakesNprobeOfFaissParameters) {
 
 TEST(ArfcIndex, WalksThroughAGraph) {
     const Rows rows(5000, 1);
+    const Rows sample(kN, 1);
     const Rows queries(kM, 2);
     for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
-        const auto index = trained_index("ARFC12/4,HNSW8", metric, rows);
-        const auto scanned = trained_index("ARFC12/4", metric, rows);
+        const auto index = trained_index("ARFC12/4,HNSW8", metric, sample);
+        const auto scanned = trained_index("ARFC12/4", metric, sample);
         EXPECT_EQ(index->factory(), "ARFC12/4,HNSW8");
         index->add(rows.signed_count(), rows.data());
         scanned->add(rows.signed_count(), rows.data());

@@ -74,7 +74,7 @@ inline std::unique_ptr<ArfcIndex> trained_index(
     static const TemporaryDirectory kDirectory;
     static std::map<std::string, bool> written;
     const std::string name = std::to_string(std::hash<std::string>{}(factory)) + "-" +
-                             std::to_string(metric) + "-" +
+                             std::to_string(metric) + "-" + std::to_string(rows.count()) + "-" +
                              std::to_string(std::lround(rows.length(0) * 1e5));
     if (!written[name]) {
         ArfcIndex index(static_cast<int>(kDim), factory, metric);
