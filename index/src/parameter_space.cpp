@@ -86,8 +86,7 @@ void set_ef_search(ArfcIndex& index, std::size_t value) {
             "Index has no graph, so efSearch cannot be chosen: ", index.factory());
     }
     if (value > kMostEfSearch) {
-        fail(
-            ErrorKind::kInvalidArgument, "efSearch is outside [1, ", kMostEfSearch, "]: ", value);
+        fail(ErrorKind::kInvalidArgument, "efSearch is outside [1, ", kMostEfSearch, "]: ", value);
     }
     index.search_defaults.ef_search = value;
 }

@@ -236,8 +236,8 @@ class StagedIndex {
         const TailSource* tails) const;
 
     /// Finds every row of the probed lists whose score by the longest stage passes `is_in`, on
-    /// num_threads() threads. A coarse structure is not asked: every row is scored. Nothing is left
-    /// out by a shorter prefix: a head's sum bounds no row's score closely enough to spare the tail.
+    /// num_threads() threads; of every row, where there is a coarse structure. Nothing is left out
+    /// by a shorter prefix: a head's sum bounds no row's score closely enough to spare the tail.
     /// @param request  `nprobe` and `accepts` as in search(); of `stages` the last one's length is
     ///                 what rows are scored by, and limits must be 0; `k` and `ef_search` have
     ///                 no effect.

@@ -101,8 +101,7 @@ TEST(ParameterSpace, ExploresEfSearchBehindWrappers) {
     space.initialize(&shards);
     EXPECT_EQ(names(space), (std::vector<std::string>{"efSearch", "limit4"}));
     EXPECT_EQ(
-        space.parameter_ranges[0].values,
-        (std::vector<double>{4, 8, 16, 32, 64, 128, 256, 512}));
+        space.parameter_ranges[0].values, (std::vector<double>{4, 8, 16, 32, 64, 128, 256, 512}));
     space.set_index_parameters(&shards, "efSearch=32,limit4=50");
     for (int i = 0; i < 2; ++i) {
         const auto& shard = dynamic_cast<const ArfcIndex&>(*shards.at(i));

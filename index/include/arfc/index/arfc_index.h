@@ -108,8 +108,8 @@ class ArfcIndex : public faiss::Index {
     ///
     /// Every row of the probed lists is scored by the longest prefix (of `stages`, where given:
     /// their last; they take no limits): with as many lists probed as there are, or none, nothing
-    /// is missed; nor in an index with a graph, where every row is scored. The default nprobe was measured for the nearest ten rows; a radius that holds
-    /// many asks for more.
+    /// is missed; nor in an index with a graph, where every row is scored. The default nprobe was
+    /// measured for the nearest ten rows; a radius that holds many asks for more.
     /// @param radius  Not NaN; infinities find all rows or none.
     /// @param result  For n queries, empty; a query's rows come in the order they were added.
     /// @param params  As in search().

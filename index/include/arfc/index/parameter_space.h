@@ -23,8 +23,8 @@ namespace arfc {
 /// Every other index is left to FAISS.
 class ParameterSpace : public faiss::ParameterSpace {
   public:
-    /// Adds ranges for an index: nprobe in powers of two up to nlist, efSearch from 4 to 512, limits 10, 20, 50, 100, ...
-    /// up to the number of rows or 5,000.
+    /// Adds ranges for an index: nprobe in powers of two up to nlist, efSearch from 4 to 512,
+    /// limits 10, 20, 50, 100, ... up to the number of rows or 5,000.
     /// @throws Error  kFailedPrecondition: an ARFC index that is not trained. kInvalidArgument:
     /// null.
     void initialize(const faiss::Index* index) override;
