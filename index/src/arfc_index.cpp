@@ -134,19 +134,19 @@ void ArfcIndex::State::add(MatrixView<const float> rows, const std::int64_t* new
     add_codes(view, new_ids);
 }
 
-void ArfcIndex::State::add_codes(MatrixView<const std::byte> rows, const std::int64_t* new_ids) {
-    const std::vector<std::byte> heads = columns(rows, 0, head_bytes());
-    const std::vector<std::byte> new_tails = columns(rows, head_bytes(), tail_bytes());
-    const std::vector<float> terms = index->rank_terms(rows);
+void ArfcIndex::State::add_codes(MatrixView<const std::byte> codes, const std::int64_t* new_ids) {
+    const std::vector<std::byte> heads = columns(codes, 0, head_bytes());
+    const std::vector<std::byte> new_tails = columns(codes, head_bytes(), tail_bytes());
+    const std::vector<float> terms = index->rank_terms(codes);
     const std::size_t before = index->rows();
     tails.reserve(tails.size() + std::max(new_tails.size(), tails.size() / 2));
     if (has_ids || new_ids != nullptr) {
-        ids.reserve(std::max(ids.size(), before) + std::max(rows.rows(), before / 2));
+        ids.reserve(std::max(ids.size(), before) + std::max(codes.rows(), before / 2));
     }
     const std::size_t later = spec.stage_bytes.size() - 1;
     index->add(
-        {heads.data(), rows.rows(), head_bytes()},
-        {terms.data(), later == 0 ? 0 : rows.rows(), later});
+        {heads.data(), codes.rows(), head_bytes()},
+        {terms.data(), later == 0 ? 0 : codes.rows(), later});
     append(tails, new_tails);
     if (new_ids != nullptr && !has_ids) { // Rows that had positions for ids keep them.
         for (std::size_t row = 0; row < before; ++row) {
@@ -154,7 +154,7 @@ void ArfcIndex::State::add_codes(MatrixView<const std::byte> rows, const std::in
         }
         has_ids = true;
     }
-    for (std::size_t i = 0; has_ids && i < rows.rows(); ++i) {
+    for (std::size_t i = 0; has_ids && i < codes.rows(); ++i) {
         ids.push_back(new_ids != nullptr ? new_ids[i] : static_cast<std::int64_t>(before + i));
     }
 }

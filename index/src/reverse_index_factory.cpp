@@ -228,7 +228,7 @@ std::string two_layers(const faiss::Index2Layer& index) {
 }
 
 std::string graph(const faiss::IndexHNSW& index) {
-    const std::string begin = text("HNSW", index.hnsw.nb_neighbors(1));
+    std::string begin = text("HNSW", index.hnsw.nb_neighbors(1));
     if (as<faiss::IndexHNSWFlat>(index) != nullptr) {
         return begin;
     }
@@ -249,7 +249,7 @@ std::string graph(const faiss::IndexHNSW& index) {
 }
 
 std::string graph(const faiss::IndexNSG& index) {
-    const std::string begin = text("NSG", index.nsg.R);
+    std::string begin = text("NSG", index.nsg.R);
     if (as<faiss::IndexNSGFlat>(index) != nullptr) {
         return begin;
     }

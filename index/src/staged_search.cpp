@@ -439,8 +439,8 @@ class StagedIndex::Search {
             }
         }
         std::ranges::sort(found, {}, &Candidate::row); // A row may be in several of the lists.
-        const auto repeated = std::ranges::unique(found, {}, &Candidate::row);
-        found.erase(repeated.begin(), repeated.end());
+        const auto is_same = [](const Candidate& a, const Candidate& b) { return a.row == b.row; };
+        found.erase(std::unique(found.begin(), found.end(), is_same), found.end());
         return found;
     }
 

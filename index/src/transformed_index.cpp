@@ -127,14 +127,14 @@ TransformChain make_transforms(int d, std::string_view transforms) {
 }
 
 TransformedIndex::TransformedIndex(
-    std::string transforms, TransformChain owned, std::unique_ptr<faiss::Index> inner)
+    std::string transforms, TransformChain transform_chain, std::unique_ptr<faiss::Index> inner)
     : transforms_(std::move(transforms)) {
-    d = owned.front()->d_in;
+    d = transform_chain.front()->d_in;
     metric_type = inner->metric_type;
     ntotal = inner->ntotal;
     is_trained = inner->is_trained;
-    chain.reserve(owned.size());
-    for (auto& transform : owned) {
+    chain.reserve(transform_chain.size());
+    for (auto& transform : transform_chain) {
         is_trained = is_trained && transform->is_trained;
         chain.push_back(transform.release());
     }

@@ -31,10 +31,11 @@ using TransformChain = std::vector<std::unique_ptr<faiss::VectorTransform>>;
 /// arfc::Error. Parameters of a search reach the index behind.
 class TransformedIndex : public faiss::IndexPreTransform {
   public:
-    /// @param transforms  The chain's factory string.
-    /// @param chain       At least one; the last one's output is as wide as `inner`.
+    /// @param transforms       The chain's factory string.
+    /// @param transform_chain  At least one; the last one's output is as wide as `inner`.
     TransformedIndex(
-        std::string transforms, TransformChain chain, std::unique_ptr<faiss::Index> inner);
+        std::string transforms, TransformChain transform_chain,
+        std::unique_ptr<faiss::Index> inner);
 
     /// "PCA32,L2norm".
     [[nodiscard]] const std::string& transforms() const noexcept { return transforms_; }
