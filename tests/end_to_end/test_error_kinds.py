@@ -309,8 +309,8 @@ QUESTIONS = {
         prepare=open_elsewhere),
     "unsupported, a graph": Question(
         "unsupported",
-        'Coarse parts other than IVF<n> are not built yet: "HNSW32" in "ARFC4/2,HNSW32"',
-        **creating("ARFC4/2,HNSW32"), prepare=nothing),
+        'Coarse parts other than IVF<n> and HNSW<m> are not built yet: "NSG32" in "ARFC4/2,NSG32"',
+        **creating("ARFC4/2,NSG32"), prepare=nothing),
     "unsupported, a newer format": Question(
         "unsupported", "Collection has a newer format than this build reads:"
         " {data}/c/manifest.json, format {newer_format}, expected at most {format}",
