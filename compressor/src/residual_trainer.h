@@ -10,8 +10,8 @@ namespace arfc {
 ///
 /// 1. Rows are centred and turned to their principal axes.
 /// 2. Early codebooks, one after another: k-means on what a beam of hypotheses leaves, begun in the
-///    leading principal axes and widened to all of them. What is left is enlarged half of the way to
-///    what held-out rows are left with.
+///    leading principal axes and widened to all of them. What is left is enlarged half of the way
+///    to what held-out rows are left with.
 /// 3. They are tuned to keep the order of neighbours, where held-out recall gains (relate()).
 /// 4. Rows are encoded as they will be; a rotation then spreads what is left over sub-spaces.
 /// 5. Late codebooks: each goes to the sub-space where it removes most error, and learns from rows
