@@ -61,7 +61,8 @@ class Parser {
         }
         fail(
             ErrorKind::kUnsupported,
-            "Transforms and wrappers other than IDMap and IDMap2 around ARFC are not built yet: \"",
+            "Transforms stand before ARFC in indexes only, and of wrappers IDMap and IDMap2 alone: "
+            "\"",
             before.substr(0, before.size() - 1), "\" in \"", text_, "\"");
     }
 

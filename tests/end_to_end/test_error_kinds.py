@@ -311,6 +311,11 @@ QUESTIONS = {
         "unsupported",
         'Coarse parts other than IVF<n> and HNSW<m> are not built yet: "NSG32" in "ARFC4/2,NSG32"',
         **creating("ARFC4/2,NSG32"), prepare=nothing),
+    "unsupported, a transform": Question(
+        "unsupported",
+        "Transforms stand before ARFC in indexes only, and of wrappers IDMap and IDMap2 alone:"
+        ' "PCA4" in "PCA4,ARFC4/2"',
+        **creating("PCA4,ARFC4/2"), prepare=nothing),
     "unsupported, a newer format": Question(
         "unsupported", "Collection has a newer format than this build reads:"
         " {data}/c/manifest.json, format {newer_format}, expected at most {format}",
