@@ -338,7 +338,7 @@ class StagedIndex {
     [[nodiscard]] HeadRows head_rows() const noexcept;
     void cover_rows();
     void adopt_structure(
-        std::shared_ptr<CoarseStructure> fresh, const StagedIndex& other,
+        const std::shared_ptr<CoarseStructure>& fresh, const StagedIndex& other,
         MatrixView<const std::byte> codes, std::uint64_t seed);
 
     std::shared_ptr<const Compressor> compressor_;

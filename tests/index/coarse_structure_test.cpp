@@ -65,7 +65,7 @@ struct Structured {
     }
 
     /// @returns the share of the scan's rows that the structure's search finds too.
-    [[nodiscard]] double recall(StagedRequest request) const {
+    [[nodiscard]] double recall(const StagedRequest& request) const {
         const StagedAnswer found = search(request);
         const StagedAnswer truth = scan(request);
         std::size_t hits = 0;

@@ -19,11 +19,13 @@ std::atomic<int> syncs{0};
 
 // The program's own names come before the C library's, for RocksDB's shared library too.
 extern "C" {
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): those have reserved names.
 __attribute__((visibility("default"))) int fdatasync(int descriptor) {
     ++syncs;
     return static_cast<int>(::syscall(SYS_fdatasync, descriptor));
 }
 
+// NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): those have reserved names.
 __attribute__((visibility("default"))) int fsync(int descriptor) {
     ++syncs;
     return static_cast<int>(::syscall(SYS_fsync, descriptor));
