@@ -21,6 +21,7 @@
 #include "byte_io.h"
 #include "factory_spec.h"
 #include "faiss_errors.h"
+#include "index_checks.h"
 #include "memory_tails.h"
 #include "staged_index.h"
 #include "unit_rows.h"
@@ -30,21 +31,6 @@ namespace {
 
 constexpr std::size_t kEncodedRows = 16384; // Added at a time: bounds what a large add() needs
                                             // beside the rows.
-
-std::size_t checked_count(std::int64_t n) {
-    if (n < 0) {
-        fail(ErrorKind::kInvalidArgument, "Number of rows is negative: ", n);
-    }
-    return static_cast<std::size_t>(n);
-}
-
-void require_trained(bool is_trained) {
-    if (!is_trained) {
-        fail(
-            ErrorKind::kFailedPrecondition,
-            "Index is not trained; call train() with rows like those to be added");
-    }
-}
 
 /// Copies columns [first, first + width).
 std::vector<std::byte> columns(
@@ -416,12 +402,7 @@ void ArfcIndex::range_search(
         fail(ErrorKind::kInvalidArgument, "Radius is not a number: ", radius);
     }
     const MatrixView<const float> queries(x, checked_count(n), static_cast<std::size_t>(d));
-    if (result == nullptr || result->nq != queries.rows()) {
-        fail(
-            ErrorKind::kInvalidArgument,
-            "Range search was given a result for another number of queries: ",
-            result == nullptr ? 0 : result->nq, ", expected ", n);
-    }
+    require_result(result, queries.rows());
     const std::vector<float> scales = state_->scales(queries);
     const bool is_l2 = metric_type == faiss::METRIC_L2;
     const MemoryTails tails = state_->tail_source();
@@ -435,9 +416,7 @@ void ArfcIndex::range_search(
     for (std::size_t q = 0; q < queries.rows(); ++q) { // Counts, of which FAISS makes limits.
         result->lims[q] = answer.offsets[q + 1] - answer.offsets[q];
     }
-    translate_faiss(ErrorKind::kInvalidArgument, "Result of a range search cannot be filled", [&] {
-        result->do_allocation();
-    });
+    allocate(*result);
     for (std::size_t q = 0; q < queries.rows(); ++q) {
         for (std::size_t i = answer.offsets[q]; i < answer.offsets[q + 1]; ++i) {
             result->labels[i] = state_->id_of(answer.rows[i]);

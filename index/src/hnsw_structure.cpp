@@ -282,19 +282,6 @@ void HnswStructure::link_back(const HeadRows& all, std::span<const Newcomer> bat
     });
 }
 
-std::vector<std::uint32_t> HnswStructure::nodes_near(
-    const HeadRows& all, const CoarseQuery& query) const {
-    HeadScorer scorer(all, query.tables, query.terms);
-    std::size_t level = top_;
-    const std::uint32_t at = descend(scorer, 0, level);
-    GraphWalk walk(scorer, rows_, query.beam);
-    std::vector<std::uint32_t> rows;
-    for (const Scored& found : walk.run(at, [&](std::uint32_t row) { return lowest_.of(row); })) {
-        rows.push_back(found.row);
-    }
-    return rows;
-}
-
 Proposals HnswStructure::find(const HeadRows& all, const CoarseQuery& query) const {
     Proposals proposals;
     if (entry_ == kNoLink) {

@@ -46,14 +46,6 @@ class HnswStructure final : public CoarseStructure {
         return std::make_unique<HnswStructure>(*this);
     }
 
-    /// Finds the nodes that score best: find() without filter and duplicates.
-    /// @returns best first; at least one where there is a row.
-    [[nodiscard]] std::vector<std::uint32_t> nodes_near(
-        const HeadRows& all, const CoarseQuery& query) const;
-    [[nodiscard]] const LinkTable& lowest() const noexcept { return lowest_; } ///< Node = row.
-    [[nodiscard]] const Duplicates& duplicates() const noexcept { return duplicates_; }
-    [[nodiscard]] const HeadSketches& sketches() const noexcept { return sketches_; }
-
   private:
     /// A row of level 1 or more.
     struct Tower {

@@ -44,141 +44,87 @@ void to_ids(std::int64_t count, std::int64_t* labels, const Ids& ids) {
     }
 }
 
-void search_by_id(
-    const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, std::int64_t k,
-    float* distances, std::int64_t* labels, const faiss::SearchParameters* params) {
-    with_positions(params, ids, [&](const faiss::SearchParameters* translated) {
-        inner.search(n, x, k, distances, labels, translated);
-    });
-    to_ids(n * k, labels, ids);
+} // namespace
+
+/// FAISS's constructor refuses an index with rows, so rows and ids come after it.
+template <class FaissMap>
+SearchableIdMap<FaissMap>::SearchableIdMap(std::unique_ptr<faiss::Index> inner, Ids&& ids) {
+    this->d = inner->d;
+    this->metric_type = inner->metric_type;
+    this->metric_arg = inner->metric_arg;
+    this->verbose = inner->verbose;
+    this->is_trained = inner->is_trained;
+    this->ntotal = inner->ntotal;
+    this->id_map = std::move(ids);
+    this->index = inner.release();
+    this->own_fields = true;
 }
 
-void search_and_reconstruct_by_id(
-    const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, std::int64_t k,
-    float* distances, std::int64_t* labels, float* recons, const faiss::SearchParameters* params) {
-    with_positions(params, ids, [&](const faiss::SearchParameters* translated) {
-        inner.search_and_reconstruct(n, x, k, distances, labels, recons, translated);
-    });
-    to_ids(n * k, labels, ids);
-}
-
-void range_search_by_id(
-    const faiss::Index& inner, const Ids& ids, std::int64_t n, const float* x, float radius,
-    faiss::RangeSearchResult* result, const faiss::SearchParameters* params) {
-    with_positions(params, ids, [&](const faiss::SearchParameters* translated) {
-        inner.range_search(n, x, radius, result, translated);
-    });
-    const std::size_t found = result->lims[result->nq];
-    for (std::size_t i = 0; i < found; ++i) {
-        result->labels[i] = result->labels[i] < 0
-                              ? result->labels[i]
-                              : ids[static_cast<std::size_t>(result->labels[i])];
-    }
-}
-
-[[noreturn]] void refuse_add() {
+template <class FaissMap>
+void SearchableIdMap<FaissMap>::add(std::int64_t, const float*) {
     fail(ErrorKind::kInvalidArgument, "Index keeps the caller's ids; call add_with_ids()");
 }
 
-/// FAISS's constructor refuses an index with rows, so rows and ids come after it.
-template <class Map>
-void take_over(Map& map, std::unique_ptr<faiss::Index> inner, Ids&& ids) {
-    map.d = inner->d;
-    map.metric_type = inner->metric_type;
-    map.metric_arg = inner->metric_arg;
-    map.verbose = inner->verbose;
-    map.is_trained = inner->is_trained;
-    map.ntotal = inner->ntotal;
-    map.id_map = std::move(ids);
-    map.index = inner.release();
-    map.own_fields = true;
-}
-
-} // namespace
-
-IdMapIndex::IdMapIndex(std::unique_ptr<faiss::Index> inner) {
-    take_over(*this, std::move(inner), {});
-}
-
-IdMapIndex::IdMapIndex(std::unique_ptr<faiss::Index> inner, Ids ids) {
-    take_over(*this, std::move(inner), std::move(ids));
-}
-
-void IdMapIndex::add(std::int64_t, const float*) {
-    refuse_add();
-}
-
-void IdMapIndex::search(
+template <class FaissMap>
+void SearchableIdMap<FaissMap>::search(
     std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
     const faiss::SearchParameters* params) const {
-    search_by_id(*index, id_map, n, x, k, distances, labels, params);
+    with_positions(params, this->id_map, [&](const faiss::SearchParameters* translated) {
+        this->index->search(n, x, k, distances, labels, translated);
+    });
+    to_ids(n * k, labels, this->id_map);
 }
 
-void IdMapIndex::range_search(
+template <class FaissMap>
+void SearchableIdMap<FaissMap>::range_search(
     std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
     const faiss::SearchParameters* params) const {
-    range_search_by_id(*index, id_map, n, x, radius, result, params);
+    with_positions(params, this->id_map, [&](const faiss::SearchParameters* translated) {
+        this->index->range_search(n, x, radius, result, translated);
+    });
+    to_ids(static_cast<std::int64_t>(result->lims[result->nq]), result->labels, this->id_map);
 }
 
-void IdMapIndex::search_and_reconstruct(
+template <class FaissMap>
+void SearchableIdMap<FaissMap>::search_and_reconstruct(
     std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
     float* recons, const faiss::SearchParameters* params) const {
-    search_and_reconstruct_by_id(*index, id_map, n, x, k, distances, labels, recons, params);
+    with_positions(params, this->id_map, [&](const faiss::SearchParameters* translated) {
+        this->index->search_and_reconstruct(n, x, k, distances, labels, recons, translated);
+    });
+    to_ids(n * k, labels, this->id_map);
 }
 
-std::size_t IdMapIndex::sa_code_size() const {
-    return index->sa_code_size();
+template <class FaissMap>
+std::size_t SearchableIdMap<FaissMap>::sa_code_size() const {
+    return this->index->sa_code_size();
 }
 
-void IdMapIndex::sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const {
-    index->sa_encode(n, x, bytes);
+template <class FaissMap>
+void SearchableIdMap<FaissMap>::sa_encode(
+    std::int64_t n, const float* x, std::uint8_t* bytes) const {
+    this->index->sa_encode(n, x, bytes);
 }
 
-void IdMapIndex::sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const {
-    index->sa_decode(n, bytes, x);
+template <class FaissMap>
+void SearchableIdMap<FaissMap>::sa_decode(
+    std::int64_t n, const std::uint8_t* bytes, float* x) const {
+    this->index->sa_decode(n, bytes, x);
 }
 
-IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner) {
-    take_over(*this, std::move(inner), {});
-}
+template class SearchableIdMap<faiss::IndexIDMap>;
+template class SearchableIdMap<faiss::IndexIDMap2>;
 
-IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner, Ids ids) {
-    take_over(*this, std::move(inner), std::move(ids));
+IdMapIndex::IdMapIndex(std::unique_ptr<faiss::Index> inner) : IdMapIndex(std::move(inner), {}) {}
+
+IdMapIndex::IdMapIndex(std::unique_ptr<faiss::Index> inner, Ids ids)
+    : SearchableIdMap(std::move(inner), std::move(ids)) {}
+
+IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner) : IdMap2Index(std::move(inner), {}) {}
+
+IdMap2Index::IdMap2Index(std::unique_ptr<faiss::Index> inner, Ids ids)
+    : SearchableIdMap(std::move(inner), std::move(ids)) {
     construct_rev_map();
-}
-
-void IdMap2Index::add(std::int64_t, const float*) {
-    refuse_add();
-}
-
-void IdMap2Index::search(
-    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-    const faiss::SearchParameters* params) const {
-    search_by_id(*index, id_map, n, x, k, distances, labels, params);
-}
-
-void IdMap2Index::range_search(
-    std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
-    const faiss::SearchParameters* params) const {
-    range_search_by_id(*index, id_map, n, x, radius, result, params);
-}
-
-void IdMap2Index::search_and_reconstruct(
-    std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
-    float* recons, const faiss::SearchParameters* params) const {
-    search_and_reconstruct_by_id(*index, id_map, n, x, k, distances, labels, recons, params);
-}
-
-std::size_t IdMap2Index::sa_code_size() const {
-    return index->sa_code_size();
-}
-
-void IdMap2Index::sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const {
-    index->sa_encode(n, x, bytes);
-}
-
-void IdMap2Index::sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const {
-    index->sa_decode(n, bytes, x);
 }
 
 void IdMap2Index::reset() {

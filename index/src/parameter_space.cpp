@@ -26,8 +26,7 @@ constexpr double kMostValue = 9007199254740992; // 2^53: whole numbers that a do
 
 /// Returns the indexes that a parameter of this one is for: itself, or those behind it.
 std::vector<faiss::Index*> targets(faiss::Index& index) {
-    // The index is not const, so what it holds is not.
-    auto& inner = const_cast<faiss::Index&>(innermost(index));
+    faiss::Index& inner = innermost(index);
     std::vector<faiss::Index*> found;
     const auto append_children = [&](auto& parent) {
         for (int i = 0; i < parent.count(); ++i) {

@@ -11,6 +11,7 @@
 
 #include "arfc/base/error.h"
 #include "faiss_errors.h"
+#include "index_checks.h"
 #include "search_parameters.h"
 
 namespace arfc {
@@ -111,13 +112,6 @@ void take_over(Parent& parent, std::vector<std::unique_ptr<faiss::Index>> childr
     }
 }
 
-std::size_t checked_count(std::int64_t n) {
-    if (n < 0) {
-        fail(ErrorKind::kInvalidArgument, "Number of rows is negative: ", n);
-    }
-    return static_cast<std::size_t>(n);
-}
-
 /// Run i of `count` rows divided into `parts` runs: [begin, end).
 std::pair<std::size_t, std::size_t> run(std::size_t i, std::size_t parts, std::size_t count) {
     return {i * count / parts, (i + 1) * count / parts};
@@ -161,15 +155,6 @@ struct RangePart {
     std::int64_t first_id = 0;
 };
 
-void check_result(const faiss::RangeSearchResult* result, std::size_t queries) {
-    if (result == nullptr || result->nq != queries) {
-        fail(
-            ErrorKind::kInvalidArgument,
-            "Range search was given a result for another number of queries: ",
-            result == nullptr ? 0 : result->nq, ", expected ", queries);
-    }
-}
-
 /// Brings parts together, in their order within each query.
 void join(const std::vector<RangePart>& parts, faiss::RangeSearchResult& result) {
     std::fill_n(result.lims, result.nq, std::size_t{0});
@@ -178,9 +163,7 @@ void join(const std::vector<RangePart>& parts, faiss::RangeSearchResult& result)
             result.lims[part.first_query + q] += part.result->lims[q + 1] - part.result->lims[q];
         }
     }
-    translate_faiss(ErrorKind::kInvalidArgument, "Result of a range search cannot be filled", [&] {
-        result.do_allocation();
-    });
+    allocate(result);
     std::vector<std::size_t> next(result.lims, result.lims + result.nq);
     for (const RangePart& part : parts) {
         for (std::size_t q = 0; q < part.result->nq; ++q) {
@@ -294,7 +277,7 @@ void ShardsIndex::range_search(
     std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
     const faiss::SearchParameters* params) const {
     require_children(*this);
-    check_result(result, checked_count(n));
+    require_result(result, checked_count(n));
     const Ids first = first_ids();
     std::vector<RangePart> parts(first.size());
     for_each_child(*this, [&](std::size_t i, const faiss::Index& shard) {
@@ -395,7 +378,7 @@ void ReplicasIndex::range_search(
     std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
     const faiss::SearchParameters* params) const {
     require_children(*this);
-    check_result(result, checked_count(n));
+    require_result(result, checked_count(n));
     std::vector<RangePart> parts(static_cast<std::size_t>(count()));
     for_each_child(*this, [&](std::size_t i, const faiss::Index& replica) {
         const auto [begin, end] = run(i, parts.size(), result->nq);

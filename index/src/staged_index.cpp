@@ -218,16 +218,21 @@ HeadRows StagedIndex::head_rows() const noexcept {
         level_terms()};
 }
 
+/// Returns the structure, there being one, for a change that no other index is to see.
+CoarseStructure& StagedIndex::own_structure() {
+    if (structure_.use_count() > 1) {
+        structure_ = structure_->clone();
+    }
+    return *structure_;
+}
+
 /// Rows that a structure does not cover are scanned, so what fails here costs speed and no answer.
 void StagedIndex::cover_rows() {
     if (structure_ == nullptr || rows() <= structure_->rows()) {
         return;
     }
     try {
-        if (structure_.use_count() > 1) {
-            structure_ = structure_->clone();
-        }
-        structure_->add(head_rows());
+        own_structure().add(head_rows());
     } catch (const std::bad_alloc&) { // NOLINT(bugprone-empty-catch)
         // The next call tries again.
     }
@@ -321,13 +326,10 @@ void StagedIndex::compact() {
         list.rows.shrink_to_fit();
     }
     if (structure_ != nullptr) {
-        if (structure_.use_count() > 1) {
-            structure_ = structure_->clone();
-        }
         for (std::size_t row = 0; row < rows(); ++row) {
             number[row] = live_[row] ? number[row] : CoarseStructure::kDropped;
         }
-        structure_->compact(head_rows(), number);
+        own_structure().compact(head_rows(), number);
     }
     live_.assign(next, true);
     erased_ = 0;
@@ -344,10 +346,7 @@ void StagedIndex::clear() {
     erased_ = 0;
     covered_ = {};
     if (structure_ != nullptr) {
-        if (structure_.use_count() > 1) {
-            structure_ = structure_->clone();
-        }
-        structure_->clear();
+        own_structure().clear();
     }
 }
 

@@ -336,6 +336,7 @@ class StagedIndex {
         std::span<const float> terms, std::span<const std::uint8_t> levels);
     void read_training_and_rows(ByteReader& in, Restored& restored);
     [[nodiscard]] HeadRows head_rows() const noexcept;
+    [[nodiscard]] CoarseStructure& own_structure();
     void cover_rows();
     void adopt_structure(
         const std::shared_ptr<CoarseStructure>& fresh, const StagedIndex& other,

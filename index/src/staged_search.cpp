@@ -330,6 +330,21 @@ class StagedIndex::Search {
         return std::move(best).take();
     }
 
+    /// Returns how often a row may be met: where every list is probed, the first list of each row
+    /// is enough.
+    [[nodiscard]] std::size_t probed_copies() const noexcept {
+        return nprobe_ == index_.list_count() ? 1 : index_.copies();
+    }
+
+    template <class Work>
+    void for_each_probed_list(std::size_t query, const Work& work) const {
+        for (const std::uint32_t list : probed_lists(query)) {
+            for (std::size_t copy = 0; copy < probed_copies(); ++copy) {
+                work(index_.lists_[copy * index_.list_count() + list]);
+            }
+        }
+    }
+
     [[nodiscard]] std::vector<std::uint32_t> probed_lists(std::size_t query) const {
         std::vector<std::uint32_t> lists(nprobe_);
         if (nprobe_ == index_.list_count()) {
@@ -345,17 +360,10 @@ class StagedIndex::Search {
     }
 
     Candidates scan_lists(std::size_t query, const float* tables, Counts& counts) const {
-        const std::vector<std::uint32_t> lists = probed_lists(query);
-        // Where every list is probed, the first list of each row is enough.
-        const std::size_t copies = nprobe_ == index_.list_count() ? 1 : index_.copies();
-        BestRows best(stages_.front().limit, copies);
+        BestRows best(stages_.front().limit, probed_copies());
         std::size_t scored = 0;
-        for (const std::uint32_t list : lists) {
-            for (std::size_t copy = 0; copy < copies; ++copy) {
-                const List& scanned = index_.lists_[copy * index_.list_count() + list];
-                scored += scan_list(scanned, query, tables, best);
-            }
-        }
+        for_each_probed_list(
+            query, [&](const List& list) { scored += scan_list(list, query, tables, best); });
         counts.rows += scored;
         counts.bytes += scored * index_.head_bytes();
         return std::move(best).take();
@@ -430,14 +438,9 @@ class StagedIndex::Search {
 
     /// @param tables  Of all tokens of the last stage.
     Candidates scan_range(std::size_t query, const float* tables, const RangeTest& is_in) const {
-        const std::size_t copies = nprobe_ == index_.list_count() ? 1 : index_.copies();
         Candidates found;
-        for (const std::uint32_t list : probed_lists(query)) {
-            for (std::size_t copy = 0; copy < copies; ++copy) {
-                const List& scanned = index_.lists_[copy * index_.list_count() + list];
-                scan_list_range(scanned, query, tables, is_in, found);
-            }
-        }
+        for_each_probed_list(
+            query, [&](const List& list) { scan_list_range(list, query, tables, is_in, found); });
         std::ranges::sort(found, {}, &Candidate::row); // A row may be in several of the lists.
         const auto is_same = [](const Candidate& a, const Candidate& b) { return a.row == b.row; };
         found.erase(std::unique(found.begin(), found.end(), is_same), found.end());

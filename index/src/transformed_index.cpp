@@ -11,6 +11,7 @@
 #include "arfc/base/error.h"
 #include "byte_io.h"
 #include "faiss_errors.h"
+#include "index_checks.h"
 
 namespace arfc {
 namespace {
@@ -142,14 +143,6 @@ TransformedIndex::TransformedIndex(
     own_fields = true;
 }
 
-void TransformedIndex::require_trained() const {
-    if (!is_trained) {
-        fail(
-            ErrorKind::kFailedPrecondition,
-            "Index is not trained; call train() with rows like those to be added");
-    }
-}
-
 void TransformedIndex::train(std::int64_t n, const float* x) {
     if (ntotal > 0) {
         fail(
@@ -179,33 +172,33 @@ void TransformedIndex::train(std::int64_t n, const float* x) {
 }
 
 void TransformedIndex::add(std::int64_t n, const float* x) {
-    require_trained();
+    require_trained(is_trained);
     translated([&] { faiss::IndexPreTransform::add(n, x); });
 }
 
 void TransformedIndex::add_with_ids(std::int64_t n, const float* x, const std::int64_t* xids) {
-    require_trained();
+    require_trained(is_trained);
     translated([&] { faiss::IndexPreTransform::add_with_ids(n, x, xids); });
 }
 
 void TransformedIndex::search(
     std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
     const faiss::SearchParameters* params) const {
-    require_trained();
+    require_trained(is_trained);
     translated([&] { faiss::IndexPreTransform::search(n, x, k, distances, labels, params); });
 }
 
 void TransformedIndex::range_search(
     std::int64_t n, const float* x, float radius, faiss::RangeSearchResult* result,
     const faiss::SearchParameters* params) const {
-    require_trained();
+    require_trained(is_trained);
     translated([&] { faiss::IndexPreTransform::range_search(n, x, radius, result, params); });
 }
 
 void TransformedIndex::search_and_reconstruct(
     std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
     float* recons, const faiss::SearchParameters* params) const {
-    require_trained();
+    require_trained(is_trained);
     translated([&] {
         faiss::IndexPreTransform::search_and_reconstruct(
             n, x, k, distances, labels, recons, params);
@@ -225,12 +218,12 @@ void TransformedIndex::reconstruct_n(std::int64_t i0, std::int64_t ni, float* re
 }
 
 void TransformedIndex::sa_encode(std::int64_t n, const float* x, std::uint8_t* bytes) const {
-    require_trained();
+    require_trained(is_trained);
     translated([&] { faiss::IndexPreTransform::sa_encode(n, x, bytes); });
 }
 
 void TransformedIndex::sa_decode(std::int64_t n, const std::uint8_t* bytes, float* x) const {
-    require_trained();
+    require_trained(is_trained);
     translate_faiss(ErrorKind::kUnsupported, "Transforms cannot be turned back", [&] {
         faiss::IndexPreTransform::sa_decode(n, bytes, x);
     });
@@ -293,7 +286,7 @@ std::pair<TransformChain, std::string> TransformedIndex::read_transforms(ByteRea
 }
 
 void TransformedIndex::check_compatible_for_merge(const faiss::Index& other) const {
-    require_trained();
+    require_trained(is_trained);
     translate_faiss(ErrorKind::kInvalidArgument, "Index has other transforms", [&] {
         faiss::IndexPreTransform::check_compatible_for_merge(other);
     });

@@ -76,8 +76,6 @@ class TransformedIndex : public faiss::IndexPreTransform {
     static std::pair<TransformChain, std::string> read_transforms(ByteReader& in);
 
   private:
-    void require_trained() const;
-
     std::string transforms_;
 };
 

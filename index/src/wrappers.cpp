@@ -25,13 +25,17 @@ const faiss::Index& innermost(const faiss::Index& index) noexcept {
     return *at;
 }
 
+faiss::Index& innermost(faiss::Index& index) noexcept {
+    // The index is not const, so what it holds is not.
+    return const_cast<faiss::Index&>(innermost(static_cast<const faiss::Index&>(index)));
+}
+
 const ArfcIndex* arfc_behind(const faiss::Index& index) noexcept {
     return dynamic_cast<const ArfcIndex*>(&innermost(index));
 }
 
 ArfcIndex* arfc_behind(faiss::Index& index) noexcept {
-    // The index is not const, so what it holds is not.
-    return const_cast<ArfcIndex*>(arfc_behind(static_cast<const faiss::Index&>(index)));
+    return dynamic_cast<ArfcIndex*>(&innermost(index));
 }
 
 } // namespace arfc

@@ -11,6 +11,7 @@ class ArfcIndex;
 
 /// Looks through wrappers, however many there are.
 [[nodiscard]] const faiss::Index& innermost(const faiss::Index& index) noexcept;
+[[nodiscard]] faiss::Index& innermost(faiss::Index& index) noexcept;
 
 /// Returns the ArfcIndex that wrappers hold, or null.
 [[nodiscard]] const ArfcIndex* arfc_behind(const faiss::Index& index) noexcept;
