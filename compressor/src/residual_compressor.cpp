@@ -51,9 +51,22 @@ std::vector<float> transpose(const std::vector<float>& matrix, std::size_t n) {
 
 } // namespace
 
-struct ResidualCompressor::LazyBeam {
+/// What encoding needs beyond scoring.
+struct ResidualCompressor::Encoder {
+    /// Tokens of a sub-space from one commit point to the next.
+    struct Run {
+        std::vector<std::size_t> tokens; ///< Places among the late tokens, ascending.
+        BeamSearch search;
+    };
+    explicit Encoder(std::size_t dim) : early(dim) {}
+
+    BeamSearch early;
+    std::vector<std::vector<Run>> late; ///< Of each sub-space.
+};
+
+struct ResidualCompressor::LazyEncoder {
     std::once_flag once;
-    std::unique_ptr<BeamSearch> search;
+    std::unique_ptr<Encoder> encoder;
 };
 
 void require_cpu(std::string_view device) {
@@ -125,15 +138,11 @@ void ResidualCompressor::prepare() {
         const std::size_t width = model_.late_width(j);
         LateToken token{
             model_.subspace_bounds[model_.late_subspaces[j]], width, codebook,
-            PackedMatrix({codebook, kSymbols, width}), AlignedFloats(kSymbols)};
-        for (std::size_t k = 0; k < kSymbols; ++k) {
-            token.norms.data()[k] =
-                kernels().dot(codebook + k * width, codebook + k * width, width);
-        }
+            PackedMatrix({codebook, kSymbols, width})};
         late_.push_back(std::move(token));
         codebook += kSymbols * width;
     }
-    beam_ = std::make_shared<LazyBeam>();
+    encoder_ = std::make_shared<LazyEncoder>();
 }
 
 void ResidualCompressor::decode_early_symbols() {
@@ -170,16 +179,27 @@ void ResidualCompressor::multiply(
     }
 }
 
-const BeamSearch& ResidualCompressor::beam() const {
-    std::call_once(beam_->once, [this] {
-        auto search = std::make_unique<BeamSearch>(model_.dim);
+const ResidualCompressor::Encoder& ResidualCompressor::encoder() const {
+    std::call_once(encoder_->once, [this] {
+        auto encoder = std::make_unique<Encoder>(model_.dim);
         for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
-            search->add_codebook(
+            encoder->early.add_codebook(
                 {model_.early.data() + t * kSymbols * model_.dim, kSymbols, model_.dim});
         }
-        beam_->search = std::move(search);
+        for (const auto& runs : model_.late_runs()) {
+            encoder->late.emplace_back();
+            for (const std::vector<std::size_t>& tokens : runs) {
+                const std::size_t width = late_[tokens.front()].width;
+                encoder->late.back().push_back({tokens, BeamSearch(width)});
+                for (const std::size_t j : tokens) {
+                    encoder->late.back().back().search.add_codebook(
+                        {late_[j].codebook, kSymbols, width});
+                }
+            }
+        }
+        encoder_->encoder = std::move(encoder);
     });
-    return *beam_->search;
+    return *encoder_->encoder;
 }
 
 void ResidualCompressor::check_rows(MatrixView<const float> rows, std::string_view what) const {
@@ -240,7 +260,7 @@ void ResidualCompressor::encode(
     if (embeddings.empty()) {
         return;
     }
-    (void)beam(); // Built before the threads start, since it starts threads itself.
+    (void)encoder(); // Built before the threads start, since it starts threads itself.
     const double operations = static_cast<double>(embeddings.rows()) * model_.encode_flop();
     parallel_for(tile_count(embeddings.rows()), operations, [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
@@ -263,7 +283,7 @@ void ResidualCompressor::encode_tile(
     // code is cut.
     const std::size_t end =
         *std::lower_bound(model_.commit_points.begin(), model_.commit_points.end(), early);
-    const BeamSearch::State state = beam().run(
+    const BeamSearch::State state = encoder().early.run(
         {z.data(), rows.rows(), d}, model_.beam_width, model_.commit_points, end, scratch.data());
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         std::memcpy(codes.row(i).data(), state.code(i, 0), early);
@@ -288,17 +308,39 @@ void ResidualCompressor::encode_late(
             kernel.subtract(residual.row(i).data(), decoded_symbol(t, state.code(i, 0)[t]), d);
         }
     }
-    float cost = 0.0F;
-    for (std::size_t j = 0; early + j < codes.cols(); ++j) {
-        const LateToken& token = late_[j];
-        token.packed.multiply(residual.data() + token.first, d, residual.rows(), scratch, kSymbols);
+    for (std::size_t s = 0; s + 1 < model_.subspace_bounds.size(); ++s) {
+        encode_subspace(s, residual, codes, scratch);
+    }
+}
+
+void ResidualCompressor::encode_subspace(
+    std::size_t subspace, MatrixView<const float> residual, MatrixView<std::byte> codes,
+    float* scratch) const {
+    const std::size_t early = model_.early_tokens();
+    const std::size_t first = model_.subspace_bounds[subspace];
+    const std::size_t width = model_.subspace_bounds[subspace + 1] - first;
+    AlignedFloats points(residual.rows() * width);
+    for (std::size_t i = 0; i < residual.rows(); ++i) {
+        std::copy_n(residual.row(i).data() + first, width, points.data() + i * width);
+    }
+    for (const Encoder::Run& run : encoder().late[subspace]) {
+        if (early + run.tokens.front() >= codes.cols()) {
+            return;
+        }
+        // The whole run, wherever the code is cut: as for early tokens.
+        const std::array<std::size_t, 1> end = {run.tokens.size()};
+        const BeamSearch::State state = run.search.run(
+            {points.data(), residual.rows(), width}, model_.late_beam_width, end, end[0], scratch);
         for (std::size_t i = 0; i < residual.rows(); ++i) {
-            const std::size_t symbol =
-                kernel.closest(token.norms.data(), scratch + i * kSymbols, &cost);
-            codes.row(i)[early + j] = static_cast<std::byte>(symbol);
-            kernel.subtract(
-                residual.row(i).data() + token.first, token.codebook + symbol * token.width,
-                token.width);
+            for (std::size_t t = 0; t < run.tokens.size(); ++t) {
+                const std::size_t symbol = state.code(i, 0)[t];
+                const LateToken& token = late_[run.tokens[t]];
+                if (early + run.tokens[t] < codes.cols()) {
+                    codes.row(i)[early + run.tokens[t]] = static_cast<std::byte>(symbol);
+                }
+                kernels().subtract(
+                    points.data() + i * width, token.codebook + symbol * width, width);
+            }
         }
     }
 }

@@ -53,11 +53,11 @@ class ResidualCompressor final : public Compressor {
         std::size_t width;
         const float* codebook; ///< [256, width], in model_.late.
         PackedMatrix packed;
-        AlignedFloats norms; ///< [256], squared.
     };
     /// What encoding needs beyond scoring: tables between codebooks, built when something is first
     /// encoded.
-    const BeamSearch& beam() const;
+    struct Encoder;
+    const Encoder& encoder() const;
 
     void prepare();
     void decode_early_symbols();
@@ -76,6 +76,9 @@ class ResidualCompressor final : public Compressor {
     void encode_late(
         MatrixView<float> residual, const BeamSearch::State& state, MatrixView<std::byte> codes,
         float* scratch) const;
+    void encode_subspace(
+        std::size_t subspace, MatrixView<const float> residual, MatrixView<std::byte> codes,
+        float* scratch) const;
     /// Sums mean and symbols. @param z  [dim].
     void reconstruct(std::span<const std::byte> code, float* z) const;
 
@@ -88,8 +91,8 @@ class ResidualCompressor final : public Compressor {
     std::vector<float> decoded_early_; ///< [early tokens, 256, dim]: what those decode to.
     std::vector<PackedMatrix> early_;  ///< Of decoded_early_.
     std::vector<LateToken> late_;
-    struct LazyBeam;
-    std::shared_ptr<LazyBeam> beam_;
+    struct LazyEncoder;
+    std::shared_ptr<LazyEncoder> encoder_;
 };
 
 std::unique_ptr<Compressor> open_residual(const ModelFiles& files, std::string_view device);

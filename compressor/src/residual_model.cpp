@@ -18,7 +18,7 @@ constexpr std::size_t kMaxDim = 65536;
 constexpr std::size_t kMaxCodeBytes = 1024;
 
 Json architecture(const ResidualModel& model) {
-    return {
+    Json json = {
         {"format", kModelFormat},
         {"kind", "residual"},
         {"dim", model.dim},
@@ -28,6 +28,11 @@ Json architecture(const ResidualModel& model) {
         {"commit_points", model.commit_points},
         {"subspace_bounds", model.subspace_bounds},
         {"late_subspaces", model.late_subspaces}};
+    if (model.late_beam_width > 1) {
+        json["late_beam_width"] = model.late_beam_width;
+        json["late_commit_points"] = model.late_commit_points;
+    }
+    return json;
 }
 
 std::string identity(const ResidualModel& model, std::string_view weights) {
@@ -66,6 +71,10 @@ void require(bool condition, std::string_view what) {
     }
 }
 
+bool ascending(const std::vector<std::size_t>& values) {
+    return std::adjacent_find(values.begin(), values.end(), std::greater_equal<>()) == values.end();
+}
+
 void check_architecture(const ResidualModel& model) {
     require(model.dim >= 1 && model.dim <= kMaxDim, "dim");
     require(model.code_bytes >= 1 && model.code_bytes <= kMaxCodeBytes, "code_bytes");
@@ -73,18 +82,18 @@ void check_architecture(const ResidualModel& model) {
     require(model.late_subspaces.size() < model.code_bytes, "late_subspaces");
     require(
         !model.commit_points.empty() && model.commit_points.front() >= 1 &&
-            model.commit_points.back() == model.early_tokens() &&
-            std::adjacent_find(
-                model.commit_points.begin(), model.commit_points.end(), std::greater_equal<>()) ==
-                model.commit_points.end(),
+            model.commit_points.back() == model.early_tokens() && ascending(model.commit_points),
         "commit_points");
     require(
         model.subspace_bounds.size() >= 2 && model.subspace_bounds.front() == 0 &&
-            model.subspace_bounds.back() == model.dim &&
-            std::adjacent_find(
-                model.subspace_bounds.begin(), model.subspace_bounds.end(),
-                std::greater_equal<>()) == model.subspace_bounds.end(),
+            model.subspace_bounds.back() == model.dim && ascending(model.subspace_bounds),
         "subspace_bounds");
+    require(model.late_beam_width >= 1 && model.late_beam_width <= 64, "late_beam_width");
+    require(
+        (model.late_commit_points.empty() ? model.late_beam_width == 1
+                                          : model.late_commit_points.front() >= 1) &&
+            ascending(model.late_commit_points),
+        "late_commit_points");
     for (const std::size_t subspace : model.late_subspaces) {
         require(subspace + 1 < model.subspace_bounds.size(), "late_subspaces");
     }
@@ -140,6 +149,23 @@ double ResidualModel::query_flop() const noexcept {
     return flop;
 }
 
+std::vector<std::vector<std::vector<std::size_t>>> ResidualModel::late_runs() const {
+    std::vector<std::vector<std::vector<std::size_t>>> runs(subspace_bounds.size() - 1);
+    std::vector<std::size_t> taken(runs.size(), 0);
+    for (std::size_t j = 0; j < late_subspaces.size(); ++j) {
+        const std::size_t s = late_subspaces[j];
+        const bool begins =
+            taken[s] == 0 || late_commit_points.empty() ||
+            std::binary_search(late_commit_points.begin(), late_commit_points.end(), taken[s]);
+        if (begins) {
+            runs[s].emplace_back();
+        }
+        runs[s].back().push_back(j);
+        ++taken[s];
+    }
+    return runs;
+}
+
 ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& report) {
     std::map<std::string, Tensor> tensors;
     tensors["mean"] = {{model.dim}, model.mean};
@@ -175,6 +201,11 @@ StoredResidualModel read_residual_model(const ModelFiles& files) {
         model.commit_points = config.at("commit_points").get<std::vector<std::size_t>>();
         model.subspace_bounds = config.at("subspace_bounds").get<std::vector<std::size_t>>();
         model.late_subspaces = config.at("late_subspaces").get<std::vector<std::size_t>>();
+        if (config.contains("late_beam_width")) {
+            model.late_beam_width = config.at("late_beam_width").get<std::size_t>();
+            model.late_commit_points =
+                config.at("late_commit_points").get<std::vector<std::size_t>>();
+        }
         stored.id = config.at("id").get<std::string>();
         stored.report = report_from_json(config.at("training"));
     } catch (const nlohmann::json::exception& error) {

@@ -30,6 +30,10 @@ struct ResidualModel {
     std::vector<std::size_t> subspace_bounds; ///< Ascending, first 0, last dim: subspace s is
                                               ///< [bounds[s], bounds[s + 1]).
     std::vector<std::size_t> late_subspaces;  ///< Sub-space of each late token.
+    std::size_t late_beam_width = 1; ///< Hypotheses while choosing the tokens of a sub-space.
+    std::vector<std::size_t> late_commit_points; ///< Ascending counts of a sub-space's tokens at
+                                                 ///< which one hypothesis is kept, as it is behind
+                                                 ///< its last; empty: at each.
     std::vector<float> late; ///< Codebooks [256, width of the token's sub-space], one after
                              ///< another.
 
@@ -40,6 +44,9 @@ struct ResidualModel {
         const std::size_t s = late_subspaces[token];
         return subspace_bounds[s + 1] - subspace_bounds[s];
     }
+    /// Returns the places among the late tokens of each sub-space's, in runs from one commit point
+    /// to the next: [subspaces][runs][tokens].
+    [[nodiscard]] std::vector<std::vector<std::vector<std::size_t>>> late_runs() const;
     [[nodiscard]] std::size_t weights_bytes() const noexcept {
         return (rotation.size() + mean.size() + early.size() + decode_map.size() + late.size()) *
                sizeof(float);

@@ -3,10 +3,8 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
-#include <functional>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -18,6 +16,7 @@
 #include "kmeans.h"
 #include "relation_trainer.h"
 #include "residual_compressor.h"
+#include "subspace_trainer.h"
 #include "threads.h"
 
 namespace arfc {
@@ -29,6 +28,11 @@ constexpr std::size_t kEarlyTokens = 16; // DESIGN: the first 16 tokens over the
 constexpr std::size_t kSubspaces = 8;    // Later ones over dim / 8 coordinates.
 constexpr std::size_t kTrainBeam = 5;    // FAISS's own choice; wider gains under .002 recall.
 constexpr std::size_t kEncodeBeam = 8;   // 16 gains nothing on four sets of text and images.
+constexpr std::size_t kLateBeam = 5;     // In each sub-space.
+// Tokens of a sub-space after which one hypothesis is kept: at once that means little is gained at
+// short lengths, seldom that prefixes in between lose.
+constexpr std::size_t kFirstLateCommit = 2;
+constexpr std::size_t kLateCommitEvery = 4;
 constexpr std::size_t kMaxTrainRows = 1U << 20U;
 // An eigendecomposition of 4096 x 4096 takes about a minute.
 constexpr std::size_t kMaxRotatedDim = 4096;
@@ -39,8 +43,6 @@ constexpr std::size_t kLateIterations = 15;
 constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is spared for measuring.
 constexpr std::size_t kMaxHeldOut = 1000;
 constexpr std::size_t kMaxRecallBase = 20000;
-// Held-out rows that leave this much more energy than training rows make codebooks learn from both.
-constexpr double kWorthEnlarging = 1.05;
 constexpr double kClusterShare = 0.45; // Of the time budget: early codebooks,
 constexpr double kEarlyShare = 0.70;   // relations after them,
 constexpr double kLateShare = 0.90;    // and late codebooks.
@@ -342,12 +344,6 @@ class Trainer {
         }
         return length_ratio(left(held_out_state, held_out_energy_), left(state, energy_));
     }
-    static double length_ratio(double held_out_energy, double trained_energy) {
-        constexpr double kMost = 3.0; // Where rows that trained are left with next to nothing.
-        return trained_energy > 0.0
-                 ? std::clamp(std::sqrt(held_out_energy / trained_energy), 1.0, kMost)
-                 : 1.0;
-    }
 
     /// Moves early codebooks so that rows keep their order of neighbours, if that can be learned.
     void tune_relations() {
@@ -531,150 +527,52 @@ class Trainer {
         return ordered;
     }
 
-    /// Rows that late codebooks see, as [n, dim] residuals in place.
-    enum Population : std::uint8_t {
-        kTrained,  ///< z_: rows that trained the early codebooks, as a collection holds them.
-        kEnlarged, ///< enlarged_: the same at the length of held-out rows', as more will come; may
-                   ///< be empty.
-        kHeldOut,  ///< held_out_: they only say how long the enlarged ones have to be.
-        kPopulations
-    };
-    /// The next codebook of a sub-space, trained but not yet given a token.
-    struct Offer {
-        std::vector<float> codebook;
-        std::array<std::vector<std::uint8_t>, kPopulations> symbols;
-        double gain = -1.0; ///< Squared error that it removes from the rows it was learned from,
-        double trained_gain = 0.0; ///< and from kTrained alone.
-    };
     void train_late() {
         const std::size_t tokens = options_.code_bytes - early_;
-        const std::size_t subspaces = model_.subspace_bounds.size() - 1;
-        std::vector<Offer> offers(tokens == 0 ? 0 : subspaces);
-        double left = tokens == 0 ? 0.0 : energy(z_);
-        enlarge_residual();
-        for (std::size_t s = 0; s < offers.size(); ++s) {
-            supervisor_.set_deadline(kEarlyShare);
-            offers[s] = make_offer(s, 0);
+        if (tokens == 0) {
+            return;
+        }
+        model_.late_beam_width = kLateBeam;
+        for (std::size_t point = kFirstLateCommit; true; point += kLateCommitEvery) {
+            model_.late_commit_points.push_back(point);
+            if (point > tokens) { // Beyond what one sub-space may take.
+                break;
+            }
+        }
+        SubspaceTrainer trainer(
+            {.trained = z(),
+             .held_out = held_out_rows(),
+             .bounds = model_.subspace_bounds,
+             .beam_width = model_.late_beam_width,
+             .commit_points = model_.late_commit_points,
+             .iterations = kLateIterations,
+             .go_on = [this] { return supervisor_.go_on(); }});
+        double left = energy(z_);
+        supervisor_.set_deadline(kEarlyShare);
+        for (std::size_t s = 0; s < trainer.subspaces(); ++s) {
+            trainer.make_offer(s, late_seed(s, 0));
         }
         for (std::size_t j = 0; j < tokens; ++j) {
             supervisor_.begin("sub-space codebook", early_ + j, options_.code_bytes);
             supervisor_.set_deadline(
                 kEarlyShare + (kLateShare - kEarlyShare) * static_cast<double>(j + 1) /
                                   static_cast<double>(tokens));
-            const auto best = static_cast<std::size_t>(
-                std::max_element(
-                    offers.begin(), offers.end(),
-                    [](const Offer& a, const Offer& b) { return a.gain < b.gain; }) -
-                offers.begin());
-            left -= offers[best].trained_gain;
+            const std::size_t best = trainer.best();
+            const SubspaceTrainer::Token token = trainer.take(best);
+            model_.late_subspaces.push_back(best);
+            model_.late.insert(model_.late.end(), token.codebook.begin(), token.codebook.end());
+            left -= token.gain;
             supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
-            take(best, offers[best]);
             if (j + 1 < tokens) {
-                offers[best] = make_offer(best, j + 1);
+                trainer.make_offer(best, late_seed(best, j + 1));
             }
         }
     }
-    /// Copies the residual of rows that trained at the length of held-out rows'. Codebooks learned
-    /// from both serve rows of the training set and rows that come later.
-    void enlarge_residual() {
-        if (held_out() == 0 || options_.code_bytes == early_) {
-            return;
-        }
-        const double ratio = length_ratio(
-            energy(held_out_) / static_cast<double>(held_out()),
-            energy(z_) / static_cast<double>(rows()));
-        if (ratio * ratio < kWorthEnlarging) {
-            return;
-        }
-        enlarged_ = z_;
-        for (float& value : enlarged_) {
-            value *= static_cast<float>(ratio);
-        }
-    }
-    [[nodiscard]] std::vector<float>& population(std::size_t which) noexcept {
-        return which == kTrained ? z_ : which == kEnlarged ? enlarged_ : held_out_;
-    }
-    /// Copies the columns of a sub-space.
-    [[nodiscard]] std::vector<float> slice_of(std::size_t which, std::size_t subspace) {
-        const std::vector<float>& points = population(which);
-        const std::size_t first = model_.subspace_bounds[subspace];
-        const std::size_t width = model_.subspace_bounds[subspace + 1] - first;
-        std::vector<float> slice(points.size() / dim() * width);
-        for (std::size_t i = 0; i < points.size() / dim(); ++i) {
-            std::copy_n(points.data() + i * dim() + first, width, slice.data() + i * width);
-        }
-        return slice;
-    }
-    /// Sum of the squares of slices.
-    static double slice_energy(const std::vector<float>& slice) {
-        return std::transform_reduce(
-            slice.begin(), slice.end(), 0.0, std::plus<>(),
-            [](float value) { return static_cast<double>(value) * static_cast<double>(value); });
-    }
-    [[nodiscard]] Offer make_offer(std::size_t subspace, std::size_t index) {
-        const std::size_t width =
-            model_.subspace_bounds[subspace + 1] - model_.subspace_bounds[subspace];
-        std::array<std::vector<float>, kPopulations> slices;
-        std::array<double, kPopulations> before{};
-        for (std::size_t which = 0; which < kPopulations; ++which) {
-            slices[which] = slice_of(which, subspace);
-            before[which] = slice_energy(slices[which]);
-        }
-        float longer = 1.0F; // Late codebooks, too, leave less of rows that trained them.
-        if (!enlarged_.empty()) {
-            longer = static_cast<float>(length_ratio(
-                before[kHeldOut] / static_cast<double>(held_out()),
-                before[kEnlarged] / static_cast<double>(rows())));
-        }
-        const auto fetch = [&](std::span<const std::size_t> indices, float* out) {
-            for (std::size_t i = 0; i < indices.size(); ++i) {
-                const bool is_trained = indices[i] < rows();
-                const float* const from =
-                    slices[is_trained ? kTrained : kEnlarged].data() + indices[i] % rows() * width;
-                const float factor = is_trained ? 1.0F : longer;
-                for (std::size_t j = 0; j < width; ++j) {
-                    out[i * width + j] = factor * from[j];
-                }
-            }
-        };
-        KMeansOptions options;
-        options.iterations = kLateIterations;
-        options.seed = options_.seed * kMaxCodeBytes + kEarlyTokens + index * kSubspaces + subspace;
-        options.go_on = [this] { return supervisor_.go_on(); };
-        Offer offer;
-        offer.codebook = kmeans({(enlarged_.empty() ? 1 : 2) * rows(), width, fetch}, options);
-        offer.gain = 0.0;
-        for (std::size_t which = 0; which < kPopulations; ++which) {
-            const std::size_t count = slices[which].size() / width;
-            offer.symbols[which].resize(count);
-            const double gain =
-                before[which] - assign(
-                                    {slices[which].data(), count, width},
-                                    {offer.codebook.data(), kSymbols, width}, offer.symbols[which]);
-            offer.gain += which == kHeldOut ? 0.0 : gain;
-            offer.trained_gain += which == kTrained ? gain : 0.0;
-        }
-        return offer;
-    }
-    void take(std::size_t subspace, const Offer& offer) {
-        const std::size_t first = model_.subspace_bounds[subspace];
-        const std::size_t width = model_.subspace_bounds[subspace + 1] - first;
-        for (std::size_t which = 0; which < kPopulations; ++which) {
-            float* const points = population(which).data() + first;
-            for (std::size_t i = 0; i < offer.symbols[which].size(); ++i) {
-                kernels().subtract(
-                    points + i * dim(), offer.codebook.data() + offer.symbols[which][i] * width,
-                    width);
-            }
-        }
-        model_.late_subspaces.push_back(subspace);
-        model_.late.insert(model_.late.end(), offer.codebook.begin(), offer.codebook.end());
+    [[nodiscard]] std::uint64_t late_seed(std::size_t subspace, std::size_t token) const {
+        return options_.seed * kMaxCodeBytes + kEarlyTokens + token * kSubspaces + subspace;
     }
 
     std::unique_ptr<Compressor> finish() {
-        z_ = {};
-        enlarged_ = {};
-        held_out_ = {};
         TrainReport report;
         report.trained_rows = rows();
         report.held_out_rows = split_.held_out.size();
@@ -699,7 +597,6 @@ class Trainer {
     std::vector<float> z_; ///< [rows, dim]: centred, turned; from encode_early() on, what is left
                            ///< of them.
     std::vector<float> held_out_; ///< [held_out, dim], as z_.
-    std::vector<float> enlarged_; ///< [rows, dim] or empty: kEnlarged.
     double energy_ = 0;           ///< Sum of the centred rows' squared norms,
     double held_out_energy_ = 0;  ///< and of the held-out ones'.
     std::size_t early_ = 0;

@@ -15,7 +15,7 @@ namespace arfc {
 /// 3. They are tuned to keep the order of neighbours, where held-out recall gains (relate()).
 /// 4. Rows are encoded as they will be; a rotation then spreads what is left over sub-spaces.
 /// 5. Late codebooks: each goes to the sub-space where it removes most error, and learns from rows
-///    as they are and as long as held-out ones.
+///    as they are and as long as held-out ones (SubspaceTrainer).
 /// 6. Recall is measured on rows that took no part.
 ///
 /// Source: progressive-dimension clustering and beam training as in FAISS's residual quantizer

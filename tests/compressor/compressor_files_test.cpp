@@ -101,6 +101,11 @@ TEST_F(CompressorFilesTest, ContentThatContradictsItselfIsRefused) {
     refuses("commit_points", {16, 8}, ErrorKind::kCorruption);
     refuses("subspace_bounds", {0, 12}, ErrorKind::kCorruption);
     refuses("late_subspaces", {0, 1, 2, 99}, ErrorKind::kCorruption);
+    refuses("late_beam_width", 0, ErrorKind::kCorruption);
+    refuses("late_beam_width", 65, ErrorKind::kCorruption);
+    refuses("late_commit_points", nlohmann::json::array(), ErrorKind::kCorruption);
+    refuses("late_commit_points", {2, 2}, ErrorKind::kCorruption);
+    refuses("late_commit_points", "2", ErrorKind::kCorruption);
     refuses("id", "0", ErrorKind::kCorruption);
 }
 

@@ -1,0 +1,143 @@
+#include "subspace_trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "kernels.h"
+#include "random_rows.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kDim = 12;
+constexpr std::size_t kRows = 1200;
+constexpr std::size_t kHeldOut = 300;
+
+class SubspaceTrainerTest : public testing::Test {
+  protected:
+    SubspaceTrainerTest() {
+        for (std::size_t i = 0; i < rows_.size(); ++i) {
+            rows_[i] *= i % kDim / 4 == 1 ? 3.0F : 1.0F; // The second sub-space is the strongest.
+        }
+    }
+
+    [[nodiscard]] SubspaceTask task(std::size_t beam_width) const {
+        return {
+            .trained = test::view(rows_, kDim),
+            .held_out = {held_out_.data(), held_out_.size() / kDim, kDim},
+            .bounds = bounds_,
+            .beam_width = beam_width,
+            .commit_points = {2, 5, 9},
+            .go_on = [] { return true; }};
+    }
+    static void offer_all(SubspaceTrainer& trainer) {
+        for (std::size_t s = 0; s < trainer.subspaces(); ++s) {
+            trainer.make_offer(s, s);
+        }
+    }
+    /// Takes so many tokens of the second sub-space. @returns each token.
+    static std::vector<SubspaceTrainer::Token> take_some(
+        SubspaceTrainer& trainer, std::size_t tokens) {
+        std::vector<SubspaceTrainer::Token> taken;
+        for (std::size_t t = 0; t < tokens; ++t) {
+            trainer.make_offer(1, 100 + t);
+            taken.push_back(trainer.take(1));
+        }
+        return taken;
+    }
+    static double total_gain(const std::vector<SubspaceTrainer::Token>& tokens) {
+        return std::accumulate(
+            tokens.begin(), tokens.end(), 0.0,
+            [](double sum, const SubspaceTrainer::Token& token) { return sum + token.gain; });
+    }
+
+    std::vector<float> rows_ = test::random_rows(kRows, kDim, 1);
+    std::vector<float> held_out_ = test::random_rows(kHeldOut, kDim, 2);
+    std::vector<std::size_t> bounds_ = {0, 4, 8, 12};
+};
+
+TEST_F(SubspaceTrainerTest, TheSubspaceThatGainsMostIsFirst) {
+    SubspaceTrainer trainer(task(3));
+    offer_all(trainer);
+    EXPECT_EQ(trainer.best(), 1U);
+}
+
+TEST_F(SubspaceTrainerTest, AGainIsTheErrorRemoved) {
+    SubspaceTrainer trainer(task(1));
+    const std::vector<SubspaceTrainer::Token> tokens = take_some(trainer, 3);
+    // By hand: the closest symbol of one codebook after another.
+    double before = 0.0;
+    double after = 0.0;
+    for (std::size_t i = 0; i < kRows; ++i) {
+        std::vector<float> left(
+            rows_.begin() + static_cast<std::ptrdiff_t>(i * kDim + 4),
+            rows_.begin() + static_cast<std::ptrdiff_t>(i * kDim + 8));
+        before += static_cast<double>(kernels().dot(left.data(), left.data(), 4));
+        for (const SubspaceTrainer::Token& token : tokens) {
+            std::vector<float> closest;
+            float least = 0.0F;
+            for (std::size_t k = 0; k < 256; ++k) {
+                std::vector<float> rest = left;
+                kernels().subtract(rest.data(), token.codebook.data() + k * 4, 4);
+                const float cost = kernels().dot(rest.data(), rest.data(), 4);
+                if (closest.empty() || cost < least) {
+                    closest = rest;
+                    least = cost;
+                }
+            }
+            left = closest;
+        }
+        after += static_cast<double>(kernels().dot(left.data(), left.data(), 4));
+    }
+    EXPECT_NEAR(total_gain(tokens), before - after, 1e-4 * before);
+    EXPECT_GT(total_gain(tokens), 0.9 * before);
+}
+
+TEST_F(SubspaceTrainerTest, ABeamLeavesLessThanOneHypothesisDoesByTheSameCodebooks) {
+    SubspaceTask same = task(1);
+    SubspaceTrainer greedy(same);
+    const std::vector<SubspaceTrainer::Token> tokens = take_some(greedy, 2);
+    same.beam_width = 5;
+    std::size_t next = 0;
+    same.learn = [&](std::size_t, std::size_t, const auto&) { return tokens[next++].codebook; };
+    SubspaceTrainer beam(same);
+    EXPECT_GT(total_gain(take_some(beam, 2)), total_gain(tokens));
+    EXPECT_EQ(next, 2U);
+}
+
+TEST_F(SubspaceTrainerTest, CodebooksReachRowsThatAreLongerThanThoseThatTrained) {
+    const auto longest = [](const std::vector<float>& codebook) {
+        float most = 0.0F;
+        for (std::size_t k = 0; k < 256; ++k) {
+            most =
+                std::max(most, kernels().dot(codebook.data() + k * 4, codebook.data() + k * 4, 4));
+        }
+        return most;
+    };
+    held_out_ = rows_;
+    SubspaceTrainer equal(task(3));
+    std::transform(held_out_.begin(), held_out_.end(), held_out_.begin(), [](float value) {
+        return 2.0F * value;
+    });
+    SubspaceTrainer longer(task(3));
+    EXPECT_GT(
+        longest(take_some(longer, 1)[0].codebook), 2.0F * longest(take_some(equal, 1)[0].codebook));
+}
+
+TEST_F(SubspaceTrainerTest, NothingNeedBeHeldOut) {
+    held_out_.clear();
+    SubspaceTrainer trainer(task(3));
+    EXPECT_GT(total_gain(take_some(trainer, 2)), 0.0);
+}
+
+TEST(LengthRatioTest, IsBoundedAndNeverShortens) {
+    EXPECT_DOUBLE_EQ(length_ratio(4.0, 1.0), 2.0);
+    EXPECT_DOUBLE_EQ(length_ratio(1.0, 4.0), 1.0);
+    EXPECT_DOUBLE_EQ(length_ratio(100.0, 1.0), 3.0);
+    EXPECT_DOUBLE_EQ(length_ratio(1.0, 0.0), 1.0);
+}
+
+} // namespace
+} // namespace arfc
