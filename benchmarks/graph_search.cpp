@@ -146,6 +146,7 @@ void beams(benchmark::internal::Benchmark* of) {
 
 BENCHMARK_CAPTURE(search, HNSW16, "HNSW16")->Apply(beams);
 BENCHMARK_CAPTURE(search, HNSW32, "HNSW32")->Apply(beams);
+BENCHMARK_CAPTURE(search, NSG32, "NSG32")->Apply(beams);
 
 } // namespace
 } // namespace arfc

@@ -5,6 +5,7 @@
 
 #include "coarse_structure.h"
 #include "hnsw_structure.h"
+#include "nsg_structure.h"
 
 namespace arfc {
 namespace {
@@ -33,8 +34,22 @@ std::unique_ptr<CoarseStructure> make_hnsw(
     return std::make_unique<HnswStructure>(*hnsw_links(text));
 }
 
-constexpr std::array<CoarseKind, 1> kKinds = {{
+std::optional<std::size_t> nsg_links(std::string_view text) {
+    return number_after("NSG", text, NsgStructure::kLeastLinks, NsgStructure::kMostLinks);
+}
+
+std::string canonical_nsg(std::size_t /*dim*/, std::string_view text) {
+    const std::optional<std::size_t> links = nsg_links(text);
+    return links ? "NSG" + std::to_string(*links) : "";
+}
+
+std::unique_ptr<CoarseStructure> make_nsg(const Compressor& /*compressor*/, std::string_view text) {
+    return std::make_unique<NsgStructure>(*nsg_links(text));
+}
+
+constexpr std::array<CoarseKind, 2> kKinds = {{
     {"HNSW", "HNSW<m> with m in [2, 256]", canonical_hnsw, make_hnsw},
+    {"NSG", "NSG<m> with m in [4, 256]", canonical_nsg, make_nsg},
 }};
 
 } // namespace

@@ -146,17 +146,17 @@ class Parser {
 
     /// Tells what the grammar names, but is not built, from what it does not name.
     [[noreturn]] void refuse_coarse(std::size_t start) const {
-        static constexpr std::array<std::string_view, 11> kNamed = {
-            "NSG", "Flat", "PQ", "SQ", "IMI", "LSH", "RQ", "LSQ", "ITQ", "RCQ", "Residual"};
+        static constexpr std::array<std::string_view, 10> kNamed = {
+            "Flat", "PQ", "SQ", "IMI", "LSH", "RQ", "LSQ", "ITQ", "RCQ", "Residual"};
         const std::string_view rest = text_.substr(start);
         if (std::ranges::any_of(
                 kNamed, [&](std::string_view name) { return rest.starts_with(name); })) {
             fail(
                 ErrorKind::kUnsupported,
-                "Coarse parts other than IVF<n> and HNSW<m> are not built yet: \"", rest,
+                "Coarse parts other than IVF<n>, HNSW<m> and NSG<m> are not built yet: \"", rest,
                 "\" in \"", text_, "\"");
         }
-        refuse(start, "expected IVF<n> or HNSW<m>");
+        refuse(start, "expected IVF<n>, HNSW<m> or NSG<m>");
     }
 
     std::size_t dim_;

@@ -46,6 +46,11 @@ class HnswStructure final : public CoarseStructure {
         return std::make_unique<HnswStructure>(*this);
     }
 
+    // What another graph is made from.
+    [[nodiscard]] const LinkTable& lowest() const noexcept { return lowest_; } ///< Node = row.
+    [[nodiscard]] const Duplicates& duplicates() const noexcept { return duplicates_; }
+    [[nodiscard]] const HeadSketches& sketches() const noexcept { return sketches_; }
+
   private:
     /// A row of level 1 or more.
     struct Tower {

@@ -304,6 +304,9 @@ void StagedIndex::erase(std::span<const std::uint64_t> rows_to_erase) {
 }
 
 void StagedIndex::compact() {
+    if (structure_ != nullptr) {
+        (void)own_structure(); // Where there is no memory for a copy nothing has changed yet.
+    }
     std::vector<std::uint32_t> number(rows());
     std::uint32_t next = 0;
     for (std::size_t row = 0; row < rows(); ++row) {
@@ -329,7 +332,11 @@ void StagedIndex::compact() {
         for (std::size_t row = 0; row < rows(); ++row) {
             number[row] = live_[row] ? number[row] : CoarseStructure::kDropped;
         }
-        own_structure().compact(head_rows(), number);
+        try {
+            structure_->compact(head_rows(), number);
+        } catch (const std::bad_alloc&) {
+            structure_->clear(); // Every row is scanned until there is memory again.
+        }
     }
     live_.assign(next, true);
     erased_ = 0;

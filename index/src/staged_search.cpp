@@ -205,9 +205,11 @@ class StagedIndex::Search {
             return;
         }
         beam_ = std::max(request_.ef_search.value_or(kDefaultEfSearch), stages_.front().limit);
-        const double accepted = accepted_share() * static_cast<double>(index_.rows());
-        const auto scored = static_cast<double>(structure->expected_scored(beam_));
-        uses_structure_ = scored * static_cast<double>(index_.rows()) < accepted * accepted;
+        // Among rows of which a share is accepted a walk scores 1 / share times as many as among
+        // all; rows that are not covered are scanned either way.
+        const double share = accepted_share();
+        uses_structure_ = static_cast<double>(structure->expected_scored(beam_)) <
+                          share * share * static_cast<double>(structure->rows());
         heads_ = index_.head_rows();
     }
 

@@ -307,10 +307,11 @@ QUESTIONS = {
     "failed_precondition, a second writer": Question(
         "failed_precondition", "Collection is open for writing elsewhere: {data}/c", **WRITING,
         prepare=open_elsewhere),
-    "unsupported, a graph": Question(
+    "unsupported, a coarse part": Question(
         "unsupported",
-        'Coarse parts other than IVF<n> and HNSW<m> are not built yet: "NSG32" in "ARFC4/2,NSG32"',
-        **creating("ARFC4/2,NSG32"), prepare=nothing),
+        'Coarse parts other than IVF<n>, HNSW<m> and NSG<m> are not built yet: "PQ2" in'
+        ' "ARFC4/2,PQ2"',
+        **creating("ARFC4/2,PQ2"), prepare=nothing),
     "unsupported, a transform": Question(
         "unsupported",
         "Transforms stand before ARFC in indexes only, and of wrappers IDMap and IDMap2 alone:"

@@ -120,7 +120,7 @@ void expect_right_scores(const Structured& fixture, const StagedAnswer& answer, 
 class StructureOfEveryKind : public testing::TestWithParam<std::string> {};
 
 INSTANTIATE_TEST_SUITE_P(
-    Kinds, StructureOfEveryKind, testing::Values("HNSW16", "HNSW32"),
+    Kinds, StructureOfEveryKind, testing::Values("HNSW16", "HNSW32", "NSG32"),
     [](const auto& instance) { return instance.param; });
 
 TEST_P(StructureOfEveryKind, IsOfAKindInTheTable) {
@@ -344,6 +344,52 @@ TEST_P(StructureOfEveryKind, RefusesDamagedFiles) {
             EXPECT_NE(error.kind(), ErrorKind::kInternal) << error.what();
         }
     }
+}
+
+TEST(CoarseStructure, ScansRowsThatAGraphMadeAtOnceDoesNotCover) {
+    Structured fixture("NSG32", Metric::kCosine, 4000);
+    const std::size_t before = fixture.index.resident_bytes().structure;
+    fixture.add(4000, 3000);
+    EXPECT_EQ(fixture.index.resident_bytes().structure, before) << "fewer rows than it covers";
+    StagedRequest request = heads_only(10);
+    request.ef_search = 128;
+    EXPECT_TRUE(is_walk(fixture.search(request), 7000));
+    EXPECT_GE(fixture.recall(request), 0.98);
+    fixture.add(7000, 1001);
+    EXPECT_GE(fixture.index.resident_bytes().structure, 8001 * 32 * sizeof(std::uint32_t))
+        << "more rows than it covered";
+    Structured other("NSG32", Metric::kCosine, 4000);
+    other.add(4000, 3000);
+    other.index.train(other.model.code_view(), {});
+    EXPECT_GE(other.index.resident_bytes().structure, 7000 * 32 * sizeof(std::uint32_t));
+    EXPECT_GE(other.recall(request), 0.98);
+}
+
+/// A walk that keeps everything in view meets what can be reached.
+TEST(CoarseStructure, ReachesEveryRowOfASparseGraph) {
+    const TrainedModel& model = trained_model(Metric::kCosine);
+    constexpr std::size_t kRows = 2500;
+    std::vector<std::byte> heads;
+    for (std::size_t row = 0; row < kRows; ++row) {
+        const auto code =
+            many_codes(Metric::kCosine).begin() + static_cast<std::ptrdiff_t>(row * kCodeBytes);
+        heads.insert(heads.end(), code, code + kHead);
+    }
+    const std::vector<float> no_terms(kRows, 1.0F);
+    const HeadRows all{model.compressor.get(), {heads.data(), kRows, kHead}, {}, no_terms, {}};
+    const CoarseKind* const kind = find_coarse_kind("NSG4");
+    const auto structure = kind->make(*model.compressor, "NSG4");
+    structure->add(all);
+    ASSERT_EQ(structure->rows(), kRows);
+    const MatrixView<const float> query = model.query_view().slice(0, 1);
+    std::vector<float> tables(kHead * kSymbols);
+    model.compressor->query_tables(query, 0, {tables.data(), 1, tables.size()});
+    Compressor::QueryTerms terms{};
+    model.compressor->query_terms(query, {&terms, 1});
+    const Proposals proposals = structure->find(
+        all, {.values = query.row(0), .tables = tables.data(), .terms = terms, .beam = kRows});
+    const std::set<std::uint32_t> reached(proposals.rows.begin(), proposals.rows.end());
+    EXPECT_EQ(reached.size(), kRows);
 }
 
 TEST(CoarseStructure, RefusesWhatIsOutOfRange) {

@@ -179,7 +179,7 @@ TEST_F(CollectionTest, LowRecallKeepsTheRows) {
 
 TEST_F(CollectionTest, AnswersAreTheSameAfterReopening) {
     for (const std::string factory :
-         {"ARFC24/8,IVF16", "ARFC24", "ARFC24/16/4", "ARFC24/8,HNSW8"}) {
+         {"ARFC24/8,IVF16", "ARFC24", "ARFC24/16/4", "ARFC24/8,HNSW8", "ARFC24/8,NSG8"}) {
         auto collection = trained(factory);
         collection->upsert(ids_from(0, 300), test::view(rows_, kDim).slice(500, 300));
         const std::vector<PointId> gone = ids_from(1100, 50);

@@ -29,6 +29,7 @@ TEST(FactorySpec, ReadsWhatTheGrammarSays) {
         {384, "IDMap2,ARFC96/16,IVF256", IdMap::kIdMap2, {16, 96}, 256, "IDMap2,ARFC96/16,IVF256"},
         {384, "IDMap,ARFC8", IdMap::kIdMap, {8}, 0, "IDMap,ARFC8"},
         {384, "IDMap2,ARFC96/16,HNSW32", IdMap::kIdMap2, {16, 96}, 0, "IDMap2,ARFC96/16,HNSW32"},
+        {384, "ARFC96/8,NSG64", IdMap::kNone, {8, 96}, 0, "ARFC96/8,NSG64"},
         {384, "ARFC96,HNSW002", IdMap::kNone, {96}, 0, "ARFC96,HNSW2"},
         {384, "ARFCx16", IdMap::kNone, {96}, 0, "ARFC96"},
         {384, "ARFCx16/x64", IdMap::kNone, {24, 96}, 0, "ARFC96/24"},
@@ -78,6 +79,12 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
         {"ARFC96,IVF4,IVF4", "wrong at column 12, expected the end"},
         {"ARFC96,HNSW", "wrong at column 8, expected HNSW<m> with m in [2, 256]"},
         {"ARFC96,HNSW1", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,NSG", "wrong at column 8, expected NSG<m> with m in [4, 256]"},
+        {"ARFC96,NSG0", "wrong at column 8, expected NSG<m>"},
+        {"ARFC96,NSGx", "wrong at column 8, expected NSG<m>"},
+        {"ARFC96,NSG257", "wrong at column 8, expected NSG<m>"},
+        {"ARFC96,NSG3", "wrong at column 8, expected NSG<m> with m in [4, 256]"},
+        {"ARFC96,NSG32,Flat", "wrong at column 8, expected NSG<m>"},
         {"ARFC96,HNSW257", "wrong at column 8, expected HNSW<m>"},
         {"ARFC96,HNSW-8", "wrong at column 8, expected HNSW<m>"},
         {"ARFC96,HNSW99999999999999999999", "wrong at column 8, expected HNSW<m>"},
@@ -102,8 +109,7 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
 
 TEST(FactorySpec, SaysWhatIsNotBuiltYet) {
     for (const std::string text :
-         {"ARFC96/16,NSG64", "ARFC96,IVF256_HNSW32", "ARFC96,IVF256(PQ8)", "ARFC96,PQ8",
-          "ARFC96,Flat"}) {
+         {"ARFC96,IVF256_HNSW32", "ARFC96,IVF256(PQ8)", "ARFC96,PQ8", "ARFC96,Flat"}) {
         ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, "not built yet");
         ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, text);
     }

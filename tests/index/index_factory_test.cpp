@@ -66,7 +66,7 @@ TEST(IndexFactory, TellsWhatFaissRefuses) {
     ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, "ARFC12/12"), ErrorKind::kInvalidArgument, "column 8");
     ARFC_EXPECT_ERROR(
-        (void)index_factory(kWidth, "ARFC12,NSG32"), ErrorKind::kUnsupported, "not built yet");
+        (void)index_factory(kWidth, "ARFC12,PQ8"), ErrorKind::kUnsupported, "not built yet");
     ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, "ARFC12", faiss::METRIC_Linf), ErrorKind::kUnsupported,
         "METRIC_L2");

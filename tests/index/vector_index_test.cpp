@@ -41,8 +41,8 @@ class VectorIndexOf : public testing::TestWithParam<std::string> {};
 INSTANTIATE_TEST_SUITE_P(
     Factories, VectorIndexOf,
     testing::Values(
-        "ARFC8", "ARFC12/4,IVF5", "ARFC12/4,HNSW4", "IDMap2,ARFC12/4", "Flat", "IVF4,Flat",
-        "IDMap2,Flat"),
+        "ARFC8", "ARFC12/4,IVF5", "ARFC12/4,HNSW4", "ARFC12/4,NSG4", "IDMap2,ARFC12/4", "Flat",
+        "IVF4,Flat", "IDMap2,Flat"),
     [](const auto& instance) {
         std::string name = instance.param;
         std::erase_if(name, [](char letter) { return std::isalnum(letter) == 0; });

@@ -8,7 +8,8 @@ import pytest
 from arfc import evaluate
 from conftest import DIM, clustered_rows
 
-FACTORIES = ["ARFC16", "ARFC16/8", "ARFC16/8,IVF16", "ARFC16/8,HNSW8", "IDMap2,ARFC16/8,IVF16"]
+FACTORIES = ["ARFC16", "ARFC16/8", "ARFC16/8,IVF16", "ARFC16/8,HNSW8", "ARFC16/8,NSG8",
+             "IDMap2,ARFC16/8,IVF16"]
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +269,7 @@ def test_codes_and_reconstructions_agree(trained, tmp_path, rows, queries, facto
     np.testing.assert_array_equal(distances, index.search(queries, 4)[0])
     assert found.shape == (len(queries), 4, DIM)
     np.testing.assert_array_equal(found.reshape(-1, DIM), index.reconstruct_batch(labels.ravel()))
-    if "HNSW" in factory:
+    if "HNSW" in factory or "NSG" in factory:
         walk = arfc.SearchParametersARFC(efSearch=10, stages=[8, 16])
         walked = index.search_and_reconstruct(queries, 4, walk)[1]
         np.testing.assert_array_equal(walked, index.search(queries, 4, walk)[1])
@@ -296,6 +297,7 @@ def test_codes_and_reconstructions_agree(trained, tmp_path, rows, queries, facto
         ("IDMap2,ARFC16/8", "IDMap2,ARFC16/8"),
         ("PCA16,L2norm,ARFC8", "PCA16,L2norm,ARFC8"),
         ("IDMap,ARFCx8/x32,HNSW8", "IDMap,ARFC16/4,HNSW8"),
+        ("ARFCx8,NSG008", "ARFC16,NSG8"),
         ("Flat", "Flat"),
         ("IVF16,PQ8x8", "IVF16,PQ8"),
         ("OPQ8,IVF16_HNSW,PQ8x4fsr", "OPQ8,IVF16_HNSW32,PQ8x4fsr"),
