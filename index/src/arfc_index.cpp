@@ -19,6 +19,7 @@
 #include "arfc/base/narrow.h"
 #include "arfc/compressor/compressor.h"
 #include "byte_io.h"
+#include "coarse_structure.h"
 #include "factory_spec.h"
 #include "faiss_errors.h"
 #include "index_checks.h"
@@ -57,6 +58,7 @@ void append(std::vector<std::byte>& values, std::span<const std::byte> more) {
 
 struct ArfcIndex::State {
     FactorySpec spec;
+    CoarseTraits coarse; ///< Of the coarse part; of no rows to train where there is none.
     bool is_cosine = false;
     std::shared_ptr<const Compressor> compressor; ///< Null before training.
     std::unique_ptr<StagedIndex> index;           ///< Null before training.
@@ -216,6 +218,17 @@ ArfcIndex::ArfcIndex(int width, std::string_view description, faiss::MetricType 
             "ArfcIndex is what stands behind an IDMap; use index_factory() for: \"", description,
             "\"");
     }
+    if (state_->spec.coarse.empty()) {
+        state_->coarse = {
+            .takes_ef_search = false,
+            .lists = state_->spec.nlist,
+            .training_rows = std::max<std::size_t>(state_->spec.nlist, 1)};
+    } else {
+        // Under inner product training decides between cosine, which every index serves, and not.
+        const Metric likely = metric == faiss::METRIC_L2 ? Metric::kL2 : Metric::kCosine;
+        state_->coarse =
+            make_coarse(static_cast<std::size_t>(width), likely, state_->spec.coarse)->traits();
+    }
     is_trained = false;
 }
 
@@ -228,10 +241,10 @@ void ArfcIndex::train(std::int64_t n, const float* x) {
             "Index holds rows of the model that it has; call reset() first; rows: ", ntotal);
     }
     const MatrixView<const float> rows(x, checked_count(n), static_cast<std::size_t>(d));
-    if (rows.rows() < std::max<std::size_t>(state_->spec.nlist, 1)) {
+    if (rows.rows() < state_->coarse.training_rows) {
         fail(
             ErrorKind::kInvalidArgument, "Training rows are too few: ", n, ", expected at least ",
-            std::max<std::size_t>(state_->spec.nlist, 1));
+            state_->coarse.training_rows);
     }
     bool all_unit = metric_type == faiss::METRIC_INNER_PRODUCT;
     for (std::size_t i = 0; all_unit && i < rows.rows(); ++i) {
@@ -242,6 +255,9 @@ void ArfcIndex::train(std::int64_t n, const float* x) {
     options.metric = metric_type == faiss::METRIC_L2 ? Metric::kL2
                    : all_unit                        ? Metric::kCosine
                                                      : Metric::kInnerProduct;
+    if (!state_->spec.coarse.empty()) { // Refused before hours of training, not after.
+        (void)make_coarse(rows.cols(), options.metric, state_->spec.coarse);
+    }
     options.time_budget_s = train_options.time_budget_s;
     options.seed = train_options.seed;
     options.device = train_options.device;
@@ -591,10 +607,10 @@ bool ArfcIndex::is_cosine() const noexcept {
     return state_->is_cosine;
 }
 std::size_t ArfcIndex::nlist() const noexcept {
-    return state_->spec.nlist;
+    return state_->coarse.lists;
 }
 bool ArfcIndex::has_graph() const noexcept {
-    return !state_->spec.coarse.empty();
+    return state_->coarse.takes_ef_search;
 }
 
 std::size_t ArfcIndex::default_nprobe() const {

@@ -38,8 +38,18 @@ struct CoarseQuery {
     std::span<const float> values; ///< [dim], as asked.
     const float* tables = nullptr; ///< [head_bytes, kSymbols].
     Compressor::QueryTerms terms{};
-    std::size_t beam = 1; ///< Rows to keep in view, and to propose at most.
+    std::size_t beam = 1;   ///< Rows to keep in view, and to propose at most.
+    std::size_t nprobe = 1; ///< Lists to look into, where the structure has lists.
     const std::function<bool(std::uint32_t)>* accepts = nullptr; ///< Null: every row will do.
+};
+
+/// What an index must know of a structure before it asks it for rows.
+struct CoarseTraits {
+    bool takes_ef_search = true;   ///< A query's beam is a user's efSearch.
+    bool selects = true;           ///< find() goes on until it has rows that are accepted.
+    std::size_t lists = 0;         ///< That nprobe chooses among for each search; 0: none.
+    std::size_t nprobe = 1;        ///< Unless told.
+    std::size_t training_rows = 1; ///< train() takes no fewer.
 };
 
 /// Rows that a coarse structure proposes, in no order, and how many it scored to find them.
@@ -59,7 +69,11 @@ class CoarseStructure {
     CoarseStructure() = default;
     virtual ~CoarseStructure() = default;
 
+    /// What it says is the same for its life.
+    [[nodiscard]] virtual CoarseTraits traits() const { return {}; }
+
     /// Learns from rows that stand for all. A structure that learns nothing keeps its rows.
+    /// @throws Error  kInvalidArgument: too few rows.
     virtual void train(const HeadRows& sample, std::uint64_t seed) = 0;
 
     /// Says whether rows that it covers stay well covered when train() is called with other rows.
@@ -105,17 +119,31 @@ class CoarseStructure {
 
 /// A kind of structure: one row of the table in coarse_structures.cpp.
 struct CoarseKind {
-    std::string_view prefix;   ///< What its strings begin with, such as "HNSW".
+    std::string_view prefix;   ///< What its strings begin with, such as "HNSW"; "": any string
+                               ///< of several parts, and whatever no other kind begins.
     std::string_view expected; ///< For messages: "HNSW<m>, m in [2, 256]".
     /// Returns the canonical string, or "" where the text is not one of this kind's.
     std::string (*canonical)(std::size_t dim, std::string_view text);
-    std::unique_ptr<CoarseStructure> (*make)(const Compressor& compressor, std::string_view text);
+    /// @param text    Canonical.
+    /// @throws Error  kUnsupported: it cannot rank by this metric.
+    std::unique_ptr<CoarseStructure> (*make)(std::size_t dim, Metric metric, std::string_view text);
 };
 
 /// Returns every kind; contract tests run over it.
 [[nodiscard]] std::span<const CoarseKind> coarse_kinds() noexcept;
 
-/// Returns the kind whose strings begin as `text` does, or null.
-[[nodiscard]] const CoarseKind* find_coarse_kind(std::string_view text) noexcept;
+/// Says whether FAISS's grammar would take the text apart: "HNSW32,PQ8", "IVF64(PQ8),Flat".
+[[nodiscard]] inline bool has_several_parts(std::string_view text) noexcept {
+    return text.find_first_of(",_(") != std::string_view::npos;
+}
+
+/// Returns the kind whose business strings such as `text` are.
+[[nodiscard]] const CoarseKind& find_coarse_kind(std::string_view text) noexcept;
+
+/// Makes a structure.
+/// @throws Error  kInvalidArgument: the text is no canonical one. kUnsupported: it cannot rank by
+///                this metric.
+[[nodiscard]] std::unique_ptr<CoarseStructure> make_coarse(
+    std::size_t dim, Metric metric, std::string_view text);
 
 } // namespace arfc

@@ -3,7 +3,9 @@
 #include <optional>
 #include <string>
 
+#include "arfc/base/error.h"
 #include "coarse_structure.h"
+#include "faiss_structure.h"
 #include "hnsw_structure.h"
 #include "nsg_structure.h"
 
@@ -30,7 +32,7 @@ std::string canonical_hnsw(std::size_t /*dim*/, std::string_view text) {
 }
 
 std::unique_ptr<CoarseStructure> make_hnsw(
-    const Compressor& /*compressor*/, std::string_view text) {
+    std::size_t /*dim*/, Metric /*metric*/, std::string_view text) {
     return std::make_unique<HnswStructure>(*hnsw_links(text));
 }
 
@@ -43,13 +45,24 @@ std::string canonical_nsg(std::size_t /*dim*/, std::string_view text) {
     return links ? "NSG" + std::to_string(*links) : "";
 }
 
-std::unique_ptr<CoarseStructure> make_nsg(const Compressor& /*compressor*/, std::string_view text) {
+std::unique_ptr<CoarseStructure> make_nsg(
+    std::size_t /*dim*/, Metric /*metric*/, std::string_view text) {
     return std::make_unique<NsgStructure>(*nsg_links(text));
 }
 
-constexpr std::array<CoarseKind, 2> kKinds = {{
+std::string canonical_faiss(std::size_t dim, std::string_view text) {
+    return FaissStructure::is_offered(dim, text) ? std::string(text) : "";
+}
+
+std::unique_ptr<CoarseStructure> make_faiss(std::size_t dim, Metric metric, std::string_view text) {
+    return std::make_unique<FaissStructure>(dim, metric, text);
+}
+
+constexpr std::array<CoarseKind, 3> kKinds = {{
     {"HNSW", "HNSW<m> with m in [2, 256]", canonical_hnsw, make_hnsw},
     {"NSG", "NSG<m> with m in [4, 256]", canonical_nsg, make_nsg},
+    {"", "IVF<n>, HNSW<m>, NSG<m>, or a FAISS string of an index that keeps rows", canonical_faiss,
+     make_faiss},
 }};
 
 } // namespace
@@ -58,13 +71,22 @@ std::span<const CoarseKind> coarse_kinds() noexcept {
     return kKinds;
 }
 
-const CoarseKind* find_coarse_kind(std::string_view text) noexcept {
+const CoarseKind& find_coarse_kind(std::string_view text) noexcept {
     for (const CoarseKind& kind : kKinds) {
-        if (text.starts_with(kind.prefix)) {
-            return &kind;
+        if (text.starts_with(kind.prefix) && !kind.prefix.empty() && !has_several_parts(text)) {
+            return kind;
         }
     }
-    return nullptr;
+    return kKinds.back();
+}
+
+std::unique_ptr<CoarseStructure> make_coarse(
+    std::size_t dim, Metric metric, std::string_view text) {
+    const CoarseKind& kind = find_coarse_kind(text);
+    if (kind.canonical(dim, text) != text) {
+        fail(ErrorKind::kInvalidArgument, "Coarse part is not ", kind.expected, ": \"", text, "\"");
+    }
+    return kind.make(dim, metric, text);
 }
 
 } // namespace arfc

@@ -102,6 +102,9 @@ std::string adopt_model(
 std::unique_ptr<Collection> Collection::create(
     const std::filesystem::path& directory, const CollectionOptions& options) {
     const FactorySpec spec = checked_spec(options.dim, options.factory);
+    if (!spec.coarse.empty()) { // Not every coarse part ranks by every metric.
+        (void)make_coarse(options.dim, options.metric, spec.coarse);
+    }
     make_directory(directory);
     storage::Manifest manifest{
         .creator = kCreator,
@@ -388,6 +391,7 @@ CollectionInfo CollectionImpl::info() const {
         info.code_bytes = spec_.code_bytes();
         info.stage_bytes = spec_.stage_bytes;
         info.default_nprobe = index.default_nprobe();
+        info.nlist = index.coarse_traits().lists;
         info.resident_head_bytes = bytes.heads;
         info.resident_norm_bytes = bytes.scan_terms + bytes.rank_terms;
         info.resident_bytes = bytes.total() + info.resident_id_bytes;

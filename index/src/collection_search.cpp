@@ -37,7 +37,7 @@ StagedRequest staged_request(const SearchOptions& options, const StagedIndex& in
         .k = k,
         .stages = options.stages,
         .nprobe = options.nprobe,
-        .ef_search = index.has_structure() ? options.ef_search : std::nullopt};
+        .ef_search = index.coarse_traits().takes_ef_search ? options.ef_search : std::nullopt};
     if (!options.exact) {
         return request;
     }

@@ -54,6 +54,11 @@ std::vector<std::byte> columns(
     return out;
 }
 
+/// Rows that stand for all: as many as lists or a coarse part ask for, if that is more.
+std::size_t train_sample(const StagedIndex& index) {
+    return std::max(kTrainSample, index.coarse_traits().training_rows);
+}
+
 /// At most `most` of the live rows, evenly spaced.
 template <class IsLive>
 std::vector<std::uint64_t> sample_rows(
@@ -171,8 +176,10 @@ void CollectionImpl::learn_lists_when_due() {
 /// Says whether the rows that lists could be learned from are so many times those they were learned
 /// from.
 bool CollectionImpl::lists_lag_by(const StagedIndex& index, double factor) const {
-    const std::size_t enough = std::max<std::size_t>(1000, kRowsPerList * spec_.nlist);
-    const auto sample = static_cast<double>(std::min(index.live_rows(), kTrainSample));
+    const CoarseTraits traits = index.coarse_traits();
+    const std::size_t enough =
+        std::max({std::size_t{1000}, kRowsPerList * traits.lists, traits.training_rows});
+    const auto sample = static_cast<double>(std::min(index.live_rows(), train_sample(index)));
     return index.live_rows() >= enough &&
            sample >= factor * static_cast<double>(index.learned_rows());
 }
@@ -181,7 +188,7 @@ bool CollectionImpl::lists_lag_by(const StagedIndex& index, double factor) const
 void CollectionImpl::learn_lists(const ProgressFunction& progress) {
     const StagedIndex& index = *picture_.index;
     const std::vector<std::uint64_t> sample = sample_rows(
-        index.rows(), index.live_rows(), kTrainSample,
+        index.rows(), index.live_rows(), train_sample(index),
         [&](std::uint64_t row) { return index.is_live(row); });
     const std::vector<std::byte> codes = codes_of(picture_, sample);
     StagedIndex next = index.trained_anew(
@@ -263,9 +270,9 @@ CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& option
     Picture picture;
     picture.ids = picture_.ids;
     picture.index.emplace(model, staged_shape());
-    if (raw.live_rows() >= std::max<std::size_t>(1, spec_.nlist)) {
+    if (raw.live_rows() >= picture.index->coarse_traits().training_rows) {
         const std::vector<std::uint64_t> sample = sample_rows(
-            raw.rows(), raw.live_rows(), kTrainSample,
+            raw.rows(), raw.live_rows(), train_sample(*picture.index),
             [&](std::uint64_t row) { return raw.is_live(row); });
         const std::vector<float> rows = gather(raw, sample, manifest_.dim);
         std::vector<std::byte> codes(sample.size() * spec_.code_bytes());

@@ -1,7 +1,6 @@
 #include "factory_spec.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <optional>
 
@@ -120,43 +119,20 @@ class Parser {
     void coarse(FactorySpec& spec) {
         const std::size_t start = position_;
         const std::string_view rest = text_.substr(start);
-        if (const CoarseKind* const kind = find_coarse_kind(rest)) {
-            spec.coarse = kind->canonical(dim_, rest);
+        if (has_several_parts(rest) || !take("IVF")) {
+            const CoarseKind& kind = find_coarse_kind(rest);
+            spec.coarse = kind.canonical(dim_, rest);
             if (spec.coarse.empty()) {
-                refuse(start, "expected " + std::string(kind->expected));
+                refuse(start, "expected " + std::string(kind.expected));
             }
             position_ = text_.size();
             return;
-        }
-        if (!take("IVF")) {
-            refuse_coarse(start);
         }
         const std::optional<std::size_t> nlist = number();
         if (!nlist || *nlist < 1 || *nlist > kMostLists) {
             refuse(start + 3, "expected a number of lists in [1, 16777216]");
         }
-        if (position_ < text_.size() && (text_[position_] == '_' || text_[position_] == '(')) {
-            fail(
-                ErrorKind::kUnsupported,
-                "Coarse quantizers other than the plain list of centroids are not built yet: \"",
-                text_.substr(start), "\" in \"", text_, "\"");
-        }
         spec.nlist = *nlist;
-    }
-
-    /// Tells what the grammar names, but is not built, from what it does not name.
-    [[noreturn]] void refuse_coarse(std::size_t start) const {
-        static constexpr std::array<std::string_view, 10> kNamed = {
-            "Flat", "PQ", "SQ", "IMI", "LSH", "RQ", "LSQ", "ITQ", "RCQ", "Residual"};
-        const std::string_view rest = text_.substr(start);
-        if (std::ranges::any_of(
-                kNamed, [&](std::string_view name) { return rest.starts_with(name); })) {
-            fail(
-                ErrorKind::kUnsupported,
-                "Coarse parts other than IVF<n>, HNSW<m> and NSG<m> are not built yet: \"", rest,
-                "\" in \"", text_, "\"");
-        }
-        refuse(start, "expected IVF<n>, HNSW<m> or NSG<m>");
     }
 
     std::size_t dim_;

@@ -96,15 +96,12 @@ StagedIndex::StagedIndex(std::shared_ptr<const Compressor> compressor, StagedSha
         rank_terms_.resize(shape_.stage_bytes.size() - 1);
     }
     if (!shape_.coarse.empty()) {
-        const CoarseKind* const kind = find_coarse_kind(shape_.coarse);
-        if (kind == nullptr || shape_.nlist > 0 ||
-            kind->canonical(compressor_->dim(), shape_.coarse) != shape_.coarse) {
+        if (shape_.nlist > 0) {
             fail(
-                ErrorKind::kInvalidArgument,
-                "Index shape has a coarse structure that is none, or has lists too: \"",
+                ErrorKind::kInvalidArgument, "Index shape has lists and a coarse structure too: \"",
                 shape_.coarse, "\"");
         }
-        structure_ = kind->make(*compressor_, shape_.coarse);
+        structure_ = make_coarse(compressor_->dim(), compressor_->metric(), shape_.coarse);
     }
 }
 
@@ -206,6 +203,15 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
         covered_ = {};
     }
     cover_rows();
+}
+
+CoarseTraits StagedIndex::coarse_traits() const {
+    return structure_ != nullptr ? structure_->traits()
+                                 : CoarseTraits{
+                                       .takes_ef_search = false,
+                                       .lists = shape_.nlist,
+                                       .nprobe = default_nprobe_,
+                                       .training_rows = std::max<std::size_t>(shape_.nlist, 1)};
 }
 
 HeadRows StagedIndex::head_rows() const noexcept {

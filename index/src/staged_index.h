@@ -65,7 +65,8 @@ struct StagedRequest {
     std::size_t k = 10;                ///< Answers per query, >= 1.
     std::vector<Stage> stages;         ///< Empty: the shape's, with default limits. The first must
                                        ///< be the head; later ones may be any longer length.
-    std::optional<std::size_t> nprobe; ///< Lists to scan, in [1, nlist]; nothing: the default.
+    std::optional<std::size_t> nprobe; ///< Lists to scan, in [1, coarse_traits().lists]; nothing:
+                                       ///< the default.
     std::optional<std::size_t> ef_search; ///< Rows that a walk through a coarse structure keeps in
                                           ///< view, in [1, kMostEfSearch]; nothing: the default.
     bool exhaustive = false; ///< Scan every head, whatever lists or structure there are.
@@ -139,8 +140,9 @@ inline constexpr std::size_t kMostEfSearch = 1'000'000;
 ///
 /// Coarse structures: instead of lists a CoarseStructure may propose the rows that the first stage
 /// looks at; it then keeps them by the same scores as a scan. Every head is scanned all the same
-/// where that costs no more: among few rows, or where few are accepted; and where a walk comes back
-/// with fewer than k rows.
+/// where that costs no more: among few rows, or where few are accepted; where a structure cannot
+/// tell accepted rows from others and a filter is asked; and where a walk comes back with fewer
+/// than k rows.
 ///
 /// Const members may be called from many threads. Members that change the index need it alone: hold
 /// a shared_mutex around them. An exception leaves it as it was.
@@ -171,7 +173,8 @@ class StagedIndex {
     /// @param originals  [n, dim] what the codes were made from, asked as queries when defaults are
     ///                   measured (a row is no answer to itself); or no rows: reconstructions
     ///                   serve.
-    /// @throws Error     kInvalidArgument: a shape; fewer rows than lists. kCancelled.
+    /// @throws Error     kInvalidArgument: a shape; fewer rows than coarse_traits() asks for.
+    ///                   kCancelled.
     void train(
         MatrixView<const std::byte> codes, MatrixView<const float> originals,
         const StagedTrainOptions& options = {});
@@ -250,10 +253,10 @@ class StagedIndex {
     /// Returns the stages and nprobe that search() uses where a request names none: limits are
     /// measured at k = 10 and grow in proportion above.
     [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
-    [[nodiscard]] std::size_t default_nprobe() const noexcept;
+    [[nodiscard]] std::size_t default_nprobe() const { return coarse_traits().nprobe; }
 
-    /// Returns whether a coarse structure proposes rows, so that ef_search means something.
-    [[nodiscard]] bool has_structure() const noexcept { return structure_ != nullptr; }
+    /// Returns what lists or structure take of a search, and how many rows train() asks for.
+    [[nodiscard]] CoarseTraits coarse_traits() const;
 
     [[nodiscard]] StagedBytes resident_bytes() const noexcept;
 
@@ -339,7 +342,7 @@ class StagedIndex {
     [[nodiscard]] CoarseStructure& own_structure();
     void cover_rows();
     void adopt_structure(
-        const std::shared_ptr<CoarseStructure>& fresh, const StagedIndex& other,
+        std::shared_ptr<CoarseStructure> fresh, const StagedIndex& other,
         MatrixView<const std::byte> codes, std::uint64_t seed);
 
     std::shared_ptr<const Compressor> compressor_;

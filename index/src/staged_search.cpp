@@ -121,13 +121,14 @@ class StagedIndex::Search {
                 ErrorKind::kInvalidArgument, "Number of answers is outside [1, ", kMostAnswers,
                 "]: ", request_.k);
         }
-        const std::size_t nlist = std::max<std::size_t>(index_.shape().nlist, 1);
+        const std::size_t nlist = std::max<std::size_t>(traits_.lists, 1);
         if (request_.nprobe && (*request_.nprobe < 1 || *request_.nprobe > nlist)) {
+            const std::string& coarse = index_.shape().coarse;
             fail(
                 ErrorKind::kInvalidArgument, "Number of lists to probe is outside [1, ", nlist,
-                "]: ", *request_.nprobe);
+                "]: ", *request_.nprobe, coarse.empty() ? "" : " of ", coarse);
         }
-        if (request_.ef_search && !index_.has_structure()) {
+        if (request_.ef_search && !traits_.takes_ef_search) {
             fail(
                 ErrorKind::kInvalidArgument,
                 "Index has no graph, so efSearch cannot be chosen: ", *request_.ef_search);
@@ -192,7 +193,7 @@ class StagedIndex::Search {
         nprobe_ =
             request_.exhaustive
                 ? index_.list_count()
-                : std::min(request_.nprobe.value_or(index_.default_nprobe()), index_.list_count());
+                : std::min(request_.nprobe.value_or(index_.default_nprobe_), index_.list_count());
     }
 
     /// Decides whether the coarse structure is worth asking: a walk passes through rows that are
@@ -201,7 +202,7 @@ class StagedIndex::Search {
         ask_ = request_.accepts || index_.erased_ > 0;
         const CoarseStructure* const structure = index_.structure_.get();
         if (structure == nullptr || request_.exhaustive || structure->rows() > index_.rows() ||
-            structure->rows() == 0) {
+            structure->rows() == 0 || (request_.accepts && !traits_.selects)) {
             return;
         }
         beam_ = std::max(request_.ef_search.value_or(kDefaultEfSearch), stages_.front().limit);
@@ -301,6 +302,7 @@ class StagedIndex::Search {
                      .tables = tables,
                      .terms = terms_[query],
                      .beam = beam_,
+                     .nprobe = request_.nprobe.value_or(traits_.nprobe),
                      .accepts = ask_ ? &accepts : nullptr});
         std::vector<std::size_t> places;
         for (const std::uint32_t row : proposals.rows) {
@@ -676,6 +678,7 @@ class StagedIndex::Search {
     MatrixView<const float> queries_;
     const StagedRequest& request_;
     const TailSource* tails_;
+    CoarseTraits traits_ = index_.coarse_traits();
     std::vector<Stage> stages_; ///< With limits; one more than the answer's where the head is
                                 ///< ranked exactly.
     std::size_t nprobe_ = 1;
@@ -714,8 +717,9 @@ StagedRangeAnswer StagedIndex::range_search(
     const TailSource* tails) const {
     try {
         StagedRequest of_lists = request;
-        of_lists.exhaustive = request.exhaustive || has_structure(); // A walk finds the nearest
-                                                                     // rows, not all of them.
+        of_lists.exhaustive = request.exhaustive || structure_ != nullptr; // A walk finds the
+                                                                           // nearest rows, not all
+                                                                           // of them.
         return Search(*this, queries, of_lists, tails).run_range(is_in);
     } catch (const std::bad_alloc&) {
         fail(
@@ -737,10 +741,6 @@ std::vector<Stage> StagedIndex::default_stages(std::size_t k) const {
              .limit = is_last ? k : std::max(k, measured * factor)});
     }
     return stages;
-}
-
-std::size_t StagedIndex::default_nprobe() const noexcept {
-    return default_nprobe_;
 }
 
 } // namespace arfc

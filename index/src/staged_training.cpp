@@ -231,10 +231,10 @@ StagedIndex StagedIndex::trained_anew(
     }
     StagedIndex next(compressor_, shape_);
     // Limits are measured by scanning: what a structure misses is no reason for longer lists.
-    const std::shared_ptr<CoarseStructure> fresh = std::exchange(next.structure_, nullptr);
+    std::shared_ptr<CoarseStructure> fresh = std::exchange(next.structure_, nullptr);
     next.learn_scale_and_lists(codes, options);
     next.learn_defaults(codes, originals, options);
-    next.adopt_structure(fresh, *this, codes, options.seed);
+    next.adopt_structure(std::move(fresh), *this, codes, options.seed);
     if (rows() > 0) {
         const std::vector<std::byte> heads = all_heads();
         next.add({heads.data(), rows(), head_bytes()});
@@ -248,19 +248,21 @@ StagedIndex StagedIndex::trained_anew(
 /// A graph over the same rows is as good after training as before, unless many of them are
 /// tombstones; others are made anew.
 void StagedIndex::adopt_structure(
-    const std::shared_ptr<CoarseStructure>& fresh, const StagedIndex& other,
+    std::shared_ptr<CoarseStructure> fresh, const StagedIndex& other,
     MatrixView<const std::byte> codes, std::uint64_t seed) {
     if (fresh == nullptr) {
         return;
     }
     const bool keeps =
         other.structure_->outlives_training() && other.erased_ <= other.rows() / kMostTombstones;
-    structure_ = keeps ? other.structure_ : fresh;
-    if (!keeps) {
-        const std::vector<std::byte> heads = spread(codes, codes.rows(), head_bytes());
-        structure_->train(
-            {compressor_.get(), {heads.data(), codes.rows(), head_bytes()}, {}, {}, {}}, seed);
+    if (keeps) {
+        structure_ = other.structure_;
+        return;
     }
+    structure_ = std::move(fresh);
+    const std::vector<std::byte> heads = spread(codes, codes.rows(), head_bytes());
+    structure_->train(
+        {compressor_.get(), {heads.data(), codes.rows(), head_bytes()}, {}, {}, {}}, seed);
 }
 
 void StagedIndex::train(

@@ -307,11 +307,11 @@ QUESTIONS = {
     "failed_precondition, a second writer": Question(
         "failed_precondition", "Collection is open for writing elsewhere: {data}/c", **WRITING,
         prepare=open_elsewhere),
-    "unsupported, a coarse part": Question(
-        "unsupported",
-        'Coarse parts other than IVF<n>, HNSW<m> and NSG<m> are not built yet: "PQ2" in'
-        ' "ARFC4/2,PQ2"',
-        **creating("ARFC4/2,PQ2"), prepare=nothing),
+    "invalid_argument, a coarse part of nobody's": Question(
+        "invalid_argument",
+        "Factory string is wrong at column 9, expected IVF<n>, HNSW<m>, NSG<m>, or a FAISS string"
+        ' of an index that keeps rows: "ARFC4/2,PQ3"',
+        **creating("ARFC4/2,PQ3"), prepare=nothing),
     "unsupported, a transform": Question(
         "unsupported",
         "Transforms stand before ARFC in indexes only, and of wrappers IDMap and IDMap2 alone:"

@@ -10,112 +10,13 @@
 
 #include "arfc/base/sha256.h"
 #include "expect_error.h"
-#include "memory_tails.h"
 #include "staged_index.h"
-#include "trained_model.h"
+#include "structured_index.h"
 
 namespace arfc {
 namespace {
 
 using namespace test; // NOLINT(google-build-using-namespace)
-
-constexpr std::size_t kHead = 8;
-constexpr std::size_t kMany = 9000;
-
-/// Many rows' codes by the model that tests share, encoded once a process and metric.
-const std::vector<std::byte>& many_codes(Metric metric) {
-    static std::map<Metric, std::vector<std::byte>> codes;
-    std::vector<std::byte>& found = codes[metric];
-    if (found.empty()) {
-        const std::vector<float> rows = random_rows(kMany, kDim, 7);
-        found.resize(kMany * kCodeBytes);
-        trained_model(metric).compressor->encode(
-            view(rows, kDim), kCodeBytes, {found.data(), kMany, kCodeBytes});
-    }
-    return found;
-}
-
-/// An index with a coarse structure, and where its tails lie.
-struct Structured {
-    explicit Structured(
-        const std::string& coarse, Metric metric = Metric::kCosine, std::size_t count = kMany)
-        : model(trained_model(metric)), codes(many_codes(metric)),
-          index(model.compressor, {.stage_bytes = {kHead, kCodeBytes}, .coarse = coarse}) {
-        index.train(model.code_view(), {});
-        add(0, count);
-    }
-
-    void add(std::size_t first, std::size_t count) {
-        std::vector<std::byte> heads;
-        for (std::size_t row = first; row < first + count; ++row) {
-            const auto head = codes.begin() + static_cast<std::ptrdiff_t>(row * kCodeBytes);
-            heads.insert(heads.end(), head, head + kHead);
-        }
-        index.add({heads.data(), count, kHead});
-    }
-
-    [[nodiscard]] StagedAnswer search(const StagedRequest& request) const {
-        const MemoryTails tails(codes.data() + kHead, kCodeBytes, kCodeBytes - kHead);
-        return index.search(model.query_view(), request, &tails);
-    }
-
-    [[nodiscard]] StagedAnswer scan(StagedRequest request) const {
-        request.exhaustive = true;
-        return search(request);
-    }
-
-    /// @returns the share of the scan's rows that the structure's search finds too.
-    [[nodiscard]] double recall(const StagedRequest& request) const {
-        const StagedAnswer found = search(request);
-        const StagedAnswer truth = scan(request);
-        std::size_t hits = 0;
-        std::size_t wanted = 0;
-        for (std::size_t q = 0; q < kQueries; ++q) {
-            const auto begin = static_cast<std::ptrdiff_t>(q * request.k);
-            const auto end = begin + static_cast<std::ptrdiff_t>(request.k);
-            for (auto row = truth.rows.begin() + begin; row != truth.rows.begin() + end; ++row) {
-                wanted += *row != kNoRow ? 1 : 0;
-                hits += *row != kNoRow && std::find(
-                                              found.rows.begin() + begin, found.rows.begin() + end,
-                                              *row) != found.rows.begin() + end
-                          ? 1
-                          : 0;
-            }
-        }
-        return wanted == 0 ? 1.0 : static_cast<double>(hits) / static_cast<double>(wanted);
-    }
-
-    const TrainedModel& model;
-    const std::vector<std::byte>& codes;
-    StagedIndex index;
-};
-
-/// The candidates of a search that only the first stage decides.
-StagedRequest heads_only(std::size_t k) {
-    return {.k = k, .stages = {{kHead, 0}}};
-}
-
-bool is_walk(const StagedAnswer& answer, std::size_t rows) {
-    return answer.stages.front().candidates < kQueries * rows;
-}
-
-void expect_right_scores(const Structured& fixture, const StagedAnswer& answer, std::size_t k) {
-    for (std::size_t q = 0; q < kQueries; ++q) {
-        std::vector<float> scores(k);
-        for (std::size_t i = q * k; i < (q + 1) * k; ++i) {
-            if (answer.rows[i] == kNoRow) {
-                continue;
-            }
-            float score = 0.0F;
-            fixture.model.compressor->score(
-                fixture.model.query_view().slice(q, 1),
-                {fixture.codes.data() + answer.rows[i] * kCodeBytes, 1, kCodeBytes}, false,
-                {&score, 1, 1});
-            EXPECT_EQ(score, answer.scores[i]);
-            EXPECT_TRUE(i == q * k || answer.scores[i] <= answer.scores[i - 1]);
-        }
-    }
-}
 
 class StructureOfEveryKind : public testing::TestWithParam<std::string> {};
 
@@ -124,9 +25,9 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& instance) { return instance.param; });
 
 TEST_P(StructureOfEveryKind, IsOfAKindInTheTable) {
-    const CoarseKind* const kind = find_coarse_kind(GetParam());
-    ASSERT_NE(kind, nullptr);
-    EXPECT_EQ(kind->canonical(kDim, GetParam()), GetParam());
+    const CoarseKind& kind = find_coarse_kind(GetParam());
+    EXPECT_TRUE(GetParam().starts_with(kind.prefix)) << kind.expected;
+    EXPECT_EQ(kind.canonical(kDim, GetParam()), GetParam());
 }
 
 TEST_P(StructureOfEveryKind, FindsWhatAScanOfTheSameCodesFinds) {
@@ -377,8 +278,7 @@ TEST(CoarseStructure, ReachesEveryRowOfASparseGraph) {
     }
     const std::vector<float> no_terms(kRows, 1.0F);
     const HeadRows all{model.compressor.get(), {heads.data(), kRows, kHead}, {}, no_terms, {}};
-    const CoarseKind* const kind = find_coarse_kind("NSG4");
-    const auto structure = kind->make(*model.compressor, "NSG4");
+    const auto structure = make_coarse(kDim, Metric::kCosine, "NSG4");
     structure->add(all);
     ASSERT_EQ(structure->rows(), kRows);
     const MatrixView<const float> query = model.query_view().slice(0, 1);
@@ -419,7 +319,7 @@ TEST(CoarseStructure, RefusesWhatIsOutOfRange) {
     }
     ARFC_EXPECT_ERROR(
         StagedIndex(compressor, {.stage_bytes = {kHead}, .nlist = 2, .coarse = "HNSW8"}),
-        ErrorKind::kInvalidArgument, "or has lists too");
+        ErrorKind::kInvalidArgument, "has lists and a coarse structure too");
 }
 
 TEST(CoarseStructure, CountsTheBytesOfAGraph) {

@@ -179,7 +179,8 @@ TEST_F(CollectionTest, LowRecallKeepsTheRows) {
 
 TEST_F(CollectionTest, AnswersAreTheSameAfterReopening) {
     for (const std::string factory :
-         {"ARFC24/8,IVF16", "ARFC24", "ARFC24/16/4", "ARFC24/8,HNSW8", "ARFC24/8,NSG8"}) {
+         {"ARFC24/8,IVF16", "ARFC24", "ARFC24/16/4", "ARFC24/8,HNSW8", "ARFC24/8,NSG8",
+          "ARFC24/8,IVF16,SQ8", "ARFC24/8,PQ8x4fs"}) {
         auto collection = trained(factory);
         collection->upsert(ids_from(0, 300), test::view(rows_, kDim).slice(500, 300));
         const std::vector<PointId> gone = ids_from(1100, 50);
@@ -223,6 +224,49 @@ TEST_F(CollectionTest, AGraphIsReadBackAndGoesOn) {
     EXPECT_GE(recall(reopened->search(queries(), walk), before), 0.9);
     const auto plain = reopened->search(queries(), {.exact = true});
     EXPECT_FALSE(plain.hits.front().empty());
+}
+
+TEST_F(CollectionTest, AnyIndexOfFaissMayFindCandidates) {
+    for (const std::string bad : {"ARFC24/8,PQ7", "ARFC24/8,IDMap,Flat", "ARFC24/8,IVF4(ARFC8)"}) {
+        ARFC_EXPECT_ERROR(
+            (void)Collection::create(path(), {.dim = kDim, .factory = bad}),
+            ErrorKind::kInvalidArgument, "\"" + bad + "\"");
+    }
+    ARFC_EXPECT_ERROR(
+        (void)Collection::create(
+            path(), {.dim = kDim, .metric = Metric::kInnerProduct, .factory = "ARFC24/8,LSH"}),
+        ErrorKind::kUnsupported, "no such index for the metric");
+    auto collection = trained("ARFC24/8,IVF16,SQ8");
+    const SearchAnswer exact = collection->search(queries(), {.exact = true});
+    EXPECT_GE(recall(collection->search(queries(), {.nprobe = 16}), exact), 0.95);
+    EXPECT_EQ(collection->info().nlist, 16U);
+    EXPECT_EQ(collection->info().default_nprobe, 16U);
+    EXPECT_GT(
+        recall(collection->search(queries(), {.nprobe = 16}), exact),
+        recall(collection->search(queries(), {.nprobe = 1}), exact));
+    EXPECT_TRUE(same( // It has no graph: without effect, as on every collection.
+        collection->search(queries(), {.ef_search = 5}), collection->search(queries())));
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.nprobe = 17}), ErrorKind::kInvalidArgument,
+        "outside [1, 16]: 17 of IVF16,SQ8");
+    SearchOptions even{.filter = [](PointId id) { return id % 2 == 0; }};
+    for (const auto& hits : collection->search(queries(), even).hits) {
+        EXPECT_EQ(hits.size(), 10U);
+        EXPECT_TRUE(std::ranges::all_of(hits, [](const Hit& hit) { return hit.id % 2 == 0; }));
+    }
+    const std::string old_coarse = read_file(path() / "coarse.arfc");
+    collection->upsert(ids_from(1, 300), test::view(rows_, kDim).slice(100, 300));
+    collection->remove(ids_from(1005, 50));
+    const SearchAnswer before = collection->search(queries());
+    // Codes of a byte a float, ids, and the rest.
+    EXPECT_GE(collection->info().resident_bytes, collection->info().points * (8 + kDim + 8));
+    collection->close();
+    EXPECT_TRUE(same(Collection::open(path())->search(queries()), before));
+    // After a crash the rows beyond the file are added again; a damaged file is made anew.
+    write_file_atomically(path() / "coarse.arfc", old_coarse);
+    EXPECT_TRUE(same(Collection::open(path())->search(queries()), before));
+    write_file_atomically(path() / "coarse.arfc", old_coarse.substr(0, old_coarse.size() / 2));
+    EXPECT_GE(recall(Collection::open(path())->search(queries()), before), 0.9);
 }
 
 TEST_F(CollectionTest, RowsBeyondTheCoarseFileAreReplayed) {

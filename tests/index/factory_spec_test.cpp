@@ -32,6 +32,10 @@ TEST(FactorySpec, ReadsWhatTheGrammarSays) {
         {384, "ARFC96/8,NSG64", IdMap::kNone, {8, 96}, 0, "ARFC96/8,NSG64"},
         {384, "ARFC96,HNSW002", IdMap::kNone, {96}, 0, "ARFC96,HNSW2"},
         {384, "ARFCx16", IdMap::kNone, {96}, 0, "ARFC96"},
+        {384, "ARFCx16/x64,PQ16x4fs", IdMap::kNone, {24, 96}, 0, "ARFC96/24,PQ16x4fs"},
+        {384, "ARFC96/16,IVF64(PQ8),SQ8", IdMap::kNone, {16, 96}, 0, "ARFC96/16,IVF64(PQ8),SQ8"},
+        {384, "IDMap,ARFC96/16,HNSW8_PQ8", IdMap::kIdMap, {16, 96}, 0, "IDMap,ARFC96/16,HNSW8_PQ8"},
+        {384, "ARFC96/16,NSG32,Flat", IdMap::kNone, {16, 96}, 0, "ARFC96/16,NSG32,Flat"},
         {384, "ARFCx16/x64", IdMap::kNone, {24, 96}, 0, "ARFC96/24"},
         {384, "ARFC96/x64,IVF4", IdMap::kNone, {24, 96}, 4, "ARFC96/24,IVF4"},
         {100, "ARFCx7", IdMap::kNone, {57}, 0, "ARFC57"}, // Rounded down to whole tokens.
@@ -75,8 +79,10 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
         {"ARFC96,IVF", "wrong at column 11, expected a number of lists"},
         {"ARFC96,IVF0", "wrong at column 11, expected a number of lists"},
         {"ARFC96,IVF99999999", "wrong at column 11, expected a number of lists in [1, 16777216]"},
-        {"ARFC96,IVF4,", "wrong at column 12, expected the end"},
-        {"ARFC96,IVF4,IVF4", "wrong at column 12, expected the end"},
+        {"ARFC96,IVF4x", "wrong at column 12, expected the end"},
+        {"ARFC96,IVF4,", "wrong at column 8, expected IVF<n>, HNSW<m>, NSG<m>, or a FAISS string"},
+        {"ARFC96,IVF4,IVF4", "wrong at column 8, expected IVF<n>, HNSW<m>, NSG<m>, or a FAISS"},
+        {"ARFC96,IVF256_HNSW32", "wrong at column 8, expected IVF<n>, HNSW<m>, NSG<m>, or"},
         {"ARFC96,HNSW", "wrong at column 8, expected HNSW<m> with m in [2, 256]"},
         {"ARFC96,HNSW1", "wrong at column 8, expected HNSW<m>"},
         {"ARFC96,NSG", "wrong at column 8, expected NSG<m> with m in [4, 256]"},
@@ -84,13 +90,15 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
         {"ARFC96,NSGx", "wrong at column 8, expected NSG<m>"},
         {"ARFC96,NSG257", "wrong at column 8, expected NSG<m>"},
         {"ARFC96,NSG3", "wrong at column 8, expected NSG<m> with m in [4, 256]"},
-        {"ARFC96,NSG32,Flat", "wrong at column 8, expected NSG<m>"},
+        {"ARFC96,NSG32,PQ5", "wrong at column 8, expected IVF<n>"},
         {"ARFC96,HNSW257", "wrong at column 8, expected HNSW<m>"},
         {"ARFC96,HNSW-8", "wrong at column 8, expected HNSW<m>"},
         {"ARFC96,HNSW99999999999999999999", "wrong at column 8, expected HNSW<m>"},
-        {"ARFC96,HNSW32,", "wrong at column 8, expected HNSW<m>"},
-        {"ARFC96,HNSW32,IVF4", "wrong at column 8, expected HNSW<m>"},
-        {"ARFC96,HNSW32_PQ8", "wrong at column 8, expected HNSW<m>"},
+        {"ARFC96,HNSW32,", "wrong at column 8, expected IVF<n>"},
+        {"ARFC96,HNSW32,IVF4", "wrong at column 8, expected IVF<n>"},
+        {"ARFC96,ARFC8", "wrong at column 8, expected IVF<n>"},
+        {"ARFC96,Flat,IDMap", "wrong at column 8, expected IVF<n>"},
+        {"ARFC96,PQ7", "wrong at column 8, expected IVF<n>"},
         {"HNSW32,ARFC96", "wrong at column 1, expected ARFC first"},
         {"ARFC96,Nonsense", "wrong at column 8, expected IVF<n>"},
         {"IDMap2,", "wrong at column 8, expected ARFC<size>"},
@@ -107,12 +115,7 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
     ARFC_EXPECT_ERROR((void)parse_factory(65537, "ARFC8"), ErrorKind::kInvalidArgument, "65537");
 }
 
-TEST(FactorySpec, SaysWhatIsNotBuiltYet) {
-    for (const std::string text :
-         {"ARFC96,IVF256_HNSW32", "ARFC96,IVF256(PQ8)", "ARFC96,PQ8", "ARFC96,Flat"}) {
-        ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, "not built yet");
-        ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, text);
-    }
+TEST(FactorySpec, SaysWhatIndexesHaveAndCollectionsHaveNot) {
     for (const std::string text : {"PCA64,ARFC32", "OPQ16,ARFC32", "IDMap2,PCAR64,ARFC32,IVF4"}) {
         ARFC_EXPECT_ERROR(
             (void)parse_factory(384, text), ErrorKind::kUnsupported, "in indexes only");

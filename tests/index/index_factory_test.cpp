@@ -66,7 +66,10 @@ TEST(IndexFactory, TellsWhatFaissRefuses) {
     ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, "ARFC12/12"), ErrorKind::kInvalidArgument, "column 8");
     ARFC_EXPECT_ERROR(
-        (void)index_factory(kWidth, "ARFC12,PQ8"), ErrorKind::kUnsupported, "not built yet");
+        (void)index_factory(kWidth, "ARFC12,PQ7"), ErrorKind::kInvalidArgument, "column 8");
+    ARFC_EXPECT_ERROR(
+        (void)index_factory(kWidth, "IDMap2,ARFC12,IVF4(ARFC8),Flat"), ErrorKind::kInvalidArgument,
+        "column 15");
     ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, "ARFC12", faiss::METRIC_Linf), ErrorKind::kUnsupported,
         "METRIC_L2");

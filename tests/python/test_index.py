@@ -8,8 +8,15 @@ import pytest
 from arfc import evaluate
 from conftest import DIM, clustered_rows
 
-FACTORIES = ["ARFC16", "ARFC16/8", "ARFC16/8,IVF16", "ARFC16/8,HNSW8", "ARFC16/8,NSG8",
-             "IDMap2,ARFC16/8,IVF16"]
+FACTORIES = [
+    "ARFC16",
+    "ARFC16/8",
+    "ARFC16/8,IVF16",
+    "ARFC16/8,HNSW8",
+    "ARFC16/8,NSG8",
+    "ARFC16/8,IVF16,SQ8",
+    "IDMap2,ARFC16/8,IVF16",
+]
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +297,35 @@ def test_codes_and_reconstructions_agree(trained, tmp_path, rows, queries, facto
         flat.sa_encode(rows)
 
 
+def test_any_index_of_faiss_finds_candidates(rows, queries, tmp_path):
+    """Its rows are reconstructions of prefixes; the scores are the codes', whatever it is."""
+    index = arfc.index_factory(DIM, "ARFC16/8,PQ8x4fs", arfc.METRIC_INNER_PRODUCT)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"too few: 15, expected at least 16"):
+        index.train(rows[:15])
+    index.train(rows)
+    index.add(rows)
+    everything = arfc.SearchParametersARFC(stages=[8, {"bytes": 16, "limit": index.ntotal}])
+    distances, labels = index.search(queries, index.ntotal, everything)
+    of_row = [dict(zip(labels[i], distances[i], strict=True)) for i in range(len(queries))]
+    found_distances, found = index.search(queries, 10)
+    hits = 0
+    for i in range(len(queries)):
+        np.testing.assert_array_equal([of_row[i][row] for row in found[i]], found_distances[i])
+        hits += len(set(found[i]) & set(labels[i, :10]))
+    assert hits >= 0.9 * found.size
+    arfc.write_index(index, tmp_path / "index")
+    np.testing.assert_array_equal(arfc.read_index(tmp_path / "index").search(queries, 10)[1], found)
+    for parameters, message in (({"nprobe": 2}, "PQ8x4fs"), ({"efSearch": 9}, "no graph")):
+        with pytest.raises(arfc.InvalidArgumentError, match=message):
+            index.search(queries, 10, arfc.SearchParametersARFC(**parameters))
+    with pytest.raises(arfc.InvalidArgumentError, match=r'column 10.*"ARFC16/8,PQ7"'):
+        arfc.index_factory(DIM, "ARFC16/8,PQ7")
+    collection = arfc.Collection.create(tmp_path / "c", DIM, factory="ARFC16/8,PQ8x4fs")
+    collection.upsert(np.arange(len(rows)), rows)
+    collection.train()
+    assert collection.search(rows[5:6], 1).ids[0][0] == 5
+
+
 @pytest.mark.parametrize(
     ("given", "canonical"),
     [
@@ -298,6 +334,8 @@ def test_codes_and_reconstructions_agree(trained, tmp_path, rows, queries, facto
         ("PCA16,L2norm,ARFC8", "PCA16,L2norm,ARFC8"),
         ("IDMap,ARFCx8/x32,HNSW8", "IDMap,ARFC16/4,HNSW8"),
         ("ARFCx8,NSG008", "ARFC16,NSG8"),
+        ("IDMap2,ARFCx8/8,PQ8x4fs", "IDMap2,ARFC16/8,PQ8x4fs"),
+        ("PCA16,ARFC8,OPQ4_8,IVF16_HNSW,PQ4", "PCA16,ARFC8,OPQ4_8,IVF16_HNSW,PQ4"),
         ("Flat", "Flat"),
         ("IVF16,PQ8x8", "IVF16,PQ8"),
         ("OPQ8,IVF16_HNSW,PQ8x4fsr", "OPQ8,IVF16_HNSW32,PQ8x4fsr"),
