@@ -3,7 +3,6 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -18,6 +17,7 @@
 #include "residual_compressor.h"
 #include "subspace_trainer.h"
 #include "threads.h"
+#include "training_supervisor.h"
 
 namespace arfc {
 namespace {
@@ -47,12 +47,6 @@ constexpr double kClusterShare = 0.45; // Of the time budget: early codebooks,
 constexpr double kEarlyShare = 0.70;   // relations after them,
 constexpr double kLateShare = 0.90;    // and late codebooks.
 
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 void check_options(MatrixView<const float> embeddings, const TrainOptions& options) {
     if (embeddings.rows() < 1) {
         fail(ErrorKind::kInvalidArgument, "Training needs at least one row: ", embeddings.rows());
@@ -75,67 +69,6 @@ void check_options(MatrixView<const float> embeddings, const TrainOptions& optio
     require_cpu(options.device);
     require_usable_rows(embeddings, options.metric, "Training matrix");
 }
-
-/// Follows the clock, the budget and the caller's wish.
-class Supervisor {
-  public:
-    explicit Supervisor(const TrainOptions& options) : options_(options) {}
-
-    /// @param even  Whether steps take about equally long, so that time left can be told.
-    void begin(std::string stage, std::size_t done, std::size_t total, bool even = true) {
-        even_ = even;
-        stage_ = std::move(stage);
-        done_ = done;
-        total_ = total;
-        report();
-    }
-    void set_error(double error) { error_ = error; }
-    void set_recall(double recall) { recall_ = recall; }
-
-    /// Sets the share of the budget that may be spent before go_on() answers false.
-    void set_deadline(double share) { share_ = share; }
-
-    /// Reports, and answers whether time is left. @throws Error  kCancelled.
-    bool go_on() {
-        if (seconds_since(reported_) > 0.2) {
-            report();
-        }
-        const bool in_time =
-            !options_.time_budget_s || seconds() < share_ * *options_.time_budget_s;
-        stopped_by_budget_ = stopped_by_budget_ || !in_time;
-        return in_time;
-    }
-    void report() {
-        reported_ = Clock::now();
-        if (!options_.progress) {
-            return;
-        }
-        Progress progress{stage_, done_, total_, error_, recall_, std::nullopt};
-        const double share_done =
-            static_cast<double>(done_) / static_cast<double>(std::max<std::size_t>(total_, 1));
-        if (share_done > 0.0 && even_) {
-            progress.seconds_left = seconds() * (1.0 - share_done) / share_done;
-        }
-        if (!options_.progress(progress)) {
-            fail(ErrorKind::kCancelled, "Training was cancelled at step ", done_, " of ", total_);
-        }
-    }
-    [[nodiscard]] double seconds() const { return seconds_since(start_); }
-    [[nodiscard]] bool stopped_by_budget() const noexcept { return stopped_by_budget_; }
-
-  private:
-    const TrainOptions& options_;
-    Clock::time_point start_ = Clock::now();
-    Clock::time_point reported_ = start_;
-    std::string stage_;
-    std::size_t done_ = 0;
-    std::size_t total_ = 0;
-    std::optional<double> error_;
-    std::optional<double> recall_;
-    bool even_ = true;
-    double share_ = 1.0;
-    bool stopped_by_budget_ = false;
-};
 
 /// Rows that train and rows that measure, as indices into the caller's matrix.
 struct Split {
@@ -589,7 +522,7 @@ class Trainer {
     [[nodiscard]] std::vector<HeldOutRecall> measure(const ResidualCompressor& compressor) const;
 
     const TrainOptions& options_;
-    Supervisor supervisor_;
+    TrainingSupervisor supervisor_;
     std::mt19937_64 random_;
     MatrixView<const float> embeddings_;
     Split split_;

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "arfc/base/error.h"
+#include "arfc/compressor/compressor.h"
+
+namespace arfc {
+
+/// Follows the clock, the budget and the caller's wish.
+class TrainingSupervisor {
+  public:
+    explicit TrainingSupervisor(const TrainOptions& options) : options_(options) {}
+
+    /// @param even  Whether steps take about equally long, so that time left can be told.
+    void begin(std::string stage, std::size_t done, std::size_t total, bool even = true) {
+        even_ = even;
+        stage_ = std::move(stage);
+        done_ = done;
+        total_ = total;
+        report();
+    }
+    void set_error(double error) { error_ = error; }
+    void set_recall(double recall) { recall_ = recall; }
+
+    /// Sets the share of the budget that may be spent before go_on() answers false.
+    void set_deadline(double share) { share_ = share; }
+
+    /// Reports, and answers whether time is left. @throws Error  kCancelled.
+    bool go_on() {
+        if (since(reported_) > 0.2) {
+            report();
+        }
+        const bool in_time =
+            !options_.time_budget_s || seconds() < share_ * *options_.time_budget_s;
+        stopped_by_budget_ = stopped_by_budget_ || !in_time;
+        return in_time;
+    }
+    void report() {
+        reported_ = Clock::now();
+        if (!options_.progress) {
+            return;
+        }
+        Progress progress{stage_, done_, total_, error_, recall_, std::nullopt};
+        const double share_done =
+            static_cast<double>(done_) / static_cast<double>(std::max<std::size_t>(total_, 1));
+        if (share_done > 0.0 && even_) {
+            progress.seconds_left = seconds() * (1.0 - share_done) / share_done;
+        }
+        if (!options_.progress(progress)) {
+            fail(ErrorKind::kCancelled, "Training was cancelled at step ", done_, " of ", total_);
+        }
+    }
+    [[nodiscard]] double seconds() const { return since(start_); }
+    [[nodiscard]] bool stopped_by_budget() const noexcept { return stopped_by_budget_; }
+
+  private:
+    using Clock = std::chrono::steady_clock;
+
+    static double since(Clock::time_point start) {
+        return std::chrono::duration<double>(Clock::now() - start).count();
+    }
+
+    const TrainOptions& options_;
+    Clock::time_point start_ = Clock::now();
+    Clock::time_point reported_ = start_;
+    std::string stage_;
+    std::size_t done_ = 0;
+    std::size_t total_ = 0;
+    std::optional<double> error_;
+    std::optional<double> recall_;
+    bool even_ = true;
+    double share_ = 1.0;
+    bool stopped_by_budget_ = false;
+};
+
+} // namespace arfc
