@@ -33,7 +33,6 @@ constexpr std::size_t kLateBeam = 5;     // In each sub-space.
 // short lengths, seldom that prefixes in between lose.
 constexpr std::size_t kFirstLateCommit = 2;
 constexpr std::size_t kLateCommitEvery = 4;
-constexpr std::size_t kMaxTrainRows = 1U << 20U;
 // An eigendecomposition of 4096 x 4096 takes about a minute.
 constexpr std::size_t kMaxRotatedDim = 4096;
 constexpr std::size_t kMaxAxesPerTokenDim = 1024;
@@ -42,6 +41,7 @@ constexpr std::size_t kEarlyIterations = 10; // At each width.
 constexpr std::size_t kLateIterations = 15;
 constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is spared for measuring.
 constexpr std::size_t kMaxHeldOut = 1000;
+constexpr std::size_t kMaxTrainRows = kMaxTrainingRows - kMaxHeldOut;
 constexpr std::size_t kMaxRecallBase = 20000;
 constexpr double kClusterShare = 0.45; // Of the time budget: early codebooks,
 constexpr double kEarlyShare = 0.70;   // relations after them,

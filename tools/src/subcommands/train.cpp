@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -11,6 +12,7 @@
 #include "arfc/compressor/compressor.h"
 #include "count_option.h"
 #include "ingest/row_check.h"
+#include "ingest/row_sample.h"
 #include "readers/row_reader.h"
 #include "subcommand.h"
 #include "subcommands/model_report.h"
@@ -21,12 +23,21 @@ namespace arfc::tools {
 namespace {
 
 constexpr std::size_t kBatchRows = 4096;
+constexpr std::size_t kBatchBytes = std::size_t{16} << 20U; // Wide rows come in smaller batches.
+
+// What training holds at most, as its peaks show (docs/cli.md has some).
+constexpr std::uint64_t kFixedBytes = std::uint64_t{512} << 20U; // The program and its libraries.
+constexpr std::uint64_t kHeldCopies = 5;            // Of a row: as read, as turned, and on the way.
+constexpr std::uint64_t kClusteredCopies = 10;      // Of it while its five residuals are clustered,
+constexpr std::uint64_t kMaxClustered = 2 * 262144; // which takes no more rows than these.
 
 struct TrainArguments {
     std::string input;
     std::string format = "auto";
     std::string output;
     std::string metric = "cosine";
+    std::size_t sample = kMaxTrainingRows;
+    std::string max_memory;  // Empty: no limit.
     std::size_t threads = 0; // 0: as many as there are cores.
     TrainOptions options;
 };
@@ -64,24 +75,48 @@ class OutputDirectory {
     bool created_ = false;
 };
 
-/// Rows that a model can be trained on, and how many of the file could not.
+/// A sample of the rows that a model can be trained on, and what became of the others.
 struct TrainingRows {
-    std::vector<float> values; // [rows, dim]
-    std::size_t dim = 0;
+    RowSample sample;
     std::uint64_t rejected = 0;
+
+    [[nodiscard]] std::uint64_t read() const noexcept { return sample.rows_offered() + rejected; }
 };
+
+/// Returns how many rows of a width training can hold. It does not ask what is resident now, so
+/// that a training that resumes takes the same sample.
+/// @throws Error  kResourceExhausted: not one.
+std::size_t affordable_rows(std::size_t dim, std::uint64_t max_memory) {
+    const std::uint64_t row_bytes = dim * sizeof(float);
+    const std::uint64_t least = kFixedBytes + (kHeldCopies + kClusteredCopies) * row_bytes;
+    if (max_memory < least) {
+        fail(
+            ErrorKind::kResourceExhausted,
+            "Training takes more than --max-memory for a single row: ", readable_bytes(least),
+            ", at most ", readable_bytes(max_memory));
+    }
+    const std::uint64_t copies = (max_memory - kFixedBytes) / row_bytes;
+    const std::uint64_t few = copies / (kHeldCopies + kClusteredCopies);
+    const std::uint64_t many = (copies - std::min(copies, kMaxClustered)) / kHeldCopies;
+    return static_cast<std::size_t>(std::max(few, many));
+}
 
 TrainingRows read_rows(const TrainArguments& arguments, Terminal& terminal) {
     const auto reader = open_rows(arguments.input, arguments.format);
-    TrainingRows rows{.dim = reader->dim()};
-    if (reader->rows()) {
-        rows.values.reserve(static_cast<std::size_t>(*reader->rows()) * rows.dim);
+    const std::size_t dim = reader->dim();
+    std::size_t most = arguments.sample;
+    if (!arguments.max_memory.empty()) {
+        most = std::min(most, affordable_rows(dim, parse_size(arguments.max_memory)));
     }
+    TrainingRows rows{
+        .sample = RowSample(dim, most, arguments.options.seed, reader->rows().value_or(0))};
+    const std::size_t batch_rows =
+        std::clamp<std::size_t>(kBatchBytes / (dim * sizeof(float)), 1, kBatchRows);
     RowBatch batch;
-    while (reader->next(kBatchRows, batch)) {
+    while (reader->next(batch_rows, batch)) {
         StopSignal::throw_if_came();
         reject_unusable(batch, arguments.options.metric);
-        rows.values.insert(rows.values.end(), batch.embeddings.begin(), batch.embeddings.end());
+        rows.sample.add(batch.view());
         for (const RejectedRow& row : batch.rejected) {
             if (++rows.rejected == 1) {
                 terminal.note(
@@ -89,12 +124,12 @@ TrainingRows read_rows(const TrainArguments& arguments, Terminal& terminal) {
                     std::to_string(row.row) + ": " + row.reason);
             }
         }
-        terminal.progress(
-            "read", reader->fraction_read(), grouped(rows.values.size() / rows.dim) + " rows");
+        terminal.progress("read", reader->fraction_read(), grouped(rows.read()) + " rows");
     }
     terminal.finish_progress(
-        "read", grouped(rows.values.size() / rows.dim) + " rows" +
-                    (rows.rejected > 0 ? ", left out: " + grouped(rows.rejected) : ""));
+        "read", grouped(rows.read()) + " rows" +
+                    (rows.rejected > 0 ? ", left out: " + grouped(rows.rejected) : "") +
+                    ", sampled: " + grouped(rows.sample.rows().rows()));
     return rows;
 }
 
@@ -107,14 +142,19 @@ void train(TrainArguments arguments, Terminal& terminal) {
     const OutputDirectory output(arguments.output);
     const TrainingRows rows = read_rows(arguments, terminal);
     arguments.options.progress = terminal.training_progress("train");
-    const auto model = Compressor::train(
-        {rows.values.data(), rows.values.size() / rows.dim, rows.dim}, arguments.options);
+    const auto model = Compressor::train(rows.sample.rows(), arguments.options);
     model->save(output.path());
     terminal.finish_progress("train", readable_seconds(model->report().seconds));
-    Json json = {{"model", output.path().string()}, {"rows_rejected", rows.rejected}};
+    Json json = {
+        {"model", output.path().string()},
+        {"rows_read", rows.read()},
+        {"rows_rejected", rows.rejected},
+        {"rows_sampled", rows.sample.rows().rows()}};
     json.update(model_json(*model));
     terminal.result(
-        json, model_text(*model) + "\nmodel directory: " + output.path().string() + "\n");
+        json, model_text(*model) + "\nmodel directory: " + output.path().string() +
+                  "\nrows read: " + grouped(rows.read()) +
+                  ", sampled: " + grouped(rows.sample.rows().rows()) + "\n");
 }
 
 } // namespace
@@ -130,6 +170,13 @@ Run declare_train(CLI::App& command) {
         ->capture_default_str();
     command.add_option("--metric", arguments->metric, "One of cosine, ip, l2")
         ->capture_default_str();
+    add_count(
+        command, "--sample", arguments->sample,
+        "Most rows to hold and learn from, drawn uniformly by --seed")
+        ->capture_default_str();
+    command.add_option(
+        "--max-memory", arguments->max_memory,
+        "Resident memory that the sample has to leave training enough of, such as 2G");
     command
         .add_option(
             "--time-budget", options.time_budget_s,

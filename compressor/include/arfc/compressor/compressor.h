@@ -20,6 +20,10 @@ namespace arfc {
 /// Symbols that one token (one byte) tells apart; the width of a query's table per token.
 inline constexpr std::size_t kSymbols = 256;
 
+/// Most rows that training uses, those that it holds out for measuring included: of more it draws
+/// this many at random, and fewer where a time budget bears no more.
+inline constexpr std::size_t kMaxTrainingRows = (std::size_t{1} << 20U) + 1000;
+
 /// Chooses what is trained. The defaults are what a user with text embeddings wants.
 struct TrainOptions {
     std::string kind = "residual";   ///< A row of compressor_kinds().
