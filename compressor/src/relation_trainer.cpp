@@ -3,12 +3,15 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <random>
 #include <set>
+#include <sstream>
 #include <utility>
 
 #include "aligned_floats.h"
+#include "arfc/base/error.h"
 #include "beam_search.h"
 #include "residual_compressor.h"
 #include "threads.h"
@@ -52,6 +55,57 @@ std::vector<float> values_of(const torch::Tensor& tensor) {
     return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
 }
 
+[[noreturn]] void fail_corrupt(std::string_view name) {
+    fail(
+        ErrorKind::kCorruption,
+        "Checkpoint's fine-tuning does not fit its training, train without resume: ", name);
+}
+
+/// Returns the tensor as it is written: integers, all below 2^24, become floats.
+LearnedArray written(const torch::Tensor& tensor) {
+    LearnedArray out;
+    for (const std::int64_t extent : tensor.sizes()) {
+        out.shape.push_back(static_cast<std::size_t>(extent));
+    }
+    out.values = values_of(tensor.to(torch::kFloat32));
+    return out;
+}
+
+double number_of(const LearningState& state, const std::string& name) {
+    const auto found = state.numbers.find(name);
+    if (found == state.numbers.end() || !(std::fabs(found->second) < 1e9)) {
+        fail_corrupt(name);
+    }
+    return found->second;
+}
+
+torch::Tensor read(
+    const LearningState& state, const std::string& name, const std::vector<std::int64_t>& shape) {
+    const auto found = state.arrays.find(name);
+    if (found == state.arrays.end() ||
+        !std::ranges::equal(
+            found->second.shape, shape, std::ranges::equal_to(), {},
+            [](auto extent) { return static_cast<std::size_t>(extent); })) {
+        fail_corrupt(name);
+    }
+    torch::Tensor out = copy(found->second.values, shape);
+    if (!torch::isfinite(out).all().item<bool>()) {
+        fail_corrupt(name);
+    }
+    return out;
+}
+
+/// @returns int64, in [0, below).
+torch::Tensor integers_of(
+    const LearningState& state, const std::string& name, const std::vector<std::int64_t>& shape,
+    std::int64_t below) {
+    torch::Tensor out = read(state, name, shape).to(torch::kInt64);
+    if (out.lt(0).any().item<bool>() || out.ge(below).any().item<bool>()) {
+        fail_corrupt(name);
+    }
+    return out;
+}
+
 /// What gradient steps change.
 struct Parameters {
     torch::Tensor codebooks;  ///< [tokens, 256, d].
@@ -72,35 +126,40 @@ class RelationTrainer {
 
     std::optional<RelatedCodebooks> run() {
         prepare();
-        const double before = recall();
-        double most = before;
-        std::optional<Parameters> best;
-        std::int64_t best_step = 0;
-        for (std::int64_t step = 0; step <= kSteps && step - best_step <= kPatience; ++step) {
-            if (step % kEncodeEvery == 0) {
-                const double found = step == 0 ? before : recall();
-                if (found > most) {
-                    most = found;
-                    best = now_.copied();
-                    best_step = step;
+        if (task_.begun) {
+            restore(*task_.begun);
+        } else {
+            before_ = recall();
+            most_ = before_;
+        }
+        for (; step_ <= kSteps && step_ - best_step_ <= kPatience; ++step_) {
+            if (task_.keep && step_ > 0) {
+                task_.keep([this] { return state(); });
+            }
+            if (step_ % kEncodeEvery == 0) {
+                const double found = step_ == 0 ? before_ : recall();
+                if (found > most_) {
+                    most_ = found;
+                    best_ = now_.copied();
+                    best_step_ = step_;
                 }
                 codes_ = encode(embeddings_);
             }
             if (!task_.go_on()) {
                 break;
             }
-            descend(step);
+            descend(step_);
         }
-        if (!best) {
+        if (!best_) {
             return std::nullopt;
         }
-        const torch::Tensor map = torch::eye(width_) + best->map_change.t();
+        const torch::Tensor map = torch::eye(width_) + best_->map_change.t();
         return RelatedCodebooks{
-            .codebooks = values_of(best->codebooks),
-            .mean = values_of(best->mean),
+            .codebooks = values_of(best_->codebooks),
+            .mean = values_of(best_->mean),
             .decode_map = values_of(map),
-            .recall_before = before,
-            .recall_after = most};
+            .recall_before = before_,
+            .recall_after = most_};
     }
 
   private:
@@ -118,7 +177,7 @@ class RelationTrainer {
         embeddings_ = copy(task_.rows.slice(0, std::min(kMaxRows, task_.rows.rows()))) + mean;
         held_out_ = copy(task_.held_out) + mean;
         variance_ = (embeddings_ - mean).square().sum(1).mean().item<double>();
-        find_neighbours();
+        find_neighbours(); // Those of a state, where it has them.
         truth_ = best_others(similarities(held_out_, held_out_));
     }
 
@@ -141,6 +200,21 @@ class RelationTrainer {
     }
 
     void find_neighbours() {
+        neighbours_ = task_.begun ? restored_neighbours(*task_.begun) : nearest_rows();
+        if (metric_ == Metric::kCosine) {
+            return;
+        }
+        // Cosines of neighbours differ by tenths; other metrics are brought to the same range.
+        const torch::Tensor rows = embeddings_.slice(0, 0, neighbours_.size(0));
+        const torch::Tensor near = embeddings_.index_select(0, neighbours_.select(1, 0));
+        const torch::Tensor far = embeddings_.index_select(0, neighbours_.select(1, -1));
+        const double apart = metric_ == Metric::kL2
+                               ? ((rows - far).square().sum(1)).mean().item<double>()
+                               : ((rows * rows).sum(1)).mean().item<double>();
+        scale_ = apart > 0.0 ? (metric_ == Metric::kL2 ? 0.2 : 1.0) / apart : 1.0;
+    }
+    /// @returns [anchors, 32].
+    [[nodiscard]] torch::Tensor nearest_rows() const {
         const std::int64_t anchors =
             std::min<std::int64_t>(embeddings_.size(0), static_cast<std::int64_t>(kMaxAnchors));
         std::vector<torch::Tensor> parts;
@@ -154,18 +228,86 @@ class RelationTrainer {
                 break;
             }
         }
-        neighbours_ = torch::cat(parts);
-        if (metric_ == Metric::kCosine) {
-            return;
+        return torch::cat(parts);
+    }
+
+    struct NamedParameter {
+        const char* name;
+        torch::Tensor Parameters::*tensor;
+    };
+    static constexpr std::array<NamedParameter, 3> kParameters = {{
+        {"codebooks", &Parameters::codebooks},
+        {"mean", &Parameters::mean},
+        {"map_change", &Parameters::map_change},
+    }};
+
+    /// Tells where the tuning stands before a step: all that does not follow from the task.
+    [[nodiscard]] LearningState state() const {
+        LearningState out;
+        out.numbers = {
+            {"step", static_cast<double>(step_)},
+            {"best_step", static_cast<double>(best_step_)},
+            {"before", before_},
+            {"most", most_}};
+        std::ostringstream random;
+        random << random_;
+        out.random = random.str();
+        out.arrays["symbols"] = written(codes_);
+        out.arrays["neighbours"] = written(neighbours_);
+        for (const NamedParameter& parameter : kParameters) {
+            const std::string name = parameter.name;
+            const torch::Tensor& values = now_.*parameter.tensor;
+            const auto& moments = static_cast<const torch::optim::AdamWParamState&>(
+                *optimizer_->state().at(values.unsafeGetTensorImpl()));
+            out.arrays[name] = written(values);
+            out.arrays[name + ".average"] = written(moments.exp_avg());
+            out.arrays[name + ".square"] = written(moments.exp_avg_sq());
+            if (best_) {
+                out.arrays["best." + name] = written((*best_).*parameter.tensor);
+            }
         }
-        // Cosines of neighbours differ by tenths; other metrics are brought to the same range.
-        const torch::Tensor rows = embeddings_.slice(0, 0, neighbours_.size(0));
-        const torch::Tensor near = embeddings_.index_select(0, neighbours_.select(1, 0));
-        const torch::Tensor far = embeddings_.index_select(0, neighbours_.select(1, -1));
-        const double apart = metric_ == Metric::kL2
-                               ? ((rows - far).square().sum(1)).mean().item<double>()
-                               : ((rows * rows).sum(1)).mean().item<double>();
-        scale_ = apart > 0.0 ? (metric_ == Metric::kL2 ? 0.2 : 1.0) / apart : 1.0;
+        return out;
+    }
+    void restore(const LearningState& state) {
+        const torch::NoGradGuard guard;
+        step_ = static_cast<std::int64_t>(number_of(state, "step"));
+        best_step_ = static_cast<std::int64_t>(number_of(state, "best_step"));
+        before_ = number_of(state, "before");
+        most_ = number_of(state, "most");
+        std::istringstream random(state.random);
+        if (!(random >> random_) || step_ < 1 || best_step_ < 0 || best_step_ > step_) {
+            fail_corrupt("random");
+        }
+        codes_ = integers_of(state, "symbols", {embeddings_.size(0), tokens_}, 256);
+        if (best_step_ > 0) {
+            best_.emplace();
+        }
+        for (const NamedParameter& parameter : kParameters) {
+            const std::string name = parameter.name;
+            torch::Tensor& values = now_.*parameter.tensor;
+            const std::vector<std::int64_t> shape = values.sizes().vec();
+            values.copy_(read(state, name, shape));
+            auto moments = std::make_unique<torch::optim::AdamWParamState>();
+            moments->step(step_);
+            moments->exp_avg(read(state, name + ".average", shape));
+            moments->exp_avg_sq(read(state, name + ".square", shape));
+            optimizer_->state()[values.unsafeGetTensorImpl()] = std::move(moments);
+            if (best_) {
+                (*best_).*parameter.tensor = read(state, "best." + name, shape);
+            }
+        }
+    }
+    [[nodiscard]] torch::Tensor restored_neighbours(const LearningState& state) const {
+        const auto found = state.arrays.find("neighbours");
+        if (found == state.arrays.end() || found->second.shape.size() != 2 ||
+            found->second.shape[0] == 0) {
+            fail_corrupt("neighbours");
+        }
+        const auto anchors = static_cast<std::int64_t>(found->second.shape[0]);
+        if (anchors > embeddings_.size(0)) {
+            fail_corrupt("neighbours");
+        }
+        return integers_of(state, "neighbours", {anchors, kNeighbours}, embeddings_.size(0));
     }
 
     /// Chooses the symbols of rows as the model will. @returns [n, tokens], int64.
@@ -310,6 +452,11 @@ class RelationTrainer {
     torch::Tensor codes_;      ///< [n, tokens].
     Parameters now_;
     std::unique_ptr<torch::optim::AdamW> optimizer_;
+    std::int64_t step_ = 0;
+    double before_ = 0.0; ///< Recall at the start,
+    double most_ = 0.0;   ///< the best so far,
+    std::int64_t best_step_ = 0;
+    std::optional<Parameters> best_; ///< and what had it; nothing while that is the start.
 };
 
 } // namespace
@@ -320,6 +467,42 @@ std::optional<RelatedCodebooks> relate(const RelationTask& task) {
     }
     torch::set_num_threads(static_cast<int>(num_threads()));
     return RelationTrainer(task).run();
+}
+
+LearningState to_state(std::optional<RelatedCodebooks> related) {
+    LearningState state;
+    if (related) {
+        const auto flat = [](std::vector<float>& values) {
+            return LearnedArray{{values.size()}, std::move(values)};
+        };
+        state.arrays["codebooks"] = flat(related->codebooks);
+        state.arrays["mean"] = flat(related->mean);
+        state.arrays["decode_map"] = flat(related->decode_map);
+        state.numbers = {
+            {"recall_before", related->recall_before}, {"recall_after", related->recall_after}};
+    }
+    return state;
+}
+
+std::optional<RelatedCodebooks> related_from(LearningState state, const RelationTask& task) {
+    if (state.arrays.empty()) {
+        return std::nullopt;
+    }
+    const auto take = [&](const std::string& name, std::size_t count) {
+        std::vector<float>& values = state.arrays[name].values;
+        if (values.size() != count ||
+            !std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+            fail_corrupt(name);
+        }
+        return std::move(values);
+    };
+    const std::size_t d = task.rows.cols();
+    return RelatedCodebooks{
+        .codebooks = take("codebooks", task.codebooks.size()),
+        .mean = take("mean", d),
+        .decode_map = take("decode_map", d * d),
+        .recall_before = number_of(state, "recall_before"),
+        .recall_after = number_of(state, "recall_after")};
 }
 
 } // namespace arfc

@@ -9,6 +9,7 @@
 
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/metric.h"
+#include "learning_state.h"
 
 namespace arfc {
 
@@ -23,6 +24,9 @@ struct RelationTask {
     std::vector<std::size_t> commit_points;
     std::uint64_t seed = 0;
     std::function<bool()> go_on; ///< Asked between steps; false ends early, with the best so far.
+    std::optional<LearningState> begun; ///< Where to go on, as `keep` was given it.
+    /// Is offered, between steps, a function that tells where the tuning stands; may be empty.
+    std::function<void(const std::function<LearningState()>&)> keep;
 };
 
 /// Codebooks whose order of rows is closer to that of the embeddings.
@@ -44,6 +48,13 @@ struct RelatedCodebooks {
 /// Source: the entity relation graph constraint and progressive training of arXiv:2602.11494, in a
 /// listwise form; docs/sources.md.
 /// @returns nothing where there are too few rows, or no held-out gain.
+/// @throws Error  kCorruption: `task.begun` does not fit the task.
 std::optional<RelatedCodebooks> relate(const RelationTask& task);
+
+/// Writes an outcome of relate() as a state, and reads it again.
+[[nodiscard]] LearningState to_state(std::optional<RelatedCodebooks> related);
+/// @throws Error  kCorruption: the state does not fit the task.
+[[nodiscard]] std::optional<RelatedCodebooks> related_from(
+    LearningState state, const RelationTask& task);
 
 } // namespace arfc

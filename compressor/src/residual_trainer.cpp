@@ -17,6 +17,7 @@
 #include "residual_compressor.h"
 #include "subspace_trainer.h"
 #include "threads.h"
+#include "training_checkpoint.h"
 #include "training_supervisor.h"
 
 namespace arfc {
@@ -130,9 +131,25 @@ std::vector<float> gather(
 class Trainer {
   public:
     Trainer(MatrixView<const float> embeddings, const TrainOptions& options)
-        : options_(options), supervisor_(options), random_(options.seed), embeddings_(embeddings) {}
+        : options_(options), supervisor_(options), checkpoint_(embeddings, options, supervisor_),
+          random_(options.seed), embeddings_(embeddings) {}
 
+    /// Learns. Ending early, by the caller's wish or an error, leaves a checkpoint where one is
+    /// kept.
     std::unique_ptr<Compressor> run() {
+        try {
+            return learn();
+        } catch (...) {
+            try {
+                checkpoint_.write();
+            } catch (const std::exception&) { // The first error is the one to tell.
+            }
+            throw;
+        }
+    }
+
+  private:
+    std::unique_ptr<Compressor> learn() {
         set_up();
         train_early();
         tune_relations();
@@ -141,8 +158,6 @@ class Trainer {
         train_late();
         return finish();
     }
-
-  private:
     [[nodiscard]] std::size_t rows() const noexcept { return split_.train.size(); }
     [[nodiscard]] std::size_t dim() const noexcept { return model_.dim; }
     [[nodiscard]] MatrixView<const float> z() const noexcept { return {z_.data(), rows(), dim()}; }
@@ -164,8 +179,11 @@ class Trainer {
                 model_.commit_points.push_back(point);
             }
         }
-        split_ = split_rows(embeddings_.rows(), affordable_rows(dim(), options_), random_);
+        const std::size_t most = checkpoint_.most_rows(affordable_rows(dim(), options_));
+        split_ = split_rows(embeddings_.rows(), most, random_);
         z_ = gather(embeddings_, split_.train, options_.metric);
+        held_out_ = gather(embeddings_, split_.held_out, options_.metric);
+        checkpoint_.expect_rows(z_, held_out_);
         std::vector<double> mean(dim(), 0.0);
         for (std::size_t i = 0; i < rows(); ++i) {
             for (std::size_t j = 0; j < dim(); ++j) {
@@ -179,14 +197,18 @@ class Trainer {
             kernels().subtract(z_.data() + i * dim(), model_.mean.data(), dim());
         }
         energy_ = energy(z_);
-        held_out_ = gather(embeddings_, split_.held_out, options_.metric);
         for (std::size_t i = 0; i < held_out(); ++i) {
             kernels().subtract(held_out_.data() + i * dim(), model_.mean.data(), dim());
         }
         held_out_energy_ = energy(held_out_);
         if (dim() <= kMaxRotatedDim && dim() > 1) {
-            rotate(principal_axes(z()));
+            rotate(learned_axes("axes"));
         }
+    }
+
+    /// Returns the principal axes of what z_ holds.
+    std::vector<float> learned_axes(const std::string& step) {
+        return checkpoint_.learned(step, dim() * dim(), [this] { return principal_axes(z()); });
     }
 
     /// Turns everything learned so far, and the rows, to new axes.
@@ -249,7 +271,9 @@ class Trainer {
             // bytes of clinc150 what it gains on sift10k and npl.
             const double enlarged = std::sqrt(shortfall(state, held_out_state));
             const std::vector<float> codebook =
-                kmeans(residuals(state, static_cast<float>(enlarged)), early_options(t));
+                checkpoint_.learned("whole-space " + std::to_string(t), kSymbols * dim(), [&] {
+                    return kmeans(residuals(state, static_cast<float>(enlarged)), early_options(t));
+                });
             search.add_codebook({codebook.data(), kSymbols, dim()});
             model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
             step(search, state);
@@ -286,16 +310,21 @@ class Trainer {
         }
         supervisor_.begin("relations", early_, options_.code_bytes, /*even=*/false);
         supervisor_.set_deadline(kEarlyShare);
-        std::optional<RelatedCodebooks> related = relate(
-            {.rows = z(),
-             .held_out = held_out_rows(),
-             .mean = model_.mean,
-             .codebooks = model_.early,
-             .metric = options_.metric,
-             .beam_width = model_.beam_width,
-             .commit_points = model_.commit_points,
-             .seed = options_.seed,
-             .go_on = [this] { return supervisor_.go_on(); }});
+        const std::string step = "relations";
+        const RelationTask task{
+            .rows = z(),
+            .held_out = held_out_rows(),
+            .mean = model_.mean,
+            .codebooks = model_.early,
+            .metric = options_.metric,
+            .beam_width = model_.beam_width,
+            .commit_points = model_.commit_points,
+            .seed = options_.seed,
+            .go_on = [this] { return supervisor_.go_on(); },
+            .begun = checkpoint_.unfinished(step),
+            .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
+        std::optional<RelatedCodebooks> related =
+            related_from(checkpoint_.learned(step, [&] { return to_state(relate(task)); }), task);
         if (!related) {
             return;
         }
@@ -417,7 +446,7 @@ class Trainer {
             return;
         }
         supervisor_.begin("rotation", early_, options_.code_bytes);
-        const std::vector<float> axes = principal_axes(z());
+        const std::vector<float> axes = learned_axes("axes of the residual");
         std::vector<double> variance(dim(), 0.0);
         std::vector<float> turned(z_.size());
         turn_points(z(), axes, turned.data());
@@ -479,7 +508,13 @@ class Trainer {
              .beam_width = model_.late_beam_width,
              .commit_points = model_.late_commit_points,
              .iterations = kLateIterations,
-             .go_on = [this] { return supervisor_.go_on(); }});
+             .go_on = [this] { return supervisor_.go_on(); },
+             .learn =
+                 [this](std::size_t s, std::size_t token, std::size_t count, const auto& cluster) {
+                     return checkpoint_.learned(
+                         "sub-space " + std::to_string(s) + ", " + std::to_string(token), count,
+                         cluster);
+                 }});
         double left = energy(z_);
         supervisor_.set_deadline(kEarlyShare);
         for (std::size_t s = 0; s < trainer.subspaces(); ++s) {
@@ -523,6 +558,7 @@ class Trainer {
 
     const TrainOptions& options_;
     TrainingSupervisor supervisor_;
+    TrainingCheckpoint checkpoint_;
     std::mt19937_64 random_;
     MatrixView<const float> embeddings_;
     Split split_;

@@ -136,8 +136,9 @@ void SubspaceTrainer::make_offer(std::size_t subspace, std::uint64_t seed) {
     const auto cluster = [&] {
         return kmeans(hypotheses(chain, static_cast<float>(longer)), options);
     };
-    offer.codebook =
-        task_.learn ? task_.learn(subspace, kSymbols * chain.width, cluster) : cluster();
+    offer.codebook = task_.learn
+                       ? task_.learn(subspace, chain.tokens, kSymbols * chain.width, cluster)
+                       : cluster();
     measure(chain, offer);
     chain.offer = std::move(offer);
 }

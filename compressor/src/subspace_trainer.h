@@ -28,10 +28,10 @@ struct SubspaceTask {
                                             ///< beyond what a sub-space will take.
     std::size_t iterations = 15;            ///< Of k-means.
     std::function<bool()> go_on;            ///< Asked between iterations; false ends them early.
-    /// Returns the codebook of so many floats that a sub-space learns next, by calling `cluster` or
-    /// because it was learned before; may be empty.
+    /// Returns the codebook, of so many floats, of a sub-space's next token (from 0), by calling
+    /// `cluster` or because it was learned before; may be empty.
     std::function<std::vector<float>(
-        std::size_t subspace, std::size_t count,
+        std::size_t subspace, std::size_t token, std::size_t count,
         const std::function<std::vector<float>()>& cluster)>
         learn;
 };

@@ -56,7 +56,11 @@ class TrainingSupervisor {
             fail(ErrorKind::kCancelled, "Training was cancelled at step ", done_, " of ", total_);
         }
     }
-    [[nodiscard]] double seconds() const { return since(start_); }
+    /// Returns the time spent, in earlier runs too.
+    [[nodiscard]] double seconds() const { return before_ + since(start_); }
+    /// Counts what runs spent of which this one is the continuation.
+    void add_seconds(double seconds) { before_ += seconds; }
+    void set_stopped_by_budget() { stopped_by_budget_ = true; }
     [[nodiscard]] bool stopped_by_budget() const noexcept { return stopped_by_budget_; }
 
   private:
@@ -69,6 +73,7 @@ class TrainingSupervisor {
     const TrainOptions& options_;
     Clock::time_point start_ = Clock::now();
     Clock::time_point reported_ = start_;
+    double before_ = 0.0;
     std::string stage_;
     std::size_t done_ = 0;
     std::size_t total_ = 0;

@@ -92,7 +92,7 @@ class Compressor:
     Get one from `Compressor.train` or `Compressor.load`.
     """
 
-    __slots__ = ("_native",)
+    __slots__ = ("_checkpoint", "_native")
 
     def __init__(self) -> None:
         raise UnsupportedError(
@@ -100,9 +100,10 @@ class Compressor:
         )
 
     @classmethod
-    def _wrap(cls, native: _arfc.Compressor) -> Compressor:
+    def _wrap(cls, native: _arfc.Compressor, checkpoint: str = "") -> Compressor:
         self = object.__new__(cls)
         self._native = native
+        self._checkpoint = checkpoint
         return self
 
     @classmethod
@@ -118,11 +119,17 @@ class Compressor:
         relations: bool = True,
         device: str = "auto",
         progress: ProgressFunction | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every_s: float = 60.0,
+        resume: bool = False,
     ) -> Compressor:
         """Learns a model from rows.
 
         x              [n, dim] float32 (float64 and float16 are converted), finite, n >= 1, dim in
                        [1, 65536]. Under "cosine" rows are L2-normalised first and must not be zero.
+                       Rows may be larger than memory: `np.load("rows.npy", mmap_mode="r")` of
+                       float32 in C order is read where it lies, once to check it, and of more than
+                       a million rows a million, drawn at random, are copied.
         code_bytes     Longest code, in bytes, in [1, 1024]. The default is 16x on 384 floats.
         metric         What scores approximate: "cosine", "ip" (inner product) or "l2".
         pairs          Reserved for (query, relevant row) pairs; must be None.
@@ -134,14 +141,29 @@ class Compressor:
                        the CPU.
         progress       Called between steps with a `Progress`; see `ProgressFunction`. Ctrl-C works
                        with or without.
+        checkpoint     Directory that keeps what was learned so far; ending early, Ctrl-C included,
+                       leaves one there, too. `save` of the model removes it. None: none is kept.
+        checkpoint_every_s
+                       Seconds between two of them, at least 0.
+        resume         Go on from the checkpoint, with the rows and options that it was made with
+                       (device, time budget and threads aside). Without a budget, on as many
+                       threads, the model has the `id` that no interruption would have given it; a
+                       budget counts the seconds spent before.
 
         Raises InvalidArgumentError (a shape, an option or a value is out of range),
-        UnsupportedError (`pairs`; the device is not visible), CancelledError (`progress` returned
-        False), ResourceExhaustedError, KeyboardInterrupt.
+        UnsupportedError (`pairs`; the device is not visible; the checkpoint is of another build),
+        CancelledError (`progress` returned False), ResourceExhaustedError, KeyboardInterrupt,
+        StorageIoError (the checkpoint cannot be written), and on resuming NotFoundError (no
+        checkpoint), FailedPreconditionError (it is of other rows or options), CorruptionError.
         """
         if pairs is not None:
             raise UnsupportedError(
                 "Training from pairs is not offered by this version: pass pairs=None"
+            )
+        directory = "" if checkpoint is None else native_path(checkpoint)
+        if not isinstance(checkpoint_every_s, int | float | np.number):
+            raise InvalidArgumentError(
+                f"Time between checkpoints is not a number of seconds: {checkpoint_every_s!r}"
             )
         matrix = as_matrix(x)
         native = _arfc.train_compressor(
@@ -153,8 +175,11 @@ class Compressor:
             bool(relations),
             device,
             native_progress(progress),
+            directory,
+            float(checkpoint_every_s),
+            bool(resume),
         )
-        return cls._wrap(native)
+        return cls._wrap(native, directory)
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str], device: str = "auto") -> Compressor:
@@ -166,11 +191,15 @@ class Compressor:
         return cls._wrap(_arfc.open_compressor(native_path(directory), device))
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Writes the model directory; an existing model there is replaced.
+        """Writes the model directory; an existing model there is replaced. The checkpoint of this
+        object's training, if there is one, is removed.
 
         Raises StorageIoError, ResourceExhaustedError (the disk is full).
         """
         self._native.save(native_path(directory))
+        if self._checkpoint:
+            _arfc.remove_checkpoint(self._checkpoint)
+            self._checkpoint = ""
 
     @property
     def dim(self) -> int:

@@ -21,7 +21,8 @@ using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict>;
 std::unique_ptr<Compressor> train(
     const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
     std::optional<double> time_budget_s, std::uint64_t seed, bool relations,
-    const std::string& device, const nb::object& progress) {
+    const std::string& device, const nb::object& progress, const std::string& checkpoint,
+    double checkpoint_every_s, bool resume) {
     TrainOptions options{
         .code_bytes = code_bytes,
         .metric = metric_from_string(metric),
@@ -29,7 +30,10 @@ std::unique_ptr<Compressor> train(
         .seed = seed,
         .relations = relations,
         .device = device,
-        .progress = progress_function(progress)};
+        .progress = progress_function(progress),
+        .checkpoint = checkpoint,
+        .checkpoint_every_s = checkpoint_every_s,
+        .resume = resume};
     const nb::gil_scoped_release unlocked;
     return Compressor::train(view(embeddings), options);
 }
@@ -74,6 +78,11 @@ void save(const Compressor& compressor, const std::string& directory) {
     compressor.save(directory);
 }
 
+void remove_checkpoint(const std::string& directory) {
+    const nb::gil_scoped_release unlocked;
+    Compressor::remove_checkpoint(directory);
+}
+
 } // namespace
 
 void bind_compressor(nb::module_& module) {
@@ -93,7 +102,9 @@ void bind_compressor(nb::module_& module) {
         .def("save", &save, "directory"_a);
     module.def(
         "train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
-        "time_budget_s"_a.none(), "seed"_a, "relations"_a, "device"_a, "progress"_a.none());
+        "time_budget_s"_a.none(), "seed"_a, "relations"_a, "device"_a, "progress"_a.none(),
+        "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a);
+    module.def("remove_checkpoint", &remove_checkpoint, "directory"_a);
     module.def("open_compressor", &open, "directory"_a, "device"_a);
     module.def("set_num_threads", &set_num_threads, "threads"_a);
     module.def("num_threads", &num_threads);

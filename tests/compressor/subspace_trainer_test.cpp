@@ -101,7 +101,12 @@ TEST_F(SubspaceTrainerTest, ABeamLeavesLessThanOneHypothesisDoesByTheSameCodeboo
     const std::vector<SubspaceTrainer::Token> tokens = take_some(greedy, 2);
     same.beam_width = 5;
     std::size_t next = 0;
-    same.learn = [&](std::size_t, std::size_t, const auto&) { return tokens[next++].codebook; };
+    same.learn = [&](std::size_t subspace, std::size_t token, std::size_t count, const auto&) {
+        EXPECT_EQ(subspace, 1U);
+        EXPECT_EQ(count, 256U * 4U);
+        ++next;
+        return tokens[token].codebook;
+    };
     SubspaceTrainer beam(same);
     EXPECT_GT(total_gain(take_some(beam, 2)), total_gain(tokens));
     EXPECT_EQ(next, 2U);

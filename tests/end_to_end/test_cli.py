@@ -177,7 +177,7 @@ class TestTrain:
         assert report["stopped_by_budget"]
         assert cli.json("inspect", tmp_path / "m")["stopped_by_budget"]
 
-    def test_ctrl_c_leaves_nothing(self, cli, clustered_rows, tmp_path):
+    def test_ctrl_c_leaves_what_can_be_gone_on_with_or_nothing(self, cli, clustered_rows, tmp_path):
         np.save(tmp_path / "many.npy", clustered_rows(50_000, 256))
         process = subprocess.Popen(
             [cli.program, "train", tmp_path / "many.npy", "--output", tmp_path / "m"],
@@ -187,16 +187,141 @@ class TestTrain:
             if line.startswith("arfc: train"):
                 process.send_signal(signal.SIGINT)
                 break
-        out, _ = process.communicate(timeout=120)
+        out, errors = process.communicate(timeout=120)
         assert process.returncode == CANCELLED
         assert out == ""
+        if (tmp_path / "m").exists():  # Something was learned before the signal came.
+            assert [path.name for path in (tmp_path / "m").iterdir()] == ["checkpoint"]
+            assert "--resume goes on from" in errors
+
+    def test_holds_a_sample_of_a_file(self, cli, files, model, tmp_path):
+        def train(form: str, sample: int, *more: Any) -> Any:
+            return cli.json(
+                "train", files / f"rows.{form}", "--output", tmp_path / f"{form}{sample}",
+                "--bytes", 4, "--sample", sample, *more,
+            )  # fmt: skip
+
+        fewer = train("npy", 1500)
+        assert (fewer["rows_read"], fewer["rows_sampled"], fewer["rows_rejected"]) == (
+            2000,
+            1500,
+            0,
+        )
+        assert fewer["trained_rows"] + fewer["held_out_rows"] == 1500
+        assert train("fvecs", 1500)["id"] == fewer["id"], "whatever the format"
+        whole = train("npy", 2000)
+        assert (whole["rows_read"], whole["rows_sampled"]) == (2000, 2000)
+        assert whole["id"] == train("npy", 2001)["id"] != fewer["id"]
+        assert train("npy", 1500, "--seed", 1)["id"] != fewer["id"]
+        message = cli.refused(
+            INVALID_ARGUMENT, "train", files / "rows.npy", "--output", tmp_path / "m", "--sample", 0
+        )
+        assert "0 rows of 32" in message
         assert not (tmp_path / "m").exists()
+
+    def test_memory_bounds_the_sample(self, cli, files, tmp_path):
+        train = ("train", files / "rows.npy", "--output", tmp_path / "m", "--bytes", 4)
+        message = cli.refused(RESOURCE_EXHAUSTED, *train, "--max-memory", "20M")
+        assert "at most 20.0 MiB" in message
+        assert cli.json(*train, "--max-memory", "4G")["rows_sampled"] == 2000
+        assert "100Q" in cli.refused(INVALID_ARGUMENT, *train, "--max-memory", "100Q")
 
     def test_refuses_an_output_that_is_something_else(self, cli, files, tmp_path):
         (tmp_path / "notes.txt").write_text("mine")
         message = cli.refused(ALREADY_EXISTS, "train", files / "rows.npy", "--output", tmp_path)
         assert str(tmp_path) in message
         assert (tmp_path / "notes.txt").read_text() == "mine"
+
+    def test_takes_what_a_kill_in_the_first_checkpoint_left(self, cli, files, tmp_path):
+        (tmp_path / "m" / "checkpoint").mkdir(parents=True)
+        (tmp_path / "m" / "checkpoint" / "training.checkpoint.tmp").write_text("half")
+        cli.run("train", files / "rows.npy", "--output", tmp_path / "m", "--bytes", 4)
+        assert not (tmp_path / "m" / "checkpoint").exists()
+
+
+def checkpoint_steps(output: pathlib.Path) -> list[str]:
+    """Returns the names of the steps in the checkpoint of a training, the one on its way last."""
+    try:
+        with open(output / "checkpoint" / "training.checkpoint", "rb") as file:
+            assert file.readline() == b"arfc training checkpoint\n"
+            assert re.fullmatch(rb"[0-9a-f]{64}\n", file.readline())
+            header = json.loads(file.readline())
+    except FileNotFoundError:
+        return []
+    unfinished = [header["unfinished"]] if "unfinished" in header else []
+    return [step["name"] for step in header["steps"] + unfinished]
+
+
+@pytest.fixture(scope="module")
+def training(clustered_rows, tmp_path_factory) -> list[Any]:
+    """A training of a few seconds, without its output."""
+    path = tmp_path_factory.mktemp("resume") / "rows.npy"
+    np.save(path, clustered_rows(3000, DIM))
+    return ["train", path, "--bytes", 20, "--threads", 1, "--sample", 2400]
+
+
+@pytest.fixture(scope="module")
+def identity(cli, training, tmp_path_factory) -> str:
+    """Of the model that nothing interrupted."""
+    return cli.json(*training, "--output", tmp_path_factory.mktemp("whole") / "m")["id"]
+
+
+class TestResume:
+    def kill(self, cli, training, output, step: str, *more: str) -> None:
+        """Kills a training when its checkpoint has come to a step."""
+        process = subprocess.Popen(
+            [cli.program, *map(str, training), "--output", output, "--checkpoint-every=0", *more],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        while step not in checkpoint_steps(output):
+            assert process.poll() is None, "ended before it could be killed"
+            time.sleep(0.005)
+        process.kill()
+        process.communicate()
+
+    @pytest.mark.parametrize("step", ["whole-space 5", "relations", "axes of the residual"])
+    def test_after_kill_9_the_model_is_the_same(self, cli, training, identity, tmp_path, step):
+        output = tmp_path / "m"
+        self.kill(cli, training, output, step)
+        before = len(checkpoint_steps(output))
+        result = cli.json(*training, "--output", output, "--resume")
+        assert before > 5
+        assert result["id"] == identity
+        assert {path.name for path in output.iterdir()} == {
+            "config.json", "model.safetensors", "manifest.json",
+        }  # fmt: skip
+        assert cli.json("inspect", output)["id"] == identity
+
+    def test_killed_again_and_again(self, cli, training, identity, tmp_path):
+        self.kill(cli, training, tmp_path / "m", "whole-space 2")
+        self.kill(cli, training, tmp_path / "m", "whole-space 9", "--resume")
+        self.kill(cli, training, tmp_path / "m", "relations", "--resume")
+        assert cli.json(*training, "--output", tmp_path / "m", "--resume")["id"] == identity
+
+    def test_without_resume_it_starts_anew(self, cli, training, identity, tmp_path):
+        self.kill(cli, training, tmp_path / "m", "whole-space 2")
+        done = cli.run(*training, "--output", tmp_path / "m", "--json")
+        assert json.loads(done.stdout)["id"] == identity
+        assert "--resume goes on from it" in done.stderr
+        assert not (tmp_path / "m" / "checkpoint").exists()
+
+    def test_refuses_what_does_not_fit(self, cli, training, clustered_rows, tmp_path):
+        output = tmp_path / "m"
+        resume = [*training, "--output", output, "--resume"]
+        assert "leave out --resume" in cli.refused(NOT_FOUND, *resume)
+        assert not output.exists()
+        self.kill(cli, training, output, "whole-space 2")
+        assert "in metric" in cli.refused(FAILED_PRECONDITION, *resume, "--metric", "ip")
+        assert "in rows: 2400, now 2300" in cli.refused(
+            FAILED_PRECONDITION, *resume[:-4], 2300, *resume[-3:]
+        )
+        np.save(tmp_path / "others.npy", clustered_rows(3000, DIM, seed=9))
+        assert "other rows" in cli.refused(
+            FAILED_PRECONDITION, "train", tmp_path / "others.npy", *resume[2:]
+        )
+        file = output / "checkpoint" / "training.checkpoint"
+        file.write_bytes(file.read_bytes()[:-100])
+        assert "damaged" in cli.refused(CORRUPTION, *resume)
 
 
 class TestIngest:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import arfc
 import numpy as np
 import pytest
@@ -168,3 +171,99 @@ def test_thread_counts_are_set_and_checked():
         arfc.set_num_threads(before)
     with pytest.raises(arfc.InvalidArgumentError, match="0"):
         arfc.set_num_threads(0)
+
+
+def test_a_mapped_file_is_read_where_it_lies(rows, tmp_path):
+    np.save(tmp_path / "rows.npy", rows)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    assert np.shares_memory(arfc._arrays.as_matrix(mapped), mapped)
+    options = {"code_bytes": 4, "device": "cpu"}
+    assert arfc.Compressor.train(mapped, **options).id == arfc.Compressor.train(rows, **options).id
+
+
+# More than the memory that the process may have as its own; mapped files do not count.
+LARGE_FILE = """
+import resource, sys
+import arfc, numpy as np
+
+rows = np.load(sys.argv[1], mmap_mode="r")
+arfc.Compressor.train(rows[:2000], 4, relations=False)  # What libraries take once.
+used = int(open("/proc/self/statm").read().split()[5]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_DATA, (used + rows.nbytes // 2,) * 2)
+arfc.Compressor.train(rows, 4, relations=False, time_budget_s=0.5)
+try:
+    np.array(rows)
+except MemoryError:
+    print("a copy does not fit")
+"""
+
+
+def test_a_file_larger_than_memory_can_train(tmp_path):
+    path = tmp_path / "large.npy"
+    rows = np.lib.format.open_memmap(path, "w+", np.float32, (300_000, 512))
+    some = np.random.default_rng(0).standard_normal((10_000, 512), np.float32)
+    for first in range(0, len(rows), 10_000):
+        rows[first : first + 10_000] = some
+    rows.flush()
+    done = subprocess.run(
+        [sys.executable, "-c", LARGE_FILE, path], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "a copy does not fit\n", done.stderr
+
+
+CHECKPOINTED = {"code_bytes": 20, "device": "cpu", "checkpoint_every_s": 0}
+
+
+class TestCheckpoints:
+    @pytest.fixture
+    def few(self, rows):
+        return rows[:1200]
+
+    def interrupt(self, few, folder, error, stage="whole-space codebook"):
+        def progress(step):
+            if step.stage == stage and step.done >= 7:
+                raise error
+
+        with pytest.raises(type(error)):
+            arfc.Compressor.train(few, checkpoint=folder, progress=progress, **CHECKPOINTED)
+
+    @pytest.mark.parametrize("stage", ["whole-space codebook", "sub-space codebook", "done"])
+    def test_resuming_gives_the_same_model(self, few, tmp_path, stage):
+        folder = tmp_path / "checkpoint"
+        self.interrupt(few, folder, KeyboardInterrupt(), stage)
+        assert [path.name for path in folder.iterdir()] == ["training.checkpoint"]
+        model = arfc.Compressor.train(few, checkpoint=folder, resume=True, **CHECKPOINTED)
+        assert model.id == arfc.Compressor.train(few, **CHECKPOINTED).id
+        assert folder.exists(), "until the model is safe"
+        model.save(tmp_path / "model")
+        assert not folder.exists()
+        model.save(tmp_path / "again")
+
+    def test_what_does_not_fit_is_refused(self, few, tmp_path):
+        folder = tmp_path / "checkpoint"
+        options = {**CHECKPOINTED, "checkpoint": folder, "resume": True}
+        with pytest.raises(arfc.NotFoundError, match="train without resume"):
+            arfc.Compressor.train(few, **options)
+        self.interrupt(few, folder, ValueError("mine"))
+        with pytest.raises(arfc.FailedPreconditionError, match="in seed: 0, now 1"):
+            arfc.Compressor.train(few, seed=1, **options)
+        with pytest.raises(arfc.FailedPreconditionError, match="on other rows"):
+            arfc.Compressor.train(few[::-1], **options)
+        file = folder / "training.checkpoint"
+        file.write_bytes(file.read_bytes() + b"x")
+        with pytest.raises(arfc.CorruptionError, match="damaged"):
+            arfc.Compressor.train(few, **options)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"resume": True}, "needs the directory"),
+            ({"checkpoint": 3}, "Path must be"),
+            ({"checkpoint": "x", "checkpoint_every_s": -1}, "number of seconds"),
+            ({"checkpoint": "x", "checkpoint_every_s": float("nan")}, "number of seconds"),
+            ({"checkpoint": "x", "checkpoint_every_s": "1"}, "number of seconds"),
+        ],
+    )
+    def test_wrong_options_are_refused(self, few, options, message):
+        with pytest.raises(arfc.InvalidArgumentError, match=message):
+            arfc.Compressor.train(few, 4, device="cpu", **options)

@@ -53,7 +53,7 @@ class OutputDirectory {
                 ErrorKind::kIo, "Model directory cannot be written: ", path_.string(), " (",
                 code ? code.message() : std::strerror(errno), ")");
         }
-        if (!std::filesystem::is_empty(path_) && !std::filesystem::exists(path_ / "config.json")) {
+        if (!is_ours()) {
             fail(
                 ErrorKind::kAlreadyExists,
                 "Directory holds something that is no model: ", path_.string());
@@ -70,7 +70,19 @@ class OutputDirectory {
 
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
+    /// Returns where a training that is under way keeps what it has learned.
+    [[nodiscard]] std::filesystem::path checkpoint() const { return path_ / "checkpoint"; }
+
   private:
+    /// A model, a checkpoint on the way to one (even its first, not yet whole), or nothing.
+    [[nodiscard]] bool is_ours() const {
+        const std::filesystem::directory_iterator entries(path_);
+        return std::filesystem::exists(path_ / "config.json") ||
+               std::all_of(begin(entries), end(entries), [this](const auto& entry) {
+                   return entry.path() == checkpoint();
+               });
+    }
+
     std::filesystem::path path_;
     bool created_ = false;
 };
@@ -133,17 +145,47 @@ TrainingRows read_rows(const TrainArguments& arguments, Terminal& terminal) {
     return rows;
 }
 
+/// Trains; where a signal ends it, says how to go on.
+std::unique_ptr<Compressor> train_on(
+    MatrixView<const float> rows, const TrainOptions& options, const std::string& input) {
+    try {
+        return Compressor::train(rows, options);
+    } catch (const Error& error) {
+        if (error.kind() != ErrorKind::kCancelled ||
+            !Compressor::has_checkpoint(options.checkpoint)) {
+            throw;
+        }
+        fail(
+            ErrorKind::kCancelled, error.what(), "; the same command with --resume goes on from ",
+            options.checkpoint.string(), ", input: ", input);
+    }
+}
+
 void train(TrainArguments arguments, Terminal& terminal) {
     const StopSignal stop;
-    arguments.options.metric = metric_from_string(arguments.metric);
+    TrainOptions& options = arguments.options;
+    options.metric = metric_from_string(arguments.metric);
     if (arguments.threads > 0) {
         set_num_threads(arguments.threads);
     }
     const OutputDirectory output(arguments.output);
+    options.checkpoint = output.checkpoint();
+    const bool has_checkpoint = Compressor::has_checkpoint(options.checkpoint);
+    if (options.resume && !has_checkpoint) { // Before a long file is read.
+        fail(
+            ErrorKind::kNotFound,
+            "No checkpoint to resume from, leave out --resume: ", options.checkpoint.string());
+    }
+    if (!options.resume && has_checkpoint) {
+        terminal.note(
+            "A checkpoint of an earlier training will be replaced, --resume goes on from it: " +
+            options.checkpoint.string());
+    }
     const TrainingRows rows = read_rows(arguments, terminal);
-    arguments.options.progress = terminal.training_progress("train");
-    const auto model = Compressor::train(rows.sample.rows(), arguments.options);
+    options.progress = terminal.training_progress("train");
+    const auto model = train_on(rows.sample.rows(), options, arguments.input);
     model->save(output.path());
+    Compressor::remove_checkpoint(options.checkpoint);
     terminal.finish_progress("train", readable_seconds(model->report().seconds));
     Json json = {
         {"model", output.path().string()},
@@ -185,6 +227,15 @@ Run declare_train(CLI::App& command) {
     command.add_flag(
         "!--no-relations", options.relations,
         "Leave codebooks as clustering made them: faster, lower recall");
+    command.add_flag(
+        "--resume", options.resume,
+        "Go on from the checkpoint of a training that did not end, with the same options");
+    command
+        .add_option(
+            "--checkpoint-every", options.checkpoint_every_s,
+            "Seconds between checkpoints, in the output's directory until the model is there")
+        ->check(CLI::NonNegativeNumber)
+        ->capture_default_str();
     add_count(command, "--seed", options.seed, "Same rows, options and seed: same model")
         ->capture_default_str();
     add_count(command, "--threads", arguments->threads, "Threads; default: one a core");

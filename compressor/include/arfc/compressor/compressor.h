@@ -35,8 +35,17 @@ struct TrainOptions {
                             ///< short.
     bool relations = true;  ///< Fine-tune codebooks on the graph of neighbours: better recall for
                             ///< longer training.
-    std::string device = "auto"; ///< As in Compressor::open.
-    ProgressFunction progress;   ///< Called at least twice a second of work on ordinary sizes.
+    std::string device = "auto";      ///< As in Compressor::open.
+    ProgressFunction progress;        ///< Called at least twice a second of work on ordinary sizes.
+    std::filesystem::path checkpoint; ///< Directory for what was learned so far, made when it is
+                                      ///< first written; empty: none is kept.
+    double checkpoint_every_s = 60; ///< Seconds between two of them, at least 0. They fall between
+                                    ///< codebooks, or steps of the fine-tuning; ending early, by
+                                    ///< `progress` or an error, writes one too.
+    bool resume = false; ///< Go on from the checkpoint. Rows and options must be those it was made
+                         ///< with, device, time budget and threads aside. Without a budget, on as
+                         ///< many threads, the model is the one that no interruption would have
+                         ///< made; a budget counts the seconds spent before.
 };
 
 /// Recall@10 of scoring by a prefix, against exact neighbours, for rows that were not trained on.
@@ -90,6 +99,13 @@ class Compressor {
     ///                    kResourceExhausted: memory ran out.
     static std::unique_ptr<Compressor> train(
         MatrixView<const float> embeddings, const TrainOptions& options);
+
+    /// Removes the checkpoint of a training whose model has been saved, and its directory where
+    /// that is then empty. There need not be one. @throws Error  kIo.
+    static void remove_checkpoint(const std::filesystem::path& directory);
+
+    /// Returns whether a training left a checkpoint in the directory.
+    [[nodiscard]] static bool has_checkpoint(const std::filesystem::path& directory);
 
     /// Opens a model directory written by save().
     /// @param directory  Holds `config.json`, `model.safetensors` and `manifest.json`; opened
