@@ -14,6 +14,7 @@ cosine of its decoded rows; it is no part of the project's environment.
 from __future__ import annotations
 
 import argparse
+import functools
 import pathlib
 import re
 import statistics
@@ -25,10 +26,9 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples" / "documentation_search"))
 
+import arfc
 import corpus
 import embedding
-
-import arfc
 
 INDEXED = 20_000
 QUERIES = 1_500
@@ -61,31 +61,39 @@ def recall(scores: Rows, truth: NDArray[np.int64]) -> float:
     return float(np.mean([len(np.intersect1d(found, best)) / 10 for found, best in pairs]))
 
 
-def arfc_scores(
-    train: Rows, base: Rows, queries: Rows, relations: bool, args: argparse.Namespace, seed: int
-) -> tuple[Rows, float]:
-    """Trains and returns scores [queries, base] and the seconds of the training."""
-    model = arfc.Compressor.train(
-        train,
-        code_bytes=args.bytes,
-        relations=relations,
-        seed=seed,
-        time_budget_s=args.seconds,
-    )
-    return model.score(queries, model.encode(base)), model.report.seconds
+class Trial:
+    """The rows of one seed; each method returns scores [queries, indexed] and training seconds."""
 
+    def __init__(self, rows: Rows, seed: int, args: argparse.Namespace) -> None:
+        order = np.random.default_rng(seed).permutation(len(rows))
+        parts = np.split(order, [args.rows, args.rows + INDEXED])
+        self.train, self.base, self.queries = (rows[part] for part in parts)
+        self.truth = top10(self.queries @ self.base.T)
+        self._seed = seed
+        self._args = args
 
-def faiss_scores(train: Rows, base: Rows, queries: Rows, num_bytes: int) -> tuple[Rows, float]:
-    """Does the same with FAISS's residual quantizer."""
-    import faiss
+    def arfc(self, relations: bool) -> tuple[Rows, float]:
+        model = arfc.Compressor.train(
+            self.train,
+            code_bytes=self._args.bytes,
+            relations=relations,
+            seed=self._seed,
+            time_budget_s=self._args.seconds,
+        )
+        return model.score(self.queries, model.encode(self.base)), model.report.seconds
 
-    started = time.perf_counter()
-    index = faiss.index_factory(train.shape[1], f"RQ{num_bytes}x8", faiss.METRIC_L2)
-    index.train(train)
-    seconds = time.perf_counter() - started
-    index.add(base)
-    decoded = index.reconstruct_n(0, len(base))
-    return queries @ (decoded / np.linalg.norm(decoded, axis=1, keepdims=True)).T, seconds
+    def faiss(self) -> tuple[Rows, float]:
+        import faiss
+
+        started = time.perf_counter()
+        factory = f"RQ{self._args.bytes}x8"
+        index = faiss.index_factory(self.train.shape[1], factory, faiss.METRIC_L2)
+        index.train(self.train)
+        seconds = time.perf_counter() - started
+        index.add(self.base)
+        decoded = index.reconstruct_n(0, len(self.base))
+        decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
+        return self.queries @ decoded.T, seconds
 
 
 def measured(name: str, values: list[float], seconds: list[float]) -> str:
@@ -123,15 +131,11 @@ def main() -> None:
     peer = f"FAISS RQ{args.bytes}x8, by cosine"
     results: dict[str, tuple[list[float], list[float]]] = {}
     for seed in (int(seed) for seed in args.seeds.split(",")):
-        order = np.random.default_rng(seed).permutation(wanted)
-        train, base, queries = (
-            rows[part] for part in np.split(order, [args.rows, args.rows + INDEXED])
-        )
-        truth = top10(queries @ base.T)
+        trial = Trial(rows, seed, args)
         methods = {
-            "arfc without relations": lambda: arfc_scores(train, base, queries, False, args, seed),
-            "arfc with relations": lambda: arfc_scores(train, base, queries, True, args, seed),
-            peer: lambda: faiss_scores(train, base, queries, args.bytes),
+            "arfc without relations": functools.partial(trial.arfc, False),
+            "arfc with relations": functools.partial(trial.arfc, True),
+            peer: trial.faiss,
         }
         for name, scored in methods.items():
             try:
@@ -139,9 +143,11 @@ def main() -> None:
             except ModuleNotFoundError:
                 print(f"  {name}: not measured, there is no module `faiss`", flush=True)
                 continue
-            found = recall(scores, truth)
+            found = recall(scores, trial.truth)
             print(f"  seed {seed}: {name:34} {found:.4f}, training {seconds:.0f} s", flush=True)
-            for values, value in zip(results.setdefault(name, ([], [])), (found, seconds)):
+            for values, value in zip(
+                results.setdefault(name, ([], [])), (found, seconds), strict=True
+            ):
                 values.append(value)
     print(f"{args.rows:,} rows of 384 floats trained on, {INDEXED:,} others indexed,")
     print(f"{QUERIES:,} others as queries, {args.bytes} bytes a row:")

@@ -4,6 +4,7 @@
     make demo                                           24,000 docstrings
     make demo ARGS=--quick                              3,000
     make demo ARGS="--input my.npy --texts my.jsonl"    your own embeddings, and a text for each
+    make demo ARGS=--compare                            beside codebooks that only clustering made
 
 Everything printed is measured in this run; only embeddings are kept between runs.
 """
@@ -104,18 +105,21 @@ class Workshop:
         self.model = folder / "model"
         self._rows = folder / "rows.npy"
         self._payloads = folder / "payloads.jsonl"
-        for old in (self.collections, self.model):
+        self.plain_model = folder / "model-without-relations"
+        for old in (self.collections, self.model, self.plain_model):
             shutil.rmtree(old, ignore_errors=True)
         self.collections.mkdir(parents=True)
         np.save(self._rows, data.rows)
         with open(self._payloads, "w", encoding="utf-8") as lines:
             lines.writelines(json.dumps(payload) + "\n" for payload in data.payloads)
 
-    def train(self, code_bytes: int, seed: int) -> None:
-        """Learns the one model that every compressed collection uses."""
+    def train(self, code_bytes: int, seed: int, relations: bool = True) -> None:
+        """Learns the model that every compressed collection uses, or one without relations."""
         run(
-            self._program, "train", self._rows, "--output", self.model,
+            self._program, "train", self._rows,
+            "--output", self.model if relations else self.plain_model,
             "--bytes", str(code_bytes), "--metric", "cosine", "--seed", str(seed),
+            *([] if relations else ["--no-relations"]),
         )  # fmt: skip
 
     def ingest(self, kept: Kept) -> None:
@@ -224,6 +228,21 @@ def table(ways: list[Way]) -> str:
     )
 
 
+def comparison(plain: list[CurvePoint], tuned: list[CurvePoint]) -> str:
+    """Returns the lengths of two models as a table of text."""
+    lines = [
+        f"{'':>10}  {'clustering only':^17}  {'with relations':^17}",
+        f"{'bytes/code':>10}  {'recall@10':>9} {'nDCG@10':>7}  {'recall@10':>9} {'nDCG@10':>7}",
+    ]
+    for before, after in zip(plain, tuned, strict=True):
+        cells = [f"{before.bytes:>10}"]
+        for quality in (before.quality, after.quality):
+            ndcg = "-" if quality.ndcg_at_10 is None else f"{quality.ndcg_at_10:.3f}"
+            cells.append(f"{quality.recall_at_10:>9.3f} {ndcg:>7}")
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
 def legend(
     data: Data, ways: list[Way], infos: list[arfc.CollectionInfo], points: list[CurvePoint]
 ) -> str:
@@ -281,7 +300,14 @@ def tell(arguments: argparse.Namespace) -> None:
     points = measure.curve(model, data, truth, lambda *step: bar("Measuring lengths", *step))
     advice = measure.recommend(points, ways[0].quality, dim)
 
-    text = f"{table(ways)}\n\n{legend(data, ways, infos, points)}\n{rows:,} rows, {machine()}"
+    text = f"{table(ways)}\n\n{legend(data, ways, infos, points)}\n"
+    if arguments.compare:
+        workshop.train(min(CODE_BYTES, 4 * dim), arguments.seed, relations=False)
+        plain = arfc.Compressor.load(workshop.plain_model)
+        before = measure.curve(plain, data, truth, lambda *step: bar("Measuring lengths", *step))
+        text += "\nExhaustive search by prefixes of two models of the same rows:\n"
+        text += f"{comparison(before, points)}\n"
+    text += f"{rows:,} rows, {machine()}"
     (folder / "table.txt").write_text(text + "\n", encoding="utf-8")
     (folder / "results.json").write_text(results(data, ways, points, advice), encoding="utf-8")
     picture.draw(folder / "recall.png", data.title, rows, dim, points, ways)
@@ -318,6 +344,8 @@ def parse_arguments() -> argparse.Namespace:
     quick = f"{QUICK_LIMIT:,} documents instead of {FULL_LIMIT:,}"
     parser.add_argument("--quick", action="store_true", help=quick)
     parser.add_argument("--limit", type=int, help="documents to draw; 0: all that are found")
+    compare = "train once more without relations, and print both models' recall"
+    parser.add_argument("--compare", action="store_true", help=compare)
     own = "your own embeddings: .npy [rows, dim] of floats"
     parser.add_argument("--input", type=pathlib.Path, help=own)
     texts = 'a text for each row: .jsonl of strings or of {"text": ...}'

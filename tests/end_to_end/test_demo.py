@@ -41,7 +41,7 @@ def finished(tmp_path_factory, clustered_rows):
         for i in range(900):
             text = f"text number {i}"
             lines.write(json.dumps({"text": text} if i % 2 else text) + "\n")
-    done = run_demo("--quick", "--input", "my.npy", "--texts", "my.jsonl", cwd=folder)
+    done = run_demo("--quick", "--compare", "--input", "my.npy", "--texts", "my.jsonl", cwd=folder)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout, folder / "demo-output"
 
@@ -56,6 +56,19 @@ def test_it_ends_with_a_table_a_picture_and_advice(finished):
     advice = json.loads((folder / "results.json").read_text())["recommendation"]
     assert f"Recommended for this data: {advice}" in printed
     assert "recall@10" in advice
+
+
+def test_it_compares_with_codebooks_that_only_clustering_made(finished):
+    printed, folder = finished
+    assert "train" in printed and "--no-relations" in printed
+    lines = (folder / "table.txt").read_text().splitlines()
+    head = next(i for i, line in enumerate(lines) if "clustering only" in line)
+    assert lines[head + 1].split() == ["bytes/code", *["recall@10", "nDCG@10"] * 2]
+    cells = [line.split() for line in lines[head + 2 : -1]]
+    curve = json.loads((folder / "results.json").read_text())["curve"]
+    assert [int(row[0]) for row in cells] == [point["bytes"] for point in curve]
+    assert [row[3] for row in cells] == [f"{p['quality']['recall_at_10']:.3f}" for p in curve]
+    assert all(0.0 < float(row[1]) <= 1.0 and row[2] == row[4] == "-" for row in cells)
 
 
 def test_its_figures_are_those_of_one_nested_code(finished):
