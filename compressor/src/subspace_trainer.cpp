@@ -15,6 +15,8 @@
 namespace arfc {
 namespace {
 
+// Hypotheses of a row that are clustered: all five gain nothing over three.
+constexpr std::size_t kClustered = 3;
 // Held-out rows that leave this much more energy than training rows make codebooks learn from both.
 constexpr double kWorthEnlarging = 1.05;
 
@@ -89,7 +91,7 @@ void SubspaceTrainer::subtract_symbols(
 }
 
 PointSource SubspaceTrainer::hypotheses(const Chain& chain, float longer) const {
-    const std::size_t count = chain.slices[kTrained].state.count;
+    const std::size_t count = std::min(kClustered, chain.slices[kTrained].state.count);
     const std::size_t trained = chain.slices[kTrained].rows() * count;
     PointSource source;
     source.count = trained + chain.slices[kEnlarged].rows() * count;

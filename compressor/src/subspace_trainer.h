@@ -26,7 +26,7 @@ struct SubspaceTask {
     std::size_t beam_width = 1;             ///< Hypotheses a row and sub-space.
     std::vector<std::size_t> commit_points; ///< As ResidualModel::late_commit_points; the last is
                                             ///< beyond what a sub-space will take.
-    std::size_t iterations = 15;            ///< Of k-means.
+    std::size_t iterations = 6;             ///< Of k-means.
     std::function<bool()> go_on;            ///< Asked between iterations; false ends them early.
     /// Returns the codebook, of so many floats, of a sub-space's next token (from 0), by calling
     /// `cluster` or because it was learned before; may be empty.
