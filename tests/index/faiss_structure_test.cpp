@@ -49,7 +49,6 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"IVF64_HNSW32,Flat", 0.9, true, true}, Case{"IVF64(SQ8),SQ8", 0.7, true, true},
         Case{"IMI2x4,Flat", 0.5, true, true}, Case{"HNSW16,Flat", 0.95, false, false, true},
         Case{"HNSW16_SQ8", 0.95, false, false, true}, Case{"HNSW16,PQ6", 0.7, false, false, true},
-        Case{"HNSW16,16+PQ6", 0.5, false, false, true},
         Case{"NSG16,Flat", 0.95, false, false, true}, Case{"NSG16,PQ6", 0.7, false, false, true},
         Case{"PCA16,PQ8", 0.6}, Case{"PCA16,IVF16,SQ8", 0.7, true, true},
         Case{"OPQ4_8,PQ8x4fs", 0.3}, Case{"Pad32,L2norm,HNSW16,Flat", 0.9, false, false, true},
