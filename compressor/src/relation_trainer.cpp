@@ -10,11 +10,10 @@
 #include <sstream>
 #include <utility>
 
-#include "aligned_floats.h"
 #include "arfc/base/error.h"
 #include "beam_search.h"
-#include "residual_compressor.h"
 #include "threads.h"
+#include "tiles.h"
 
 namespace arfc {
 namespace {
@@ -332,15 +331,10 @@ class RelationTrainer {
         }
         torch::Tensor codes = torch::empty({centred.size(0), tokens_}, torch::kInt64);
         auto* const out = codes.data_ptr<std::int64_t>();
-        const double operations = 512.0 * static_cast<double>(z.size() * tokens);
-        parallel_for((z.rows() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
-            const std::size_t first = tile * kTileRows;
-            const MatrixView<const float> some =
-                z.slice(first, std::min(kTileRows, z.rows() - first));
-            AlignedFloats scratch(BeamSearch::scratch_size(some.rows()));
+        for_each_tile(z, [&](std::size_t first, auto tile, float* scratch) {
             const BeamSearch::State state =
-                search.run(some, task_.beam_width, task_.commit_points, tokens, scratch.data());
-            for (std::size_t i = 0; i < some.rows(); ++i) {
+                search.run(tile, task_.beam_width, task_.commit_points, tokens, scratch);
+            for (std::size_t i = 0; i < tile.rows(); ++i) {
                 std::copy_n(state.code(i, 0), tokens, out + (first + i) * tokens);
             }
         });

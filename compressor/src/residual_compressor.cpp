@@ -10,6 +10,7 @@
 #include "arfc/base/error.h"
 #include "kernels.h"
 #include "threads.h"
+#include "tiles.h"
 
 namespace arfc {
 namespace {

@@ -12,10 +12,6 @@
 
 namespace arfc {
 
-/// Rows that are encoded together: enough that a codebook read into the second-level cache is used
-/// often.
-inline constexpr std::size_t kTileRows = 96;
-
 /// Encodes, decodes and scores with a ResidualModel, on the CPU.
 class ResidualCompressor final : public Compressor {
   public:

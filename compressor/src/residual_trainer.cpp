@@ -17,6 +17,7 @@
 #include "residual_compressor.h"
 #include "subspace_trainer.h"
 #include "threads.h"
+#include "tiles.h"
 #include "training_checkpoint.h"
 #include "training_supervisor.h"
 
@@ -387,18 +388,6 @@ class Trainer {
             left += static_cast<double>(state.costs[i * state.width]);
         }
         supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
-    }
-    /// @param work  Is given the number of a tile's first row, the tile, and scratch for a beam.
-    template <class Work>
-    static void for_each_tile(MatrixView<const float> points, const Work& work) {
-        const double operations = 2.0 * static_cast<double>(points.size() * kSymbols);
-        parallel_for(
-            (points.rows() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
-                const std::size_t first = tile * kTileRows;
-                const std::size_t count = std::min(kTileRows, points.rows() - first);
-                AlignedFloats scratch(BeamSearch::scratch_size(count));
-                work(first, points.slice(first, count), scratch.data());
-            });
     }
 
     /// Replaces the rows by what their early tokens leave, chosen as encode() will choose them.

@@ -6,11 +6,10 @@
 #include <numeric>
 #include <utility>
 
-#include "aligned_floats.h"
 #include "arfc/compressor/compressor.h"
 #include "kernels.h"
-#include "residual_compressor.h"
 #include "threads.h"
+#include "tiles.h"
 
 namespace arfc {
 namespace {
@@ -152,14 +151,9 @@ void SubspaceTrainer::measure(Chain& chain, Offer& offer) const {
         BeamSearch::State& state = offer.states[which];
         state = slice.state;
         const MatrixView<const float> points(slice.points.data(), slice.rows(), chain.width);
-        const double operations = 2.0 * static_cast<double>(points.size() * kSymbols);
-        parallel_for(
-            (points.rows() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
-                const std::size_t first = tile * kTileRows;
-                const std::size_t count = std::min(kTileRows, points.rows() - first);
-                AlignedFloats scratch(BeamSearch::scratch_size(count));
-                chain.search.step(points.slice(first, count), first, state, scratch.data());
-            });
+        for_each_tile(points, [&](std::size_t first, auto tile, float* scratch) {
+            chain.search.step(tile, first, state, scratch);
+        });
         BeamSearch::advance(state);
         double gain = 0.0;
         for (std::size_t i = 0; i < state.rows; ++i) {

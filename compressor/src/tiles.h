@@ -1,0 +1,30 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+
+#include "aligned_floats.h"
+#include "arfc/base/matrix_view.h"
+#include "beam_search.h"
+#include "threads.h"
+
+namespace arfc {
+
+/// Rows that are encoded together: enough that a codebook read into the second-level cache is used
+/// often.
+inline constexpr std::size_t kTileRows = 96;
+
+/// Divides rows for a beam search among threads.
+/// @param work  Is given the number of a tile's first row, the tile, and scratch for a beam.
+template <class Work>
+void for_each_tile(MatrixView<const float> points, const Work& work) {
+    const double operations = 2.0 * 256.0 * static_cast<double>(points.size());
+    parallel_for((points.rows() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
+        const std::size_t first = tile * kTileRows;
+        const std::size_t count = std::min(kTileRows, points.rows() - first);
+        AlignedFloats scratch(BeamSearch::scratch_size(count));
+        work(first, points.slice(first, count), scratch.data());
+    });
+}
+
+} // namespace arfc
