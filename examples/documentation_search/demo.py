@@ -231,7 +231,7 @@ def table(ways: list[Way]) -> str:
 def comparison(plain: list[CurvePoint], tuned: list[CurvePoint]) -> str:
     """Returns the lengths of two models as a table of text."""
     lines = [
-        f"{'':>10}  {'clustering only':^17}  {'with relations':^17}",
+        f"{'':>10}  {'clustering only':>17}  {'with relations':>17}",
         f"{'bytes/code':>10}  {'recall@10':>9} {'nDCG@10':>7}  {'recall@10':>9} {'nDCG@10':>7}",
     ]
     for before, after in zip(plain, tuned, strict=True):

