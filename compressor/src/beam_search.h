@@ -39,6 +39,13 @@ class BeamSearch {
             std::size_t row, std::size_t hypothesis) const noexcept {
             return codes.data() + (row * width + hypothesis) * capacity;
         }
+        /// Returns the squared error of the best hypotheses. @param energy  Of the rows.
+        [[nodiscard]] double left(double energy) const noexcept {
+            for (std::size_t i = 0; i < rows; ++i) {
+                energy += static_cast<double>(costs[i * width]);
+            }
+            return energy;
+        }
         [[nodiscard]] std::uint8_t* code(std::size_t row, std::size_t hypothesis) noexcept {
             return codes.data() + (row * width + hypothesis) * capacity;
         }

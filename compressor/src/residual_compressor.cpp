@@ -318,13 +318,17 @@ void ResidualCompressor::encode_subspace(
     std::size_t subspace, MatrixView<const float> residual, MatrixView<std::byte> codes,
     float* scratch) const {
     const std::size_t early = model_.early_tokens();
+    const std::vector<Encoder::Run>& runs = encoder().late[subspace];
+    if (runs.empty() || early + runs.front().tokens.front() >= codes.cols()) {
+        return;
+    }
     const std::size_t first = model_.subspace_bounds[subspace];
     const std::size_t width = model_.subspace_bounds[subspace + 1] - first;
     AlignedFloats points(residual.rows() * width);
     for (std::size_t i = 0; i < residual.rows(); ++i) {
         std::copy_n(residual.row(i).data() + first, width, points.data() + i * width);
     }
-    for (const Encoder::Run& run : encoder().late[subspace]) {
+    for (const Encoder::Run& run : runs) {
         if (early + run.tokens.front() >= codes.cols()) {
             return;
         }

@@ -291,16 +291,12 @@ class Trainer {
     /// that trained and .11 of others', so later codebooks would be too short for them.
     [[nodiscard]] double shortfall(
         const BeamSearch::State& state, const BeamSearch::State& held_out_state) const {
-        const auto left = [](const BeamSearch::State& hypotheses, double total) {
-            for (std::size_t i = 0; i < hypotheses.rows; ++i) {
-                total += static_cast<double>(hypotheses.costs[i * hypotheses.width]);
-            }
-            return total / static_cast<double>(hypotheses.rows);
-        };
         if (held_out() == 0 || state.tokens == 0) {
             return 1.0;
         }
-        return length_ratio(left(held_out_state, held_out_energy_), left(state, energy_));
+        return length_ratio(
+            held_out_state.left(held_out_energy_) / static_cast<double>(held_out()),
+            state.left(energy_) / static_cast<double>(rows()));
     }
 
     /// Moves early codebooks so that rows keep their order of neighbours, if that can be learned.
@@ -357,37 +353,33 @@ class Trainer {
         source.fetch = [this, &state, enlarged](std::span<const std::size_t> indices, float* out) {
             const double operations =
                 static_cast<double>(indices.size() * dim() * (state.tokens + 1));
-            parallel_for(
-                (indices.size() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
-                    const std::size_t end = std::min((tile + 1) * kTileRows, indices.size());
-                    for (std::size_t i = tile * kTileRows; i < end; ++i) {
-                        const std::size_t row = indices[i] / state.count;
-                        const std::uint8_t* const code = state.code(row, indices[i] % state.count);
-                        std::copy_n(z_.data() + row * dim(), dim(), out + i * dim());
-                        for (std::size_t s = 0; s < state.tokens; ++s) {
-                            kernels().subtract(out + i * dim(), early_symbol(s, code[s]), dim());
-                        }
-                        for (std::size_t j = 0; j < dim(); ++j) {
-                            out[i * dim() + j] *= enlarged;
-                        }
-                    }
-                });
+            for_each_by_tiles(indices.size(), operations, [&](std::size_t i) {
+                const std::size_t row = indices[i] / state.count;
+                const std::uint8_t* const code = state.code(row, indices[i] % state.count);
+                std::copy_n(z_.data() + row * dim(), dim(), out + i * dim());
+                for (std::size_t s = 0; s < state.tokens; ++s) {
+                    kernels().subtract(out + i * dim(), early_symbol(s, code[s]), dim());
+                }
+                for (std::size_t j = 0; j < dim(); ++j) {
+                    out[i * dim() + j] *= enlarged;
+                }
+            });
         };
         return source;
     }
     [[nodiscard]] const float* early_symbol(std::size_t token, std::size_t symbol) const noexcept {
         return model_.early.data() + (token * kSymbols + symbol) * dim();
     }
+    /// @param left  Squared error that the tokens so far leave.
+    void set_error(double left) {
+        supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
+    }
     void step(const BeamSearch& search, BeamSearch::State& state) {
         for_each_tile(z(), [&](std::size_t first, auto tile, float* scratch) {
             search.step(tile, first, state, scratch);
         });
         BeamSearch::advance(state);
-        double left = energy_;
-        for (std::size_t i = 0; i < rows(); ++i) {
-            left += static_cast<double>(state.costs[i * state.width]);
-        }
-        supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
+        set_error(state.left(energy_));
     }
 
     /// Replaces the rows by what their early tokens leave, chosen as encode() will choose them.
@@ -505,6 +497,8 @@ class Trainer {
                          cluster);
                  }});
         double left = energy(z_);
+        z_ = {}; // The trainer has its own.
+        held_out_ = {};
         supervisor_.set_deadline(kEarlyShare);
         for (std::size_t s = 0; s < trainer.subspaces(); ++s) {
             trainer.make_offer(s, late_seed(s, 0));
@@ -519,7 +513,7 @@ class Trainer {
             model_.late_subspaces.push_back(best);
             model_.late.insert(model_.late.end(), token.codebook.begin(), token.codebook.end());
             left -= token.gain;
-            supervisor_.set_error(energy_ > 0.0 ? std::max(left / energy_, 0.0) : 0.0);
+            set_error(left);
             if (j + 1 < tokens) {
                 trainer.make_offer(best, late_seed(best, j + 1));
             }
@@ -530,6 +524,8 @@ class Trainer {
     }
 
     std::unique_ptr<Compressor> finish() {
+        z_ = {};
+        held_out_ = {};
         TrainReport report;
         report.trained_rows = rows();
         report.held_out_rows = split_.held_out.size();

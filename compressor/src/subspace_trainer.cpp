@@ -8,7 +8,6 @@
 
 #include "arfc/compressor/compressor.h"
 #include "kernels.h"
-#include "threads.h"
 #include "tiles.h"
 
 namespace arfc {
@@ -48,6 +47,9 @@ SubspaceTrainer::SubspaceTrainer(const SubspaceTask& task) : task_(task) {
         chains_.emplace_back(task_.bounds[s + 1] - task_.bounds[s]);
         cut_slices(chains_.back(), task_.bounds[s]);
     }
+    task_.trained = {};
+    task_.held_out = {};
+    task_.bounds = {};
 }
 
 void SubspaceTrainer::cut_slices(Chain& chain, std::size_t first) const {
@@ -73,14 +75,6 @@ BeamSearch::State SubspaceTrainer::fresh_state(const Chain& chain, std::size_t r
     return BeamSearch::start(rows, task_.beam_width, next - chain.tokens);
 }
 
-double SubspaceTrainer::Slice::left() const {
-    double total = energy;
-    for (std::size_t i = 0; i < state.rows; ++i) {
-        total += static_cast<double>(state.costs[i * state.width]);
-    }
-    return total;
-}
-
 void SubspaceTrainer::subtract_symbols(
     const Chain& chain, const Slice& slice, std::size_t row, std::size_t hypothesis, float* point) {
     const std::uint8_t* const code = slice.state.code(row, hypothesis);
@@ -99,22 +93,17 @@ PointSource SubspaceTrainer::hypotheses(const Chain& chain, float longer) const 
                        std::span<const std::size_t> indices, float* out) {
         const double operations =
             static_cast<double>(indices.size() * chain.width * (chain.codebooks.size() + 1));
-        parallel_for(
-            (indices.size() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
-                const std::size_t end = std::min((tile + 1) * kTileRows, indices.size());
-                for (std::size_t i = tile * kTileRows; i < end; ++i) {
-                    const bool is_trained = indices[i] < trained;
-                    const Slice& slice = chain.slices[is_trained ? kTrained : kEnlarged];
-                    const std::size_t index = is_trained ? indices[i] : indices[i] - trained;
-                    float* const point = out + i * chain.width;
-                    std::copy_n(
-                        slice.points.data() + index / count * chain.width, chain.width, point);
-                    subtract_symbols(chain, slice, index / count, index % count, point);
-                    for (std::size_t j = 0; j < chain.width && !is_trained; ++j) {
-                        point[j] *= longer;
-                    }
-                }
-            });
+        for_each_by_tiles(indices.size(), operations, [&](std::size_t i) {
+            const bool is_trained = indices[i] < trained;
+            const Slice& slice = chain.slices[is_trained ? kTrained : kEnlarged];
+            const std::size_t index = is_trained ? indices[i] : indices[i] - trained;
+            float* const point = out + i * chain.width;
+            std::copy_n(slice.points.data() + index / count * chain.width, chain.width, point);
+            subtract_symbols(chain, slice, index / count, index % count, point);
+            for (std::size_t j = 0; j < chain.width && !is_trained; ++j) {
+                point[j] *= longer;
+            }
+        });
     };
     return source;
 }

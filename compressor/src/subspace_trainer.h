@@ -44,6 +44,7 @@ struct SubspaceTask {
 /// the same rows enlarged to what held-out rows are left with, token by token.
 class SubspaceTrainer {
   public:
+    /// Copies the rows: they need not outlive this.
     explicit SubspaceTrainer(const SubspaceTask& task);
 
     [[nodiscard]] std::size_t subspaces() const noexcept { return chains_.size(); }
@@ -77,7 +78,8 @@ class SubspaceTrainer {
         double energy = 0.0; ///< Of `points`.
 
         [[nodiscard]] std::size_t rows() const noexcept { return state.rows; }
-        [[nodiscard]] double left() const; ///< Squared error of the best hypotheses.
+        /// Returns the squared error of the best hypotheses.
+        [[nodiscard]] double left() const noexcept { return state.left(energy); }
     };
     struct Offer {
         std::vector<float> codebook;

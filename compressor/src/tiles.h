@@ -14,6 +14,16 @@ namespace arfc {
 /// often.
 inline constexpr std::size_t kTileRows = 96;
 
+/// Calls work(i) for every i < count, a tile of them at a time on one of the threads.
+template <class Work>
+void for_each_by_tiles(std::size_t count, double operations, const Work& work) {
+    parallel_for((count + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
+        for (std::size_t i = tile * kTileRows; i < std::min((tile + 1) * kTileRows, count); ++i) {
+            work(i);
+        }
+    });
+}
+
 /// Divides rows for a beam search among threads.
 /// @param work  Is given the number of a tile's first row, the tile, and scratch for a beam.
 template <class Work>

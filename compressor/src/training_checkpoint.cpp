@@ -38,15 +38,13 @@ Json to_json(const std::string& name, const LearningState& state, bool stopped_b
 }
 
 /// Takes the tensors "<prefix>/<name>" out of those of a file.
-std::map<std::string, LearnedArray> take_arrays(
+std::map<std::string, Tensor> take_arrays(
     std::map<std::string, Tensor>& tensors, const std::string& prefix) {
-    std::map<std::string, LearnedArray> taken;
+    std::map<std::string, Tensor> taken;
     const std::string start = prefix + "/";
     for (auto next = tensors.lower_bound(start);
          next != tensors.end() && next->first.starts_with(start); next = tensors.erase(next)) {
-        Tensor& tensor = next->second;
-        taken[next->first.substr(start.size())] = {
-            std::move(tensor.shape), std::move(tensor.values)};
+        taken[next->first.substr(start.size())] = std::move(next->second);
     }
     return taken;
 }
@@ -217,7 +215,7 @@ std::vector<float> TrainingCheckpoint::learned(
         fresh.arrays[kValues] = {{count}, learn()};
         return fresh;
     });
-    LearnedArray& values = state.arrays[kValues];
+    Tensor& values = state.arrays[kValues];
     if (values.shape != std::vector<std::size_t>{count} ||
         !std::ranges::all_of(values.values, [](float value) { return std::isfinite(value); })) {
         fail_corrupt(file_, "its arrays do not fit the step \"" + step + "\"");

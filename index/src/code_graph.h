@@ -205,6 +205,22 @@ class GraphWalk {
 [[nodiscard]] std::vector<float> decode_as_queries(
     const HeadRows& all, std::size_t first, std::size_t count);
 
+/// Calls work(row, scorer) for rows [first, first + count), each asked about as a query.
+template <class Work>
+void ask_about(const HeadRows& all, std::size_t first, std::size_t count, const Work& work) {
+    const std::vector<float> queries = decode_as_queries(all, first, count);
+    const MatrixView<const float> view(queries.data(), count, all.compressor->dim());
+    const std::size_t width = all.heads.cols() * kSymbols;
+    std::vector<float> tables(count * width);
+    all.compressor->query_tables(view, 0, {tables.data(), count, width});
+    std::vector<Compressor::QueryTerms> terms(count);
+    all.compressor->query_terms(view, terms);
+    for (std::size_t i = 0; i < count; ++i) {
+        HeadScorer scorer(all, tables.data() + i * width, terms[i]);
+        work(static_cast<std::uint32_t>(first + i), scorer);
+    }
+}
+
 /// Says whether two rows have the same head.
 [[nodiscard]] inline bool is_same_head(
     const HeadRows& all, std::uint32_t a, std::uint32_t b) noexcept {

@@ -119,20 +119,12 @@ void HnswStructure::add_batch(const HeadRows& all, std::size_t count) {
 /// Finds the rows near to some of a batch, level by level.
 void HnswStructure::look_around(
     const HeadRows& all, std::span<Newcomer> batch, std::size_t first, std::size_t count) const {
-    const std::vector<float> queries = decode_as_queries(all, batch[first].row, count);
-    const MatrixView<const float> view(queries.data(), count, all.compressor->dim());
-    const std::size_t width = all.heads.cols() * kSymbols;
-    std::vector<float> tables(count * width);
-    all.compressor->query_tables(view, 0, {tables.data(), count, width});
-    std::vector<Compressor::QueryTerms> terms(count);
-    all.compressor->query_terms(view, terms);
     std::vector<std::uint32_t> others(batch.size());
     std::ranges::transform(batch, others.begin(), &Newcomer::row);
     std::vector<Scored> scored(batch.size());
     std::vector<float> scores(batch.size());
-    for (std::size_t i = 0; i < count; ++i) {
-        Newcomer& newcomer = batch[first + i];
-        HeadScorer scorer(all, tables.data() + i * width, terms[i]);
+    ask_about(all, batch[first].row, count, [&](std::uint32_t asked, HeadScorer& scorer) {
+        Newcomer& newcomer = batch[asked - batch.front().row];
         if (entry_ != kNoLink) {
             std::size_t level = top_;
             std::uint32_t at = descend(scorer, std::min(newcomer.level, top_), level);
@@ -161,7 +153,7 @@ void HnswStructure::look_around(
                 }
             }
         }
-    }
+    });
 }
 
 /// Goes greedily from the entry to the lowest level that is asked for.

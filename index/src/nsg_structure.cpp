@@ -18,22 +18,6 @@ constexpr std::size_t kPool = 300;        // Rows met on a walk that its end may
 constexpr std::size_t kMiddleRows = 1024; // Whose mean is the middle of all.
 constexpr std::size_t kQueriesAtOnce = 8;
 
-/// Calls work(row, scorer) for rows [first, first + count), each asked about as a query.
-template <class Work>
-void ask_about(const HeadRows& all, std::size_t first, std::size_t count, const Work& work) {
-    const std::vector<float> queries = decode_as_queries(all, first, count);
-    const MatrixView<const float> view(queries.data(), count, all.compressor->dim());
-    const std::size_t width = all.heads.cols() * kSymbols;
-    std::vector<float> tables(count * width);
-    all.compressor->query_tables(view, 0, {tables.data(), count, width});
-    std::vector<Compressor::QueryTerms> terms(count);
-    all.compressor->query_terms(view, terms);
-    for (std::size_t i = 0; i < count; ++i) {
-        HeadScorer scorer(all, tables.data() + i * width, terms[i]);
-        work(static_cast<std::uint32_t>(first + i), scorer);
-    }
-}
-
 /// @returns the node nearest to the mean of some of the rows. (Of rows with the same head the first
 /// one is the node, and it is what find() proposes first.)
 std::uint32_t middle(const HeadRows& all, const HnswStructure& graph) {
