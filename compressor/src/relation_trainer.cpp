@@ -356,7 +356,9 @@ class RelationTrainer {
     }
 
     void descend(std::int64_t step) {
-        const double share = static_cast<double>(step) / static_cast<double>(steps_);
+        const double share = std::max(
+            static_cast<double>(step) / static_cast<double>(steps_),
+            task_.spent ? task_.spent() : 0.0);
         const double warm = std::min(1.0, static_cast<double>(step + 1) / kWarmUp);
         const double rate = kLearningRate * warm * 0.5 * (1.0 + std::cos(M_PI * share));
         for (auto& group : optimizer_->param_groups()) {

@@ -24,6 +24,9 @@ struct RelationTask {
     std::vector<std::size_t> commit_points;
     std::uint64_t seed = 0;
     std::function<bool()> go_on; ///< Asked between steps; false ends early, with the best so far.
+    /// Share of the time for this that has gone, in [0, 1]: the rate and the lengths follow it
+    /// where it is ahead of the steps; may be empty.
+    std::function<double()> spent;
     std::optional<LearningState> begun; ///< Where to go on, as `keep` was given it.
     /// Is offered, between steps, a function that tells where the tuning stands; may be empty.
     std::function<void(const std::function<LearningState()>&)> keep;

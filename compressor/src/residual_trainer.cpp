@@ -26,15 +26,19 @@ namespace {
 
 constexpr std::size_t kMaxCodeBytes = 1024;
 constexpr std::size_t kMaxDim = 65536;
-constexpr std::size_t kEarlyTokens = 16; // DESIGN: the first 16 tokens over the whole space.
-constexpr std::size_t kSubspaces = 8;    // Later ones over dim / 8 coordinates.
-constexpr std::size_t kTrainBeam = 5;    // FAISS's own choice; wider gains under .002 recall.
-constexpr std::size_t kEncodeBeam = 8;   // 16 gains nothing on four sets of text and images.
-constexpr std::size_t kLateBeam = 5;     // In each sub-space.
-// Tokens of a sub-space after which one hypothesis is kept: at once that means little is gained at
-// short lengths, seldom that prefixes in between lose.
-constexpr std::size_t kFirstLateCommit = 2;
-constexpr std::size_t kLateCommitEvery = 4;
+// Tokens over the whole space; later ones are over dim / 8 coordinates. Few rows can fill no more
+// than 16, and relations tune no more; many rows have 16 more of them.
+constexpr std::size_t kFirstTokens = 16;
+constexpr std::size_t kMostEarlyTokens = 32;
+constexpr std::size_t kManyRows = 32768; // 128 a symbol.
+constexpr std::size_t kSubspaces = 8;
+constexpr std::size_t kTrainBeam = 5;  // FAISS's own choice; wider gains under .002 recall.
+constexpr std::size_t kEncodeBeam = 8; // 16 gains nothing on four sets of text and images.
+constexpr std::size_t kLateBeam = 5;   // In each sub-space.
+// Tokens after which one hypothesis is kept: at once means that little is gained, seldom that
+// prefixes in between lose.
+constexpr std::size_t kCommitEvery = 8;
+constexpr std::size_t kLateCommitEvery = 4; // In a sub-space.
 // An eigendecomposition of 4096 x 4096 takes about a minute.
 constexpr std::size_t kMaxRotatedDim = 4096;
 constexpr std::size_t kMaxAxesPerTokenDim = 1024;
@@ -45,9 +49,10 @@ constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is s
 constexpr std::size_t kMaxHeldOut = 1000;
 constexpr std::size_t kMaxTrainRows = kMaxTrainingRows - kMaxHeldOut;
 constexpr std::size_t kMaxRecallBase = 20000;
-constexpr double kClusterShare = 0.45; // Of the time budget: early codebooks,
-constexpr double kEarlyShare = 0.70;   // relations after them,
-constexpr double kLateShare = 0.90;    // and late codebooks.
+constexpr double kFirstShare = 0.35;    // Of the time budget: the first codebooks,
+constexpr double kRelationShare = 0.60; // relations after them,
+constexpr double kEarlyShare = 0.75;    // the other whole-space codebooks,
+constexpr double kLateShare = 0.90;     // and late ones.
 
 void check_options(MatrixView<const float> embeddings, const TrainOptions& options) {
     if (embeddings.rows() < 1) {
@@ -86,7 +91,7 @@ std::size_t affordable_rows(std::size_t dim, const TrainOptions& options) {
     // Two passes a token over five hypotheses' residuals at a careful 10 GFLOP/s a thread, in a
     // third of the time.
     const double rate = 1e10 * static_cast<double>(num_threads());
-    const double flop_per_row = static_cast<double>(kEarlyTokens) * 2.0 * (kTrainBeam + 1) * 2.0 *
+    const double flop_per_row = static_cast<double>(kFirstTokens) * 2.0 * (kTrainBeam + 1) * 2.0 *
                                 kSymbols * static_cast<double>(dim);
     const double rows = *options.time_budget_s / 3.0 * rate / flop_per_row;
     return static_cast<std::size_t>(std::clamp(rows, 4096.0, static_cast<double>(kMaxTrainRows)));
@@ -152,8 +157,9 @@ class Trainer {
   private:
     std::unique_ptr<Compressor> learn() {
         set_up();
-        train_early();
+        train_early(std::min(kFirstTokens, early_), kFirstShare);
         tune_relations();
+        train_early(early_, kEarlyShare);
         encode_early();
         spread_residual();
         train_late();
@@ -162,6 +168,10 @@ class Trainer {
     [[nodiscard]] std::size_t rows() const noexcept { return split_.train.size(); }
     [[nodiscard]] std::size_t dim() const noexcept { return model_.dim; }
     [[nodiscard]] MatrixView<const float> z() const noexcept { return {z_.data(), rows(), dim()}; }
+    /// Returns how many whole-space codebooks were learned so far.
+    [[nodiscard]] std::size_t codebooks() const noexcept {
+        return model_.early.size() / (kSymbols * dim());
+    }
     [[nodiscard]] std::size_t held_out() const noexcept { return split_.held_out.size(); }
     [[nodiscard]] MatrixView<const float> held_out_rows() const noexcept {
         return {held_out_.data(), held_out(), dim()};
@@ -173,15 +183,10 @@ class Trainer {
         model_.code_bytes = options_.code_bytes;
         model_.metric = options_.metric;
         model_.beam_width = kEncodeBeam;
-        early_ = std::min(kEarlyTokens, options_.code_bytes);
-        for (const std::size_t point : {early_ / 2, early_}) {
-            if (point > 0 &&
-                (model_.commit_points.empty() || model_.commit_points.back() != point)) {
-                model_.commit_points.push_back(point);
-            }
-        }
         const std::size_t most = checkpoint_.most_rows(affordable_rows(dim(), options_));
         split_ = split_rows(embeddings_.rows(), most, random_);
+        early_ =
+            std::min(rows() < kManyRows ? kFirstTokens : kMostEarlyTokens, options_.code_bytes);
         z_ = gather(embeddings_, split_.train, options_.metric);
         held_out_ = gather(embeddings_, split_.held_out, options_.metric);
         checkpoint_.expect_rows(z_, held_out_);
@@ -260,14 +265,32 @@ class Trainer {
         return std::accumulate(sums.begin(), sums.end(), 0.0);
     }
 
-    void train_early() {
+    /// Learns whole-space codebooks until there are `tokens`, within a share of the budget.
+    void train_early(std::size_t tokens, double share) {
+        const std::size_t before = codebooks();
+        if (tokens == before) {
+            return;
+        }
         BeamSearch search(dim());
-        BeamSearch::State state = BeamSearch::start(rows(), std::min(kTrainBeam, rows()), early_);
-        BeamSearch::State held_out_state = BeamSearch::start(held_out(), kTrainBeam, early_);
-        for (std::size_t t = 0; t < early_; ++t) {
+        BeamSearch::State state = BeamSearch::start(rows(), std::min(kTrainBeam, rows()), tokens);
+        BeamSearch::State held_out_state = BeamSearch::start(held_out(), kTrainBeam, tokens);
+        const auto choose = [&](std::size_t token) {
+            search.add_codebook({early_symbol(token, 0), kSymbols, dim()});
+            step(search, state);
+            for_each_tile(held_out_rows(), [&](std::size_t first, auto tile, float* scratch) {
+                search.step(tile, first, held_out_state, scratch);
+            });
+            BeamSearch::advance(held_out_state);
+        };
+        for (std::size_t t = 0; t < before; ++t) {
+            choose(t);
+        }
+        const double spent = before == 0 ? 0.0 : kRelationShare;
+        for (std::size_t t = before; t < tokens; ++t) {
             supervisor_.begin("whole-space codebook", t, options_.code_bytes);
             supervisor_.set_deadline(
-                kClusterShare * static_cast<double>(t + 1) / static_cast<double>(early_));
+                spent + (share - spent) * static_cast<double>(t + 1 - before) /
+                            static_cast<double>(tokens - before));
             // Half of the way, as rows that trained are searched too: the whole of it loses at 8
             // bytes of clinc150 what it gains on sift10k and npl.
             const double enlarged = std::sqrt(shortfall(state, held_out_state));
@@ -275,13 +298,20 @@ class Trainer {
                 checkpoint_.learned("whole-space " + std::to_string(t), kSymbols * dim(), [&] {
                     return kmeans(residuals(state, static_cast<float>(enlarged)), early_options(t));
                 });
-            search.add_codebook({codebook.data(), kSymbols, dim()});
             model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
-            step(search, state);
-            for_each_tile(held_out_rows(), [&](std::size_t first, auto tile, float* scratch) {
-                search.step(tile, first, held_out_state, scratch);
-            });
-            BeamSearch::advance(held_out_state);
+            choose(t);
+        }
+        add_commit_points();
+    }
+
+    /// Adds those of the whole-space tokens there are: after every eighth, at the half of fewer
+    /// than sixteen, and at their end.
+    void add_commit_points() {
+        const std::size_t tokens = codebooks();
+        const std::size_t every = std::min((tokens + 1) / 2, kCommitEvery);
+        while (model_.commit_points.empty() || model_.commit_points.back() < tokens) {
+            const std::size_t last = model_.commit_points.empty() ? 0 : model_.commit_points.back();
+            model_.commit_points.push_back(std::min(last + every, tokens));
         }
     }
 
@@ -301,12 +331,11 @@ class Trainer {
 
     /// Moves early codebooks so that rows keep their order of neighbours, if that can be learned.
     void tune_relations() {
-        if (!options_.relations || split_.held_out.empty() || dim() > kMaxRotatedDim ||
-            supervisor_.stopped_by_budget()) {
+        if (!options_.relations || split_.held_out.empty() || dim() > kMaxRotatedDim) {
             return;
         }
-        supervisor_.begin("relations", early_, options_.code_bytes, /*even=*/false);
-        supervisor_.set_deadline(kEarlyShare);
+        supervisor_.begin("relations", codebooks(), options_.code_bytes, /*even=*/false);
+        supervisor_.set_deadline(kRelationShare);
         const std::string step = "relations";
         const RelationTask task{
             .rows = z(),
@@ -318,6 +347,7 @@ class Trainer {
             .commit_points = model_.commit_points,
             .seed = options_.seed,
             .go_on = [this] { return supervisor_.go_on(); },
+            .spent = [this] { return supervisor_.spent(); },
             .begun = checkpoint_.unfinished(step),
             .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
         std::optional<RelatedCodebooks> related =
@@ -331,6 +361,8 @@ class Trainer {
                 kernels().subtract(points->data() + first, related->mean.data(), dim());
             }
         }
+        energy_ = energy(z_);
+        held_out_energy_ = energy(held_out_);
         model_.mean = std::move(related->mean);
         model_.early = std::move(related->codebooks);
         model_.decode_map = std::move(related->decode_map);
@@ -476,7 +508,8 @@ class Trainer {
             return;
         }
         model_.late_beam_width = kLateBeam;
-        for (std::size_t point = kFirstLateCommit; true; point += kLateCommitEvery) {
+        // At first where the sub-spaces, if all take as many, double the code's length.
+        for (std::size_t point = early_ / kSubspaces; true; point += kLateCommitEvery) {
             model_.late_commit_points.push_back(point);
             if (point > tokens) { // Beyond what one sub-space may take.
                 break;
@@ -520,7 +553,7 @@ class Trainer {
         }
     }
     [[nodiscard]] std::uint64_t late_seed(std::size_t subspace, std::size_t token) const {
-        return options_.seed * kMaxCodeBytes + kEarlyTokens + token * kSubspaces + subspace;
+        return options_.seed * kMaxCodeBytes + kFirstTokens + token * kSubspaces + subspace;
     }
 
     std::unique_ptr<Compressor> finish() {

@@ -32,7 +32,8 @@ double energy_per_row(MatrixView<const float> rows) {
 
 double length_ratio(double held_out_energy, double trained_energy) {
     constexpr double kMost = 3.0; // Where rows that trained are left with next to nothing.
-    return trained_energy > 0.0
+    // Where codes reproduce rows, energies are differences of equal sums: either may be below zero.
+    return trained_energy > 0.0 && held_out_energy > 0.0
              ? std::clamp(std::sqrt(held_out_energy / trained_energy), 1.0, kMost)
              : 1.0;
 }

@@ -29,7 +29,17 @@ class TrainingSupervisor {
     void set_recall(double recall) { recall_ = recall; }
 
     /// Sets the share of the budget that may be spent before go_on() answers false.
-    void set_deadline(double share) { share_ = share; }
+    void set_deadline(double share) {
+        share_ = share;
+        set_at_ = seconds();
+    }
+    /// Returns which share of the time from set_deadline() to it has gone, in [0, 1]; 0 without a
+    /// budget.
+    [[nodiscard]] double spent() const {
+        const double time = options_.time_budget_s ? share_ * *options_.time_budget_s - set_at_ : 0;
+        return time > 0.0 ? std::clamp((seconds() - set_at_) / time, 0.0, 1.0)
+                          : (options_.time_budget_s ? 1.0 : 0.0);
+    }
 
     /// Reports, and answers whether time is left. @throws Error  kCancelled.
     bool go_on() {
@@ -81,6 +91,7 @@ class TrainingSupervisor {
     std::optional<double> recall_;
     bool even_ = true;
     double share_ = 1.0;
+    double set_at_ = 0.0; ///< Seconds.
     bool stopped_by_budget_ = false;
 };
 

@@ -1,12 +1,15 @@
 #include <algorithm>
 #include <cmath>
+#include <fstream>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
 #include "random_rows.h"
+#include "temporary_directory.h"
 
 namespace arfc {
 namespace {
@@ -149,6 +152,40 @@ TEST(TrainingTest, LateTokensServeRowsThatComeAfterFewThatTrained) {
         energy += double{fresh[i]} * double{fresh[i]};
     }
     EXPECT_LT(error / energy, 0.001); // .0004; .0024 where late ones learn from what is left alone.
+}
+
+TEST(TrainingTest, ManyRowsHaveMoreTokensOverTheWholeSpace) {
+    constexpr std::size_t kDim = 4;
+    const std::vector<float> rows = test::random_rows(34000, kDim);
+    const test::TemporaryDirectory directory;
+    TrainOptions options = small(36);
+    options.relations = false; // They take longer than all the rest.
+    options.time_budget_s = 3.0;
+    for (const std::size_t count : {std::size_t{34000}, std::size_t{3000}}) {
+        const auto model = Compressor::train(test::view(rows, kDim).slice(0, count), options);
+        model->save(directory / std::to_string(count));
+        std::ifstream file(directory / std::to_string(count) / "config.json");
+        const nlohmann::json config = nlohmann::json::parse(file);
+        const std::vector<std::size_t> expected = count == 34000
+                                                    ? std::vector<std::size_t>{8, 16, 24, 32}
+                                                    : std::vector<std::size_t>{8, 16};
+        EXPECT_EQ(config.at("commit_points"), expected);
+        EXPECT_EQ(config.at("late_subspaces").size(), 36 - expected.back());
+
+        std::vector<std::byte> whole(50 * 36);
+        model->encode(test::view(rows, kDim).slice(0, 50), 36, {whole.data(), 50, 36});
+        for (const std::size_t bytes : {1U, 8U, 17U, 24U, 31U, 32U, 33U}) {
+            std::vector<std::byte> prefix(50 * bytes);
+            model->encode(test::view(rows, kDim).slice(0, 50), bytes, {prefix.data(), 50, bytes});
+            for (std::size_t i = 0; i < 50; ++i) {
+                EXPECT_TRUE(std::equal(
+                    prefix.begin() + static_cast<std::ptrdiff_t>(i * bytes),
+                    prefix.begin() + static_cast<std::ptrdiff_t>((i + 1) * bytes),
+                    whole.begin() + static_cast<std::ptrdiff_t>(i * 36)))
+                    << bytes << " bytes of row " << i;
+            }
+        }
+    }
 }
 
 TEST(TrainingTest, OneRowIsAModel) {

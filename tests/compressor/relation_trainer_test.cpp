@@ -95,6 +95,22 @@ TEST(RelationTrainer, GainsRecallOfRowsThatTookNoPart) {
     }
 }
 
+TEST(RelationTrainer, FollowsTheTimeThatItHas) {
+    const Start start;
+    RelationTask task = start.task();
+    int steps = 0;
+    task.go_on = [&] { return steps < 200; };
+    task.spent = [&] { return static_cast<double>(++steps) / 200.0; };
+    const std::optional<RelatedCodebooks> related = relate(task);
+    ASSERT_TRUE(related);
+    EXPECT_EQ(steps, 200);
+    EXPECT_GT(related->recall_after, related->recall_before);
+    task.spent = [] { return 1.0; }; // No time: a learning rate of zero learns nothing.
+    steps = 0;
+    task.go_on = [&] { return ++steps < 200; };
+    EXPECT_FALSE(relate(task));
+}
+
 TEST(RelationTrainer, IsDeterministicForASeed) {
     const Start start;
     const std::optional<RelatedCodebooks> first = relate(start.task());

@@ -142,6 +142,8 @@ TEST(LengthRatioTest, IsBoundedAndNeverShortens) {
     EXPECT_DOUBLE_EQ(length_ratio(1.0, 4.0), 1.0);
     EXPECT_DOUBLE_EQ(length_ratio(100.0, 1.0), 3.0);
     EXPECT_DOUBLE_EQ(length_ratio(1.0, 0.0), 1.0);
+    EXPECT_DOUBLE_EQ(length_ratio(-1e-9, 1e-9), 1.0); // Rounding: codes leave nothing.
+    EXPECT_DOUBLE_EQ(length_ratio(1e-9, -1e-9), 1.0);
 }
 
 } // namespace
