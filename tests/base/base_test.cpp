@@ -1,7 +1,13 @@
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "arfc/base/error.h"
 #include "arfc/base/files.h"
@@ -23,6 +29,13 @@ TEST(ErrorTest, EveryKindHasANameOfItsOwn) {
     EXPECT_EQ(names.size(), 13U);
 }
 
+TEST(ErrorTest, NamesAreThoseOfLogsAndWires) {
+    EXPECT_EQ(to_string(ErrorKind::kInvalidArgument), "invalid_argument");
+    EXPECT_EQ(to_string(ErrorKind::kResourceExhausted), "resource_exhausted");
+    EXPECT_EQ(to_string(ErrorKind::kInternal), "internal");
+    EXPECT_EQ(to_string(ErrorKind::kCancelled), "cancelled");
+}
+
 TEST(ErrorTest, FailStreamsItsParts) {
     ARFC_EXPECT_ERROR(
         fail(ErrorKind::kIo, "Width differs: ", 768, ", expected ", 384), ErrorKind::kIo,
@@ -33,12 +46,17 @@ TEST(MetricTest, RoundTripsAndRefusesOtherWords) {
     for (const Metric metric : {Metric::kInnerProduct, Metric::kL2, Metric::kCosine}) {
         EXPECT_EQ(metric_from_string(to_string(metric)), metric);
     }
+    EXPECT_EQ(to_string(Metric::kInnerProduct), "ip");
+    EXPECT_EQ(to_string(Metric::kL2), "l2");
+    EXPECT_EQ(to_string(Metric::kCosine), "cosine");
+    ARFC_EXPECT_ERROR((void)metric_from_string(""), ErrorKind::kInvalidArgument, "\"\"");
     ARFC_EXPECT_ERROR(
         (void)metric_from_string("Cosine"), ErrorKind::kInvalidArgument, "\"Cosine\"");
 }
 
 TEST(NarrowTest, RefusesWhatDoesNotFit) {
     EXPECT_EQ(narrow<std::uint8_t>(255), 255);
+    EXPECT_EQ(narrow<std::int8_t>(-128L), -128);
     ARFC_EXPECT_ERROR((void)narrow<std::uint8_t>(256), ErrorKind::kInvalidArgument, "256");
     ARFC_EXPECT_ERROR((void)narrow<std::size_t>(-1), ErrorKind::kInvalidArgument, "-1");
 }
@@ -50,6 +68,21 @@ TEST(MatrixViewTest, SlicesRows) {
     EXPECT_EQ(view.slice(1, 2).row(0)[0], 2);
     const MatrixView<const int> read_only = view;
     EXPECT_EQ(read_only.size(), 6U);
+}
+
+TEST(MatrixViewTest, ServesWhereConstElementsAreAskedFor) {
+    std::vector<float> values(6);
+    const MatrixView<float> written(values.data(), 2, 3);
+    const MatrixView<const float> read = written;
+    EXPECT_EQ(read.data(), values.data());
+    EXPECT_EQ(read.rows(), 2U);
+    EXPECT_EQ(read.cols(), 3U);
+    EXPECT_EQ(read.size(), values.size());
+    EXPECT_FALSE(read.empty());
+    written.row(1)[2] = 7.0F;
+    EXPECT_EQ(read.row(1)[2], 7.0F);
+    EXPECT_TRUE(read.slice(1, 0).empty());
+    EXPECT_TRUE(MatrixView<const float>().empty());
 }
 
 TEST(Sha256Test, MatchesThePublishedVectors) {
@@ -70,12 +103,82 @@ TEST(FilesTest, ReplacesAFileWhole) {
     EXPECT_FALSE(std::filesystem::exists(path.string() + ".tmp"));
 }
 
+TEST(FilesTest, ReplacesAFileOfTheWorkingDirectory) {
+    const test::TemporaryDirectory directory;
+    const std::filesystem::path before = std::filesystem::current_path();
+    std::filesystem::current_path(directory.path());
+    write_file_atomically("file", "bytes");
+    std::filesystem::current_path(before);
+    EXPECT_EQ(read_file(directory / "file"), "bytes");
+}
+
+TEST(FilesTest, LeavesNoDescriptorOpen) {
+    const auto open_files = [] {
+        const std::filesystem::directory_iterator all("/proc/self/fd");
+        return std::distance(begin(all), end(all));
+    };
+    const test::TemporaryDirectory directory;
+    const auto before = open_files();
+    write_file_atomically(directory / "file", "bytes");
+    (void)read_file(directory / "file");
+    EXPECT_THROW((void)read_file(directory.path()), Error);
+    EXPECT_EQ(open_files(), before);
+}
+
+TEST(FilesTest, AFileShorterThanItSaysEndsWhereItEnds) {
+    // The kernel gives its own files a page's size, whatever they hold.
+    const std::filesystem::path path = "/sys/devices/system/cpu/online";
+    std::error_code none;
+    if (std::filesystem::file_size(path, none) < 100 || none) {
+        GTEST_SKIP() << "Not on this system: " << path;
+    }
+    std::string line;
+    std::getline(std::ifstream(path), line);
+    EXPECT_EQ(read_file(path), line + "\n");
+}
+
 TEST(FilesTest, SaysWhatIsMissing) {
     const test::TemporaryDirectory directory;
     ARFC_EXPECT_ERROR((void)read_file(directory / "absent"), ErrorKind::kNotFound, "absent");
     ARFC_EXPECT_ERROR((void)read_file(directory.path()), ErrorKind::kIo, "Not a regular file");
     ARFC_EXPECT_ERROR(
         write_file_atomically(directory / "no/such/place", "x"), ErrorKind::kIo, "no/such/place");
+}
+
+TEST(FilesTest, LeavesNothingBesideWhatCannotBeReplaced) {
+    const test::TemporaryDirectory directory;
+    const auto path = directory / "folder";
+    std::filesystem::create_directories(path / "inside");
+    ARFC_EXPECT_ERROR(
+        write_file_atomically(path, "x"), ErrorKind::kIo, "File cannot be replaced: ");
+    EXPECT_TRUE(std::filesystem::is_directory(path / "inside"));
+    EXPECT_FALSE(std::filesystem::exists(path.string() + ".tmp"));
+}
+
+TEST(FilesTest, MakesOnlyADirectoryDurable) {
+    const test::TemporaryDirectory directory;
+    sync_directory(directory.path());
+    ARFC_EXPECT_ERROR(
+        sync_directory(directory / "absent"), ErrorKind::kIo,
+        "Directory cannot be made durable: " + (directory / "absent").string());
+    write_file_atomically(directory / "file", "x");
+    ARFC_EXPECT_ERROR(sync_directory(directory / "file"), ErrorKind::kIo, "Not a directory");
+}
+
+TEST(FilesTest, AFileOverTheLimitIsNoFullDisk) {
+    const test::TemporaryDirectory directory;
+    const auto path = directory / "file";
+    write_file_atomically(path, "old");
+    rlimit before{};
+    ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+    const rlimit small{4, before.rlim_max};
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+    ARFC_EXPECT_ERROR(
+        write_file_atomically(path, "too long"), ErrorKind::kIo, "File cannot be written: ");
+    ::setrlimit(RLIMIT_FSIZE, &before);
+    std::signal(SIGXFSZ, handler);
+    EXPECT_EQ(read_file(path), "old");
 }
 
 TEST(FilesTest, AFullDiskLeavesTheOldFile) {
@@ -89,6 +192,7 @@ TEST(FilesTest, AFullDiskLeavesTheOldFile) {
     ARFC_EXPECT_ERROR(
         write_file_atomically(path, "new"), ErrorKind::kResourceExhausted, "cannot be written");
     EXPECT_EQ(read_file(path), "old");
+    EXPECT_FALSE(std::filesystem::exists(std::filesystem::symlink_status(path.string() + ".tmp")));
 }
 
 } // namespace
