@@ -75,10 +75,11 @@ void check_codes(
             ErrorKind::kInvalidArgument, "Widths of codes are outside [1, ", kLargestPart,
             "] and [0, ", kLargestPart, "] bytes: ", heads.cols(), " and ", tails.cols());
     }
-    if (tails.rows() != (tails.cols() == 0 ? 0 : heads.rows())) {
+    const std::size_t expected_tails = tails.cols() == 0 ? 0 : heads.rows();
+    if (tails.rows() != expected_tails) {
         fail(
             ErrorKind::kInvalidArgument, "Tails differ from heads in number: ", tails.rows(),
-            ", expected ", heads.rows());
+            ", expected ", expected_tails);
     }
     if (first > next_row || heads.rows() > next_row - first) {
         fail(

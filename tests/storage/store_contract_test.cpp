@@ -293,6 +293,37 @@ TEST_P(StoreContract, ShapesThatNoStoreCanHaveAreRefused) {
     ARFC_EXPECT_ERROR(
         create({.dim = 8, .head_bytes = 70000, .tail_bytes = 0, .model_id = "m"}),
         ErrorKind::kInvalidArgument, "Code parts of a store exceed 65536 bytes: 70000 and 0");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 8, .head_bytes = 8, .tail_bytes = 65537, .model_id = "m"}),
+        ErrorKind::kInvalidArgument, "Code parts of a store exceed 65536 bytes: 8 and 65537");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 8, .head_bytes = 0, .tail_bytes = 0, .model_id = "m"}),
+        ErrorKind::kInvalidArgument, "Store without heads names tails or a model: 0 bytes, model");
+    ARFC_EXPECT_ERROR(
+        create({.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = std::string(1025, 'm')}),
+        ErrorKind::kInvalidArgument, "outside [1, 1024] characters: 1025");
+}
+
+TEST_P(StoreContract, TheLargestShapesAreShapes) {
+    for (const Shape& shape :
+         {Shape{.dim = 65536, .head_bytes = 0, .tail_bytes = 0, .model_id = ""},
+          Shape{.dim = 1, .head_bytes = 65536, .tail_bytes = 65536, .model_id = "m"},
+          Shape{.dim = 1, .head_bytes = 1, .tail_bytes = 0, .model_id = std::string(1024, 'm')}}) {
+        const auto store = create(shape);
+        upsert(*store, {1, 2}, 1);
+        expect_holds(*store->snapshot(), shape, {{1, 1}, {2, 1}}, shape.head_bytes == 0);
+        EXPECT_EQ(store->shape().model_id, shape.model_id);
+    }
+}
+
+TEST_P(StoreContract, MemoryFollowsWhatIsHeld) {
+    const auto store = create(kRaw);
+    const std::uint64_t empty = store->statistics().memory_bytes;
+    upsert(*store, consecutive(0, 5000), 1);
+    const std::uint64_t full = store->statistics().memory_bytes;
+    const std::uint64_t floats = 5000 * kRaw.dim * sizeof(float);
+    EXPECT_GT(full, empty + floats);
+    EXPECT_LT(full, empty + 20 * floats);
 }
 
 TEST_P(StoreContract, TailsAreReadInAnyOrderAndAtAnyShorterWidth) {
@@ -336,6 +367,12 @@ TEST_P(StoreContract, RoomsThatDifferFromWhatIsAskedForAreRefused) {
     ARFC_EXPECT_ERROR(
         snapshot->read_tails(rows, {bytes.data(), 1, 24}, lengths), ErrorKind::kInvalidArgument,
         "1, expected 2");
+    ARFC_EXPECT_ERROR(
+        snapshot->read_tails(rows, {bytes.data(), 2, 24}, {lengths.data(), 1}),
+        ErrorKind::kInvalidArgument, "Room for lengths of tails differs");
+    ARFC_EXPECT_ERROR(
+        snapshot->read_raw(rows, {floats.data(), 1, 8}), ErrorKind::kInvalidArgument,
+        "Room for raw rows differs from what is asked for: 1, expected 2");
     ARFC_EXPECT_ERROR(
         snapshot->read_payloads(rows, payloads), ErrorKind::kInvalidArgument, "1, expected 2");
     ARFC_EXPECT_ERROR(
@@ -528,12 +565,28 @@ TEST_P(StoreContract, CodesThatDoNotFitAreRefused) {
         "Tails differ from heads in number: 1, expected 2");
     ARFC_EXPECT_ERROR(
         store->write_codes(0, codes(2, 0), {}), ErrorKind::kInvalidArgument, "0 and 0");
+    const std::vector<std::byte> wide(65537);
+    ARFC_EXPECT_ERROR(
+        store->write_codes(0, {wide.data(), 1, 65537}, {}), ErrorKind::kInvalidArgument,
+        "[1, 65536] and [0, 65536] bytes: 65537 and 0");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(0, codes(1, 16), {wide.data(), 1, 65537}), ErrorKind::kInvalidArgument,
+        "[1, 65536] and [0, 65536] bytes: 16 and 65537");
+    ARFC_EXPECT_ERROR(
+        store->write_codes(0, codes(1, 16), codes(1, 0)), ErrorKind::kInvalidArgument,
+        "Tails differ from heads in number: 1, expected 0");
+    store->write_codes(2, codes(0, 16), codes(0, 24)); // Nothing, behind the last row.
     store->write_codes(0, codes(1, 16), codes(1, 24));
+    ARFC_EXPECT_ERROR(
+        store->write_codes(1, codes(1, 16), codes(1, 25)), ErrorKind::kInvalidArgument,
+        "Widths of codes differ from those written before: 16 and 25, expected 16 and 24");
     ARFC_EXPECT_ERROR(
         store->write_codes(1, codes(1, 17), codes(1, 24)), ErrorKind::kInvalidArgument,
         "Widths of codes differ from those written before: 17 and 24, expected 16 and 24");
     ARFC_EXPECT_ERROR(
         store->publish_codes(17, 24, "model-a"), ErrorKind::kInvalidArgument, "17 and 24");
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(16, 25, "model-a"), ErrorKind::kInvalidArgument, "16 and 25");
     ARFC_EXPECT_ERROR(
         store->publish_codes(16, 24, ""), ErrorKind::kInvalidArgument, "characters: 0");
     EXPECT_EQ(store->shape().head_bytes, 0U);
