@@ -219,11 +219,32 @@ class Usual:
     def limit_s(self) -> float:
         return max(SHORTEST_LIMIT_S, SLOWER * self.seconds)
 
-    @property
-    def filters(self) -> list[str]:
-        """Two runs, the quick tests first: most mutants need no more."""
-        names = ":".join(self.slow)
-        return [f"-{names}", names] if self.slow else ["*"]
+    def filters(self, near: Sequence[str] = ()) -> list[str]:
+        """Returns runs that together are every test once: of the quick ones those near the change,
+        then the others, then the slow ones. Most mutants need no more than the first.
+
+        near  Names of tests, which may hold a *.
+        """
+        slow = ":".join(self.slow)
+        runs = [":".join(near) + (f"-{slow}" if slow else "")] if near else []
+        others = ":".join([*near, *self.slow])
+        runs.append(f"-{others}" if others else "*")
+        return [*runs, slow] if slow else runs
+
+
+def near_tests(tests: pathlib.Path, file: str) -> list[str]:
+    """Returns the tests of the sources that are named as the file is or include its header.
+
+    tests  The folder of a room's tests.
+    """
+    stem = pathlib.PurePath(file).stem
+    include = re.compile(rf'#include "(?:[\w/]*/)?{re.escape(stem)}\.h"')
+    suites: list[str] = []
+    for path in sorted(tests.glob("*_test.cpp")):
+        source = path.read_text(encoding="utf-8")
+        if path.stem.startswith(stem) or include.search(source):
+            suites += re.findall(r"^TEST(?:_[FP])?\((\w+),", source, re.MULTILINE)
+    return [f"*{suite}.*" for suite in dict.fromkeys(suites)]
 
 
 def slow_tests(log: str) -> list[str]:
@@ -261,7 +282,8 @@ def judge(tree: Tree, mutant: Mutant, usual: dict[str, Usual]) -> Outcome:
         for room in test_rooms(mutant.room):
             if not tree.build(room):
                 return Outcome("not compiled")
-            for names in usual[room].filters:
+            near = near_tests(tree.root / "tests" / room, mutant.file)
+            for names in usual[room].filters(near):
                 failed = run_tests(tree.program(room), usual[room].limit_s, names)
                 if failed:
                     return Outcome("killed", f"{room}: {failed}")

@@ -243,10 +243,28 @@ def test_the_slow_tests_run_last():
     log = "".join(f"[       OK ] A.T{i} ({ms} ms)\n" for i, ms in enumerate((1, 500, 9, 400, 90)))
     assert run.slow_tests(log) == ["A.T1", "A.T3"]
     usual = run.Usual(2.0, ["A.T1", "A.T3"])
-    assert usual.filters == ["-A.T1:A.T3", "A.T1:A.T3"]
+    assert usual.filters() == ["-A.T1:A.T3", "A.T1:A.T3"]
+    assert usual.filters(["*B.*"]) == ["*B.*-A.T1:A.T3", "-*B.*:A.T1:A.T3", "A.T1:A.T3"]
     assert usual.limit_s == 60
-    assert run.Usual(20.0, []).filters == ["*"]
+    assert run.Usual(20.0, []).filters() == ["*"]
+    assert run.Usual(20.0, []).filters(["*B.*"]) == ["*B.*", "-*B.*"]
     assert run.Usual(20.0, []).limit_s == 100
+
+
+def test_near_are_the_tests_that_are_named_alike_or_include_the_header(tmp_path):
+    sources = {
+        "lists_test.cpp": "TEST(Lists, A) {\nTEST_F(ListsTest, B) {\nTEST(Lists, C) {",
+        "lists_io_test.cpp": "TEST(ListsIo, A) {",
+        "maps_test.cpp": '#include "arfc/index/lists.h"\nTEST_P(MapsOfAll, A) {',
+        "names_test.cpp": '#include "arfc/index/lists_io.h"\nTEST(Names, A) {',
+        "lists.cpp": "TEST(NoTest, A) {",
+    }
+    for name, text in sources.items():
+        (tmp_path / name).write_text(text)
+    near = ["*ListsIo.*", "*Lists.*", "*ListsTest.*", "*MapsOfAll.*"]
+    assert run.near_tests(tmp_path, "index/src/lists.cpp") == near
+    assert run.near_tests(tmp_path, "index/src/lists_io.cpp") == ["*ListsIo.*", "*Names.*"]
+    assert run.near_tests(tmp_path, "index/src/absent.h") == []
 
 
 def test_a_change_is_for_the_tests_of_its_room_and_of_index():
