@@ -121,9 +121,21 @@ TEST(TrainingTest, BadInputIsRefusedByName) {
     TrainOptions options = small();
     options.kind = "quantum";
     ARFC_EXPECT_ERROR(train(good, options), ErrorKind::kInvalidArgument, "quantum");
-    options = small();
-    options.time_budget_s = -1.0;
-    ARFC_EXPECT_ERROR(train(good, options), ErrorKind::kInvalidArgument, "-1");
+    for (const double seconds : {-1.0, 0.0, static_cast<double>(NAN)}) {
+        options = small();
+        options.time_budget_s = seconds;
+        ARFC_EXPECT_ERROR(
+            train(good, options), ErrorKind::kInvalidArgument,
+            "Time budget is not a positive number of seconds");
+    }
+    const std::vector<float> wide(65537, 1.0F);
+    ARFC_EXPECT_ERROR(
+        (void)Compressor::train({wide.data(), 1, 65537}, small()), ErrorKind::kInvalidArgument,
+        "width is outside [1, 65536]: 65537");
+    ARFC_EXPECT_ERROR(
+        (void)Compressor::train({wide.data(), 1, 0}, small()), ErrorKind::kInvalidArgument,
+        "width is outside [1, 65536]: 0");
+    EXPECT_NO_THROW(train(good, small(1)));
     options = small();
     options.device = "cuda:7";
     ARFC_EXPECT_ERROR(train(good, options), ErrorKind::kUnsupported, "cuda:7");
@@ -185,6 +197,104 @@ TEST(TrainingTest, ManyRowsHaveMoreTokensOverTheWholeSpace) {
                     << bytes << " bytes of row " << i;
             }
         }
+    }
+}
+
+/// Returns what each of these lengths leaves of the energy of rows, of which 0 is none.
+std::vector<double> errors_of(
+    const Compressor& model, const std::vector<float>& rows,
+    const std::vector<std::size_t>& lengths) {
+    const std::size_t n = rows.size() / model.dim();
+    std::vector<double> errors;
+    for (const std::size_t bytes : lengths) {
+        std::vector<std::byte> codes(n * bytes);
+        model.encode(test::view(rows, model.dim()), bytes, {codes.data(), n, bytes});
+        std::vector<float> decoded(rows.size());
+        model.decode({codes.data(), n, bytes}, {decoded.data(), n, model.dim()});
+        double error = 0.0;
+        double energy = 0.0;
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const double difference = double{rows[i]} - double{decoded[i]};
+            error += difference * difference;
+            energy += double{rows[i]} * double{rows[i]};
+        }
+        errors.push_back(error / energy);
+    }
+    return errors;
+}
+
+/// A length, what it leaves of the energy of rows that trained and of others, and how far, as a
+/// share, other seeds and machines may be from that.
+struct Left {
+    std::size_t bytes;
+    double trained;
+    double fresh;
+    double tolerance;
+};
+
+TEST(TrainingTest, EveryLengthIsAsCloseAsItWas) {
+    constexpr std::size_t kDim = 24;
+    const std::vector<float> rows = test::random_rows(1600, kDim, 1);
+    const std::vector<float> fresh = test::random_rows(400, kDim, 2);
+    TrainOptions options = small(24);
+    options.metric = Metric::kL2;
+    options.relations = false;
+    const Left expected[] = {{1, 0.258, 0.338, 0.06},    {2, 0.130, 0.153, 0.05},
+                             {4, 0.0407, 0.0569, 0.06},  {8, 0.0050, 0.0106, 0.08},
+                             {16, 2.0e-4, 5.1e-4, 0.2},  {18, 1.55e-4, 3.9e-4, 0.2},
+                             {24, 0.97e-5, 4.2e-5, 0.45}};
+    std::vector<std::size_t> lengths;
+    for (const Left& left : expected) {
+        lengths.push_back(left.bytes);
+    }
+    const auto model = Compressor::train(test::view(rows, kDim), options);
+    const std::vector<double> of_trained = errors_of(*model, rows, lengths);
+    const std::vector<double> of_fresh = errors_of(*model, fresh, lengths);
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+        const Left& left = expected[i];
+        EXPECT_NEAR(of_trained[i], left.trained, left.tolerance * left.trained) << left.bytes;
+        EXPECT_NEAR(of_fresh[i], left.fresh, left.tolerance * left.fresh) << left.bytes;
+    }
+}
+
+TEST(TrainingTest, SparesSomeRowsForMeasuring) {
+    const struct {
+        std::size_t rows;
+        std::size_t held_out;
+    } cases[] = {{999, 0}, {1000, 50}, {1999, 99}, {21000, 1000}};
+    for (const auto& c : cases) {
+        TrainOptions options = small(1);
+        options.relations = false;
+        options.metric = Metric::kL2;
+        options.time_budget_s = 3600.0;
+        const auto model = Compressor::train(test::view(test::random_rows(c.rows, 2), 2), options);
+        EXPECT_EQ(model->report().held_out_rows, c.held_out) << c.rows;
+        EXPECT_EQ(model->report().trained_rows, c.rows - c.held_out);
+        EXPECT_EQ(model->report().recall.empty(), c.held_out == 0);
+    }
+}
+
+TEST(TrainingTest, ABudgetDrawsFewerRows) {
+    TrainOptions options = small(1);
+    options.relations = false;
+    options.metric = Metric::kL2;
+    options.time_budget_s = 1e-9;
+    const auto model = Compressor::train(test::view(test::random_rows(6000, 8), 8), options);
+    EXPECT_EQ(model->report().trained_rows, 4096U); // The fewest.
+    EXPECT_EQ(model->report().held_out_rows, 300U);
+    EXPECT_TRUE(model->report().stopped_by_budget);
+}
+
+TEST(TrainingTest, RowsOfAnyWidthAreCodedToTheirEnd) {
+    for (const std::size_t dim : {1, 2, 7, 9}) {
+        const std::vector<float> rows = test::random_rows(300, dim);
+        TrainOptions options = small(20);
+        options.metric = Metric::kL2;
+        const auto model = Compressor::train(test::view(rows, dim), options);
+        const std::vector<double> errors = errors_of(*model, rows, {1, 16, 20});
+        EXPECT_LT(errors[1], errors[0]) << dim;
+        EXPECT_LE(errors[2], errors[1]) << dim;
+        EXPECT_LT(errors[2], 1e-3) << dim;
     }
 }
 

@@ -284,6 +284,46 @@ TEST_F(TrainingCheckpointTest, ABudgetCountsTheTimeBefore) {
     EXPECT_GT(model->report().seconds, 5000.0);
 }
 
+TEST_F(TrainingCheckpointTest, WhatABudgetCutShortStaysSo) {
+    TrainOptions hurried = options();
+    hurried.time_budget_s = 1e-9;
+    interrupt(hurried, "done", 1);
+    Parts parts(file());
+    EXPECT_TRUE(parts.header.at("steps").back().at("stopped_by_budget").get<bool>());
+    EXPECT_TRUE(train(resuming())->report().stopped_by_budget) << "without a budget of its own";
+    for (nlohmann::json& step : parts.header["steps"]) {
+        step["stopped_by_budget"] = false;
+    }
+    parts.write(file());
+    EXPECT_FALSE(train(resuming())->report().stopped_by_budget);
+}
+
+TEST_F(TrainingCheckpointTest, AsManyRowsAreDrawnAsWhenItBegan) {
+    interrupt(options(), kWholeSpace, 3);
+    Parts parts(file());
+    EXPECT_GE(parts.header.at("most_rows").get<std::size_t>(), kRows);
+    parts.header["most_rows"] = 500;
+    parts.header["rows"] = "";
+    parts.header["steps"] = nlohmann::json::array();
+    parts.write(file());
+    EXPECT_EQ(train(resuming())->report().trained_rows, 500U);
+}
+
+TEST_F(TrainingCheckpointTest, ItIsWrittenAsOftenAsIsAsked) {
+    TrainOptions always = options();
+    always.checkpoint_every_s = 0.0;
+    std::size_t steps = 0;
+    always.progress = [&](const Progress& progress) {
+        if (progress.stage == kWholeSpace && progress.done > 0) { // Axes, and a codebook a token.
+            EXPECT_EQ(Parts(file()).header.at("steps").size(), 1 + progress.done);
+            ++steps;
+        }
+        return progress.stage != kSubSpace;
+    };
+    ARFC_EXPECT_ERROR(train(always), ErrorKind::kCancelled, "cancelled at step");
+    EXPECT_GE(steps, 15U);
+}
+
 TEST_F(TrainingCheckpointTest, IsRemovedWithItsDirectory) {
     interrupt(options(), kWholeSpace, 3);
     std::ofstream(file().string() + ".tmp") << "of a run that was killed";
