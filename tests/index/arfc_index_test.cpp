@@ -539,6 +539,26 @@ TEST(ArfcIndex, RefusesWhatIsNotInOrder) {
         ArfcIndex(0, "ARFC12", faiss::METRIC_L2), ErrorKind::kInvalidArgument, "width is outside");
 }
 
+TEST(ArfcIndex, TrainsAsItIsTold) {
+    const Rows rows(kN, 1);
+    const auto trained = [&](const auto& change) {
+        auto index = std::make_unique<ArfcIndex>(kDim, "ARFC6/3", faiss::METRIC_L2);
+        change(index->train_options);
+        index->train(kN, rows.data());
+        return index;
+    };
+    const auto plain = trained([](auto&) {});
+    EXPECT_FALSE(plain->compressor()->report().stopped_by_budget);
+    EXPECT_EQ(trained([](auto&) {})->compressor()->id(), plain->compressor()->id());
+    EXPECT_NE(
+        trained([](auto& options) { options.seed = 1; })->compressor()->id(),
+        plain->compressor()->id());
+    EXPECT_TRUE(trained([](auto& options) { options.time_budget_s = 1e-9; })
+                    ->compressor()
+                    ->report()
+                    .stopped_by_budget);
+}
+
 TEST(ArfcIndex, SaysWhatItHolds) {
     const Rows rows(kN, 1);
     const auto index = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
@@ -550,6 +570,7 @@ TEST(ArfcIndex, SaysWhatItHolds) {
     const ArfcIndex::Bytes bytes = index->resident_bytes();
     EXPECT_EQ(bytes.codes, kN * 12);
     EXPECT_EQ(bytes.terms, kN * 5);
+    EXPECT_EQ(bytes.lists, kN * 4 + (kN + 7) / 8 + 7 * kDim * 4);
     EXPECT_EQ(bytes.ids, kN * 8);
     EXPECT_EQ(bytes.model, index->compressor()->model_bytes());
     index->reset();

@@ -69,6 +69,10 @@ TEST(CoarseQuantizer, FindsTheClustersThatAreThere) {
         return total;
     };
     EXPECT_LT(spread(40), 0.5 * spread(1));
+    // What this k-means leaves; it is the same on every machine.
+    EXPECT_NEAR(spread(5) / spread(1), 0.700, 0.014);
+    EXPECT_NEAR(spread(40) / spread(1), 0.337, 0.007);
+    EXPECT_NEAR(spread(200) / spread(1), 0.2295, 0.004);
 }
 
 TEST(CoarseQuantizer, IsTheSameForASeedAndOnAnyThreadCount) {
@@ -197,6 +201,37 @@ TEST(CoarseQuantizer, OrdersListsForQueriesBeyondFloat) {
     std::vector<std::uint32_t> all(8);
     std::iota(all.begin(), all.end(), 0U);
     EXPECT_EQ(probed, all);
+}
+
+TEST(CoarseQuantizer, TellsHowFarItIs) {
+    const std::vector<float> rows = test::random_rows(50, kWidth);
+    std::size_t done = 0;
+    (void)CoarseQuantizer::train(
+        Metric::kL2, test::view(rows, kWidth), 4, 0, [&](const Progress& progress) {
+            EXPECT_EQ(progress.stage, "lists");
+            EXPECT_EQ(progress.done, done++);
+            EXPECT_EQ(progress.total, 10U);
+            return true;
+        });
+    EXPECT_EQ(done, 10U);
+}
+
+TEST(CoarseQuantizer, UsesAtMost128RowsAList) {
+    // Rows beyond the sample, which is evenly spaced, may be anything.
+    std::vector<float> rows = test::random_rows(2 * 128 * 3, kWidth);
+    const auto centroids = [&] {
+        const auto quantizer =
+            CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 3, 0, {});
+        return std::vector<float>(
+            quantizer.centroids().data(), quantizer.centroids().data() + 3 * kWidth);
+    };
+    const std::vector<float> before = centroids();
+    for (std::size_t i = 1; i < 2 * 128 * 3; i += 2) {
+        rows[i * kWidth] += 100.0F;
+    }
+    EXPECT_EQ(centroids(), before);
+    rows[4 * kWidth] += 100.0F;
+    EXPECT_NE(centroids(), before);
 }
 
 TEST(CoarseQuantizer, RefusesFewerRowsThanListsAndStopsWhenTold) {

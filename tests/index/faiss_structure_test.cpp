@@ -340,6 +340,32 @@ TEST(FaissStructure, RefusesStringsThatMakeNoSense) {
         "wrong at column 10, expected IVF<n>, HNSW<m>, NSG<m>, or a FAISS string");
 }
 
+TEST(FaissStructure, ProbesAShareOfItsLists) {
+    const struct {
+        std::string coarse;
+        std::size_t lists;
+        std::size_t nprobe;
+    } cases[] = {
+        {"IVF4,Flat", 4, 4},
+        {"IVF32,SQ8", 32, 32},
+        {"IVF33,Flat", 33, 32},
+        {"IVF2048,Flat", 2048, 32},
+        {"IVF2112,Flat", 2112, 33},
+        {"IVF4096,PQ6", 4096, 64},
+        {"PCA16,IVF4096,Flat", 4096, 64},
+        {"IVF64,PQ6x4fs", 0, 1},
+        {"IVF64,PQ6,RFlat", 0, 1},
+        {"Flat", 0, 1},
+        {"HNSW16,Flat", 0, 1},
+        {"PQ6", 0, 1},
+    };
+    for (const auto& c : cases) {
+        const CoarseTraits traits = make_coarse(kDim, Metric::kL2, c.coarse)->traits();
+        EXPECT_EQ(traits.lists, c.lists) << c.coarse;
+        EXPECT_EQ(traits.nprobe, c.nprobe) << c.coarse;
+    }
+}
+
 TEST(FaissStructure, AsksForRowsToLearnFrom) {
     const TrainedModel& model = trained_model(Metric::kCosine);
     for (const auto& [coarse, least] : std::vector<std::pair<std::string, std::size_t>>{

@@ -255,6 +255,54 @@ TEST_P(Threads, ErrorsKeepTheirKind) {
         (void)search(replicas, rows, 0), ErrorKind::kInvalidArgument, "Number of answers");
 }
 
+TEST(Shards, TakeOverRowsThatAreThere) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const auto one = whole(faiss::METRIC_L2, rows);
+    Indexes parts = copies(3, faiss::METRIC_L2, rows);
+    parts[0]->add(500, rows.data());
+    parts[2]->add(400, rows.data() + 500 * kDim);
+    ShardsIndex shards(std::move(parts));
+    EXPECT_EQ(shards.ntotal, static_cast<std::int64_t>(kN));
+    const SearchParametersARFC params = everything();
+    EXPECT_EQ(search(shards, queries, 25, &params), search(*one, queries, 25, &params));
+    std::vector<float> expected(kDim);
+    std::vector<float> row(kDim);
+    for (const std::int64_t key : {0, 499, 500, 899}) {
+        one->reconstruct(key, expected.data());
+        shards.reconstruct(key, row.data());
+        EXPECT_EQ(row, expected) << key;
+    }
+    for (const std::int64_t key : {-1, 900}) {
+        ARFC_EXPECT_ERROR(
+            shards.reconstruct(key, row.data()), ErrorKind::kNotFound, std::to_string(key));
+    }
+    ARFC_EXPECT_ERROR(
+        shards.add(1, rows.data()), ErrorKind::kFailedPrecondition, "rows already: 900");
+    Indexes equal = copies(2, faiss::METRIC_L2, rows);
+    equal[0]->add(7, rows.data());
+    equal[1]->add(7, rows.data());
+    EXPECT_EQ(ReplicasIndex(std::move(equal)).ntotal, 7);
+}
+
+TEST(Shards, GiveRowsTheirPositionsWhereTheyHaveIdsOfTheirOwn) {
+    const Rows rows(kN, 1);
+    ShardsIndex shards(copies(2, faiss::METRIC_L2, rows), false, false);
+    shards.add(500, rows.data());
+    shards.add(400, rows.data() + 500 * kDim); // Where ids are kept, rows may come in portions.
+    EXPECT_EQ(shards.ntotal, static_cast<std::int64_t>(kN));
+    Rows bad(4, 3);
+    bad.values[3 * kDim] = NAN;
+    ARFC_EXPECT_ERROR(shards.add(4, bad.data()), ErrorKind::kInvalidArgument, "not finite");
+    EXPECT_GE(shards.ntotal, static_cast<std::int64_t>(kN)) << "rows of earlier calls stay";
+    EXPECT_EQ(shards.ntotal, shards.at(0)->ntotal + shards.at(1)->ntotal);
+    std::vector<float> expected(kDim);
+    std::vector<float> row(kDim);
+    whole(faiss::METRIC_L2, rows)->reconstruct(777, expected.data());
+    shards.reconstruct(777, row.data());
+    EXPECT_EQ(row, expected);
+}
+
 TEST(Shards, AreOfOneKind) {
     ARFC_EXPECT_ERROR(ShardsIndex(Indexes{}), ErrorKind::kInvalidArgument, "at least one index");
     ARFC_EXPECT_ERROR(
@@ -269,6 +317,11 @@ TEST(Shards, AreOfOneKind) {
         ShardsIndex(pair("Flat", 8, "Flat", 9)), ErrorKind::kInvalidArgument, "differ in width");
     ARFC_EXPECT_ERROR(
         ShardsIndex(pair("Flat", 8, "ARFC8", 8)), ErrorKind::kInvalidArgument, "training");
+    Indexes metrics;
+    metrics.push_back(index_factory(8, "Flat", faiss::METRIC_L2));
+    metrics.push_back(index_factory(8, "Flat", faiss::METRIC_INNER_PRODUCT));
+    ARFC_EXPECT_ERROR(
+        ShardsIndex(std::move(metrics)), ErrorKind::kInvalidArgument, "differ in width, metric");
     Indexes uneven = pair("Flat", 8, "Flat", 8);
     const std::vector<float> row(8, 1.0F);
     uneven.back()->add(1, row.data());

@@ -575,6 +575,46 @@ TEST(StagedIndex, MeasuresDefaultsThatReachTheirRecall) {
     EXPECT_GE(static_cast<double>(found) / (10.0 * kQueries), 0.95);
 }
 
+TEST(StagedIndex, DefaultsAreAsWideAsTheRowsNeed) {
+    using Range = std::pair<std::size_t, std::size_t>;
+    const struct {
+        std::vector<std::size_t> stages;
+        std::size_t nlist;
+        Range limit; ///< Of the first stage; {0, 0} where it is the only one.
+        Range nprobe;
+        Range copies; ///< Of each head.
+    } cases[] = {
+        {{1, kCodeBytes}, 0, {400, 1600}, {1, 1}, {1, 1}}, // One byte says little: past the cap.
+        {{kHead, kCodeBytes}, 0, {30, 80}, {1, 1}, {1, 1}},
+        {{10, kCodeBytes}, 0, {10, 20}, {1, 1}, {1, 1}},
+        {{kCodeBytes}, 8, {0, 0}, {4, 8}, {1, 1}},
+        {{kCodeBytes}, 100, {0, 0}, {20, 32}, {1, 1}},
+        {{kCodeBytes}, 400, {0, 0}, {32, 32}, {2, 3}}, // Four rows a list.
+    };
+    const auto is_in = [](std::size_t value, const Range& range) {
+        return value >= range.first && value <= range.second;
+    };
+    for (const auto& c : cases) {
+        Fixture fixture(Metric::kCosine, c.stages, c.nlist);
+        fixture.train().add();
+        const std::string text =
+            std::to_string(c.stages.front()) + " bytes, " + std::to_string(c.nlist) + " lists";
+        const std::vector<Stage> stages = fixture.index.default_stages();
+        EXPECT_EQ(stages.back().limit, 10U) << text;
+        if (stages.size() > 1) {
+            EXPECT_PRED2(is_in, stages.front().limit, c.limit) << text;
+        }
+        EXPECT_PRED2(is_in, fixture.index.default_nprobe(), c.nprobe) << text;
+        const std::size_t one = kRows * fixture.index.head_bytes();
+        EXPECT_PRED2(is_in, fixture.index.resident_bytes().heads / one, c.copies) << text;
+    }
+    // Of two limits each is as short as it may be.
+    Fixture three(Metric::kCosine, {1, kMiddle, kCodeBytes}, 0);
+    const std::vector<Stage> stages = three.train().index.default_stages();
+    EXPECT_GE(stages[0].limit, 400U);
+    EXPECT_PRED2(is_in, stages[1].limit, Range(20, 50));
+}
+
 TEST(StagedIndex, SearchesBesideOtherSearches) {
     Fixture fixture(Metric::kCosine, {kHead, kMiddle, kCodeBytes}, 8);
     fixture.train().add();
