@@ -14,6 +14,8 @@
 
 #include "arfc/base/files.h"
 #include "arfc/compressor/compressor.h"
+#include "arfc/storage/manifest.h"
+#include "arfc/storage/store.h"
 #include "expect_error.h"
 #include "random_rows.h"
 #include "temporary_directory.h"
@@ -355,6 +357,10 @@ TEST_F(CollectionTest, StagesAndFiltersAreObeyed) {
         (void)collection->search(queries(), {.nprobe = 17}), ErrorKind::kInvalidArgument, "17");
     ARFC_EXPECT_ERROR(
         (void)collection->search(queries(), {.k = 0}), ErrorKind::kInvalidArgument, "0");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.stages = {{8, 50}}, .exact = true}),
+        ErrorKind::kInvalidArgument, "cannot be exact and have stages of its own: 1");
+    EXPECT_EQ(collection->search(queries(), {.k = 2 * kRows, .exact = true}).hits[0].size(), kRows);
 }
 
 TEST_F(CollectionTest, BeginsWithAModelOfOnesOwn) {
@@ -488,6 +494,186 @@ TEST_F(CollectionTest, OptionsAreChecked) {
     EXPECT_EQ(read_file(path() / "notes.txt"), "mine");
     ARFC_EXPECT_ERROR(
         Collection::create("/proc/collection", {.dim = 4}), ErrorKind::kIo, "/proc/collection");
+}
+
+TEST_F(CollectionTest, CountsRowsWithoutAModel) {
+    const auto collection = filled("ARFC24/8");
+    const std::vector<PointId> gone = ids_from(1000, 100);
+    collection->remove(gone);
+    const CollectionInfo info = collection->info();
+    EXPECT_EQ(info.points, kRows - 100);
+    EXPECT_EQ(info.tombstones, 100U);
+    EXPECT_TRUE(info.has_raw);
+    EXPECT_EQ(info.code_bytes, 0U);
+    EXPECT_EQ(info.resident_id_bytes, 8 * kRows);
+    // Floats, their inverse lengths, a bit each, and ids.
+    EXPECT_EQ(info.resident_bytes, kRows * (kDim + 1) * 4 + kRows / 8 + 8 * kRows);
+    const SearchAnswer answer = collection->search(queries(), {.k = 3});
+    ASSERT_EQ(answer.stages.size(), 1U);
+    EXPECT_EQ(answer.stages[0].bytes, kDim * 4);
+    EXPECT_EQ(answer.stages[0].candidates, 20 * (kRows - 100));
+    EXPECT_EQ(answer.stages[0].bytes_read, 20 * (kRows - 100) * kDim * 4);
+    EXPECT_GT(answer.stages[0].milliseconds, 0.0);
+    EXPECT_LT(answer.stages[0].milliseconds, 60'000.0);
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.stages = {{8, 50}, {24, 0}}}),
+        ErrorKind::kFailedPrecondition, "no model yet");
+    ARFC_EXPECT_ERROR(
+        (void)collection->search(queries(), {.k = 0}), ErrorKind::kInvalidArgument,
+        "answers is less than one: 0");
+}
+
+TEST_F(CollectionTest, EqualScoresStandInTheOrderOfIds) {
+    const auto collection = create("ARFC24/8");
+    std::vector<PointId> ids = {9, 3, 7, 1, 5};
+    std::vector<float> rows;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        rows.insert(rows.end(), rows_.begin(), rows_.begin() + kDim);
+    }
+    collection->upsert(ids, test::view(rows, kDim));
+    std::ranges::sort(ids);
+    const SearchAnswer answer = collection->search({rows.data(), 1, kDim}, {.k = 50});
+    ASSERT_EQ(answer.hits[0].size(), ids.size());
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        EXPECT_EQ(answer.hits[0][i].id, ids[i]);
+    }
+}
+
+TEST_F(CollectionTest, PayloadsAreObjectsOrNothing) {
+    const auto collection = create("ARFC24/8");
+    const std::vector<PointId> ids = {1, 2, 3};
+    const MatrixView<const float> rows = test::view(rows_, kDim).slice(0, 3);
+    for (const std::string bad : {" ", "{", "[1]", "1", R"("x")", "{} {}"}) {
+        ARFC_EXPECT_ERROR(
+            collection->upsert(ids, rows, std::vector<std::string>{"", bad, ""}),
+            ErrorKind::kInvalidArgument, "Payload is not a JSON object in row: 1");
+    }
+    for (const std::size_t count : {1, 2, 4}) {
+        ARFC_EXPECT_ERROR(
+            collection->upsert(ids, rows, std::vector<std::string>(count)),
+            ErrorKind::kInvalidArgument,
+            "Payloads differ in number from the embeddings: " + std::to_string(count));
+    }
+    EXPECT_EQ(collection->info().points, 0U);
+    const std::vector<std::string> good = {"{}", " \t\r\n{\"a\": 1}", ""};
+    collection->upsert(ids, rows, good);
+    const auto points = collection->get(ids);
+    ASSERT_EQ(points.size(), 3U);
+    for (std::size_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(points[i].id, ids[i]);
+        EXPECT_EQ(points[i].payload, good[i]);
+        EXPECT_TRUE(points[i].vector.empty());
+    }
+    collection->upsert({}, test::view(rows_, kDim).slice(0, 0));
+    EXPECT_EQ(collection->remove({}), 0U);
+    EXPECT_EQ(collection->info().points, 3U);
+}
+
+TEST_F(CollectionTest, TakesADirectoryThatAnInterruptedCreationLeft) {
+    std::filesystem::create_directories(path() / "rocks");
+    for (const char* const name : {"LOCK", "coarse.arfc", "manifest.json.tmp", "rocks/CURRENT"}) {
+        write_file_atomically(path() / name, "half");
+    }
+    create("ARFC24/8")->upsert(ids_from(1, 3), test::view(rows_, kDim).slice(0, 3));
+    EXPECT_EQ(Collection::open(path())->info().points, 3U);
+    EXPECT_FALSE(std::filesystem::exists(path() / "manifest.json.tmp"));
+    ARFC_EXPECT_ERROR(
+        create("ARFC24/8"), ErrorKind::kAlreadyExists, "Collection exists: " + path().string());
+    std::filesystem::remove_all(path());
+    write_file_atomically(path(), "a file");
+    ARFC_EXPECT_ERROR(create("ARFC24/8"), ErrorKind::kAlreadyExists, "something else is there");
+    ARFC_EXPECT_ERROR(
+        Collection::open(path()), ErrorKind::kNotFound, "does not exist: " + path().string());
+}
+
+/// What a crash between two steps of a training leaves, and what opening makes of it.
+TEST_F(CollectionTest, OpeningFinishesWhatATrainingBegan) {
+    const auto raw_rows = [&] {
+        const auto store =
+            storage::open_store("rocksdb", {.directory = path() / "rocks", .read_only = true});
+        std::size_t rows = 0;
+        store->snapshot()->for_each_raw(
+            0, [&](storage::Row, MatrixView<const float> run) { rows += run.rows(); });
+        return rows;
+    };
+    auto collection = filled("ARFC24/8");
+    collection->remove(ids_from(1000, 100));
+    const auto vectors = collection->get(ids_from(1100, 50), true);
+    ASSERT_EQ(vectors.size(), 50U);
+    std::size_t encoded = 0;
+    const CollectionTrainReport report = collection->train(
+        {.time_budget_s = 0.3,
+         .keep_raw = true,
+         .minimum_recall = 0.0,
+         .progress = [&](const Progress& progress) {
+             if (progress.stage == "encoding") {
+                 EXPECT_GT(progress.done, encoded);
+                 EXPECT_EQ(progress.total, kRows);
+                 encoded = progress.done;
+             }
+             return true;
+         }});
+    EXPECT_EQ(encoded, kRows);
+    EXPECT_EQ(report.rows, kRows - 100);
+    EXPECT_FALSE(report.raw_dropped);
+    EXPECT_GT(report.seconds, 0.0);
+    // Rows are what they were, as far as codes say.
+    const auto decoded = collection->get(ids_from(1000, 150), true);
+    ASSERT_EQ(decoded.size(), 50U);
+    for (std::size_t i = 0; i < 50; ++i) {
+        EXPECT_EQ(decoded[i].id, vectors[i].id);
+        EXPECT_TRUE(std::equal(
+            vectors[i].vector.begin(), vectors[i].vector.end(),
+            rows_.begin() + static_cast<std::ptrdiff_t>((100 + i) * kDim)));
+        double product = 0.0;
+        double left = 0.0;
+        double right = 0.0;
+        for (std::size_t j = 0; j < kDim; ++j) {
+            product += double{vectors[i].vector[j]} * double{decoded[i].vector[j]};
+            left += double{vectors[i].vector[j]} * double{vectors[i].vector[j]};
+            right += double{decoded[i].vector[j]} * double{decoded[i].vector[j]};
+        }
+        EXPECT_GT(product / std::sqrt(left * right), 0.9);
+    }
+    collection->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1));
+    const SearchAnswer answer = collection->search(queries());
+    collection->close();
+    EXPECT_EQ(raw_rows(), kRows - 100 + 1);
+    Collection::open(path())->close();
+    EXPECT_EQ(raw_rows(), kRows - 100 + 1) << "rows that are to be kept are kept";
+
+    // Codes were published; the manifest does not name the model yet, and rows are not dropped yet.
+    storage::Manifest manifest = storage::read_manifest(path());
+    EXPECT_TRUE(manifest.keep_raw);
+    EXPECT_EQ(manifest.model_id, report.model_id);
+    manifest.model_id = "";
+    manifest.keep_raw = false;
+    storage::write_manifest(path(), manifest);
+    EXPECT_TRUE(same(Collection::open(path(), {.read_only = true})->search(queries()), answer));
+    EXPECT_EQ(raw_rows(), kRows - 100 + 1) << "who only reads changes nothing";
+    EXPECT_TRUE(same(Collection::open(path())->search(queries()), answer));
+    EXPECT_EQ(raw_rows(), 0U);
+    EXPECT_EQ(storage::read_manifest(path()).model_id, report.model_id);
+
+    manifest.model_id = "another";
+    storage::write_manifest(path(), manifest);
+    ARFC_EXPECT_ERROR(
+        Collection::open(path()), ErrorKind::kFailedPrecondition, "expected \"another\"");
+    manifest.model_id = report.model_id;
+    manifest.dim = kDim + 1;
+    storage::write_manifest(path(), manifest);
+    ARFC_EXPECT_ERROR(
+        Collection::open(path()), ErrorKind::kCorruption,
+        "width differs from the manifest's: 32, expected 33");
+    manifest.dim = kDim;
+    manifest.factory = "ARFC24/16";
+    storage::write_manifest(path(), manifest);
+    ARFC_EXPECT_ERROR(
+        Collection::open(path()), ErrorKind::kCorruption, "disagree about the code in: ");
+    manifest.factory = "Flat";
+    storage::write_manifest(path(), manifest);
+    ARFC_EXPECT_ERROR(
+        Collection::open(path()), ErrorKind::kCorruption, "names a collection that cannot be");
 }
 
 TEST_F(CollectionTest, OthersReadWhileOneWrites) {
