@@ -45,13 +45,14 @@ struct Parts {
 };
 
 class TrainingCheckpointTest : public ::testing::Test {
-  protected:
+  public:
     // So few rows gain nothing by a second thread, and lose much where the machine is busy.
     TrainingCheckpointTest() { set_num_threads(1); }
     TrainingCheckpointTest(const TrainingCheckpointTest&) = delete;
     TrainingCheckpointTest& operator=(const TrainingCheckpointTest&) = delete;
     ~TrainingCheckpointTest() override { set_num_threads(threads_); }
 
+  protected:
     [[nodiscard]] TrainOptions options() const {
         TrainOptions options;
         options.code_bytes = 24;
