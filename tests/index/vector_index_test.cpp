@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 #include <set>
 #include <string>
 
@@ -140,6 +141,159 @@ TEST(VectorIndex, FindsRangesWhereFaissDoes) {
         "does not offer range_search");
 }
 
+TEST(VectorIndex, ReconstructsByIdAndByPosition) {
+    const std::vector<float> rows = random_rows(kN, kWidth);
+    const auto all = view(rows, kWidth);
+    const auto row = [&](std::size_t i) {
+        return std::vector<float>(all.row(i).begin(), all.row(i).end());
+    };
+    const auto flat = VectorIndex::create(kWidth, "Flat", Metric::kL2);
+    flat->add(all);
+    const auto mapped = VectorIndex::create(kWidth, "IDMap2,Flat", Metric::kL2);
+    std::vector<std::int64_t> ids(kN);
+    for (std::size_t i = 0; i < kN; ++i) {
+        ids[i] = 5000 - 3 * static_cast<std::int64_t>(i);
+    }
+    mapped->add_with_ids(all, ids);
+    EXPECT_EQ(flat->reconstruct(0), row(0));
+    EXPECT_EQ(flat->reconstruct(kN - 1), row(kN - 1));
+    EXPECT_EQ(mapped->reconstruct(ids[7]), row(7));
+    const std::vector<std::int64_t> places = {9, 2, 9};
+    std::vector<float> expected;
+    for (const std::int64_t place : places) {
+        const std::vector<float> one = row(static_cast<std::size_t>(place));
+        expected.insert(expected.end(), one.begin(), one.end());
+    }
+    EXPECT_EQ(flat->reconstruct(places), expected);
+    EXPECT_EQ(mapped->reconstruct(std::vector<std::int64_t>{ids[9], ids[2], ids[9]}), expected);
+    for (const std::int64_t absent : {std::int64_t{-1}, std::int64_t{kN}}) {
+        ARFC_EXPECT_ERROR(
+            (void)flat->reconstruct(absent), ErrorKind::kNotFound,
+            "Index holds no row of id: " + std::to_string(absent));
+    }
+    ARFC_EXPECT_ERROR((void)mapped->reconstruct(1), ErrorKind::kNotFound, "1");
+    EXPECT_EQ(
+        flat->reconstruct_rows(3, 2),
+        std::vector<float>(rows.begin() + 3 * kWidth, rows.begin() + 5 * kWidth));
+    EXPECT_EQ(flat->reconstruct_rows(0, kN), rows);
+    EXPECT_TRUE(flat->reconstruct_rows(kN, 0).empty());
+    ARFC_EXPECT_ERROR(
+        (void)flat->reconstruct_rows(kN + 1, 0), ErrorKind::kNotFound,
+        "rows [0, 400), asked for [401, 401 + 0)");
+    ARFC_EXPECT_ERROR((void)flat->reconstruct_rows(399, 2), ErrorKind::kNotFound, "[399, 399 + 2)");
+
+    const auto arfc = VectorIndex::create(kWidth, "ARFC4/2", Metric::kL2);
+    arfc->train(all);
+    arfc->add(all);
+    const std::vector<float> both = arfc->reconstruct(std::vector<std::int64_t>{3, 4});
+    EXPECT_EQ(arfc->reconstruct_rows(3, 2), both);
+    EXPECT_EQ(arfc->reconstruct(4), std::vector<float>(both.begin() + kWidth, both.end()));
+}
+
+TEST(VectorIndex, EncodesDecodesAndAnswersWithReconstructions) {
+    const std::vector<float> rows = random_rows(kN, kWidth);
+    const auto all = view(rows, kWidth);
+    for (const std::string factory : {"ARFC4/2", "SQ8"}) {
+        const auto index = VectorIndex::create(kWidth, factory, Metric::kL2);
+        std::vector<std::byte> codes(kN * kWidth);
+        ARFC_EXPECT_ERROR(
+            index->encode(all, {codes.data(), kN, kWidth}), ErrorKind::kFailedPrecondition,
+            "not trained");
+        index->train(all);
+        index->add(all);
+        const std::size_t size = index->code_size();
+        EXPECT_EQ(size, factory == "SQ8" ? kWidth : 4);
+        codes.resize(kN * size);
+        index->encode(all, {codes.data(), kN, size});
+        std::vector<float> decoded(rows.size());
+        index->decode({codes.data(), kN, size}, {decoded.data(), kN, kWidth});
+        EXPECT_EQ(decoded, index->reconstruct_rows(0, kN)) << factory;
+        ARFC_EXPECT_ERROR(
+            index->encode(all, {codes.data(), kN, size - 1}), ErrorKind::kInvalidArgument,
+            "Codes have a shape other than [n, code size]: [400, ");
+        ARFC_EXPECT_ERROR(
+            index->decode({codes.data(), kN - 1, size}, {decoded.data(), kN, kWidth}),
+            ErrorKind::kInvalidArgument, "[399, ");
+
+        constexpr std::size_t kK = 3;
+        std::vector<float> distances(2 * kK);
+        std::vector<std::int64_t> labels(2 * kK);
+        std::vector<float> found(2 * kK * kWidth);
+        const auto ask = [&](std::size_t k, std::size_t width) {
+            index->search_and_reconstruct(
+                all.slice(0, 2), k, {}, {distances.data(), 2, k}, {labels.data(), 2, k},
+                {found.data(), 2, width});
+        };
+        ask(kK, kK * kWidth);
+        const Answer plain = search(*index, all.slice(0, 2), kK);
+        EXPECT_EQ(distances, plain.distances);
+        EXPECT_EQ(labels, plain.labels);
+        EXPECT_EQ(found, index->reconstruct(labels));
+        ARFC_EXPECT_ERROR(
+            ask(kK, kK * kWidth - 1), ErrorKind::kInvalidArgument,
+            "shape other than [m, k * dim]: [2, 71], expected [2, 72]");
+        ARFC_EXPECT_ERROR(ask(0, 0), ErrorKind::kInvalidArgument, "[m, k >= 1]");
+    }
+}
+
+TEST(VectorIndex, MergesWhatIsAlike) {
+    const std::vector<float> rows = random_rows(kN, kWidth);
+    const auto all = view(rows, kWidth);
+    const auto made = [&](const std::string& factory, std::size_t first, std::size_t count) {
+        auto index = VectorIndex::create(kWidth, factory, Metric::kL2);
+        index->train(all);
+        index->add(all.slice(first, count));
+        return index;
+    };
+    const auto left = made("IVF4,Flat", 0, 300);
+    const auto right = made("IVF4,Flat", 300, 100);
+    left->merge_from(*right, 300);
+    EXPECT_EQ(left->ntotal(), kN);
+    EXPECT_EQ(right->ntotal(), 0U);
+    EXPECT_EQ(search(*left, all, 2), search(*made("IVF4,Flat", 0, kN), all, 2));
+    ARFC_EXPECT_ERROR(
+        left->merge_from(*left, 0), ErrorKind::kInvalidArgument, "not of itself; rows: 400");
+    ARFC_EXPECT_ERROR(
+        left->merge_from(*made("Flat", 0, 1), 0), ErrorKind::kInvalidArgument,
+        "Indexes cannot be merged");
+    EXPECT_EQ(left->reverse_factory(), "IVF4,Flat");
+}
+
+TEST(VectorIndex, PassesParametersOnToIndexesOfFaiss) {
+    const std::vector<float> rows = random_rows(kN, kWidth);
+    const auto all = view(rows, kWidth);
+    for (const std::string prefix : {"", "IDMap2,"}) {
+        std::vector<std::int64_t> ids(kN);
+        std::iota(ids.begin(), ids.end(), 0);
+        const auto lists = VectorIndex::create(kWidth, prefix + "IVF8,Flat", Metric::kL2);
+        lists->train(all);
+        lists->add_with_ids(all, ids);
+        const Answer narrow = search(*lists, all, 10);
+        EXPECT_EQ(search(*lists, all, 10, {.nprobe = 1}), narrow) << "FAISS's own default";
+        const Answer wide = search(*lists, all, 10, {.nprobe = 8});
+        EXPECT_NE(wide, narrow);
+        const auto flat = VectorIndex::create(kWidth, "Flat", Metric::kL2);
+        flat->add(all);
+        EXPECT_EQ(wide.labels, search(*flat, all, 10).labels);
+        EXPECT_EQ(
+            search(*lists, all, 1, {.nprobe = 8, .allowed_ids = std::vector<std::int64_t>{17}})
+                .labels,
+            std::vector<std::int64_t>(kN, 17));
+        ARFC_EXPECT_ERROR(
+            (void)search(*lists, all, 1, {.ef_search = 5}), ErrorKind::kUnsupported,
+            "no graph, so efSearch cannot be chosen: 5");
+
+        const auto graph = VectorIndex::create(kWidth, prefix + "HNSW4", Metric::kL2);
+        prefix.empty() ? graph->add(all) : graph->add_with_ids(all, ids);
+        EXPECT_NE(
+            search(*graph, all, 10, {.ef_search = 10}),
+            search(*graph, all, 10, {.ef_search = 400}));
+        ARFC_EXPECT_ERROR(
+            (void)search(*graph, all, 1, {.nprobe = 5}), ErrorKind::kUnsupported,
+            "no inverted lists, so nprobe cannot be chosen");
+    }
+}
+
 TEST(VectorIndex, RefusesWhatItCannotDo) {
     const std::vector<float> rows = random_rows(kN, kWidth);
     const auto all = view(rows, kWidth);
@@ -149,6 +303,12 @@ TEST(VectorIndex, RefusesWhatItCannotDo) {
     ARFC_EXPECT_ERROR(
         (void)VectorIndex::create(0, "ARFC8", Metric::kL2), ErrorKind::kInvalidArgument,
         "[1, 65536]: 0");
+    ARFC_EXPECT_ERROR(
+        (void)VectorIndex::create(65537, "Flat", Metric::kL2), ErrorKind::kInvalidArgument,
+        "[1, 65536]: 65537");
+    EXPECT_EQ(VectorIndex::create(65536, "Flat", Metric::kInnerProduct)->dim(), 65536U);
+    EXPECT_EQ(
+        VectorIndex::create(1, "Flat", Metric::kInnerProduct)->metric(), Metric::kInnerProduct);
     ARFC_EXPECT_ERROR(
         (void)VectorIndex::create(kWidth, "Nope", Metric::kL2), ErrorKind::kInvalidArgument,
         "Nope");
