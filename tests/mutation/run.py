@@ -17,9 +17,11 @@ import os
 import pathlib
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -100,10 +102,17 @@ def lines_of_build(folder: pathlib.Path) -> list[Line]:
     notes = [note for room in ROOMS for note in sorted((folder / room).rglob("*.gcno"))]
     if not notes:
         raise SetupError(f"Build has no gcov notes; was it made with --coverage? {folder}")
-    reports = (output_of("gcov", "--json-format", "--stdout", note) for note in notes)
-    return executable_lines(
-        (line for report in reports for line in report.splitlines() if line), PROJECT
-    )
+    with tempfile.TemporaryDirectory() as alone:  # Without counts, which may be of older notes.
+        copy = pathlib.Path(alone, "notes.gcno")
+
+        def report_of(note: pathlib.Path) -> str:
+            shutil.copyfile(note, copy)
+            return output_of("gcov", "--json-format", "--stdout", copy)
+
+        reports = map(report_of, notes)
+        return executable_lines(
+            (line for report in reports for line in report.splitlines() if line), PROJECT
+        )
 
 
 class Tree:
