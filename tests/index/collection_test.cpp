@@ -286,6 +286,12 @@ TEST_F(CollectionTest, RowsBeyondTheCoarseFileAreReplayed) {
     EXPECT_TRUE(same(
         rebuilt->search(queries(), {.exact = true}), rebuilt->search(queries(), {.exact = true})));
     EXPECT_GT(recall(rebuilt->search(queries()), before), 0.9);
+    rebuilt->close();
+    std::filesystem::remove(path() / "coarse.arfc");
+    (void)Collection::open(path(), {.read_only = true});
+    EXPECT_FALSE(std::filesystem::exists(path() / "coarse.arfc")) << "a reader writes nothing";
+    (void)Collection::open(path());
+    EXPECT_TRUE(std::filesystem::exists(path() / "coarse.arfc")) << "lists were due";
 }
 
 TEST_F(CollectionTest, UpsertsReplaceAndRemovalsRemove) {
