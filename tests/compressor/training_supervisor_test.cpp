@@ -123,5 +123,23 @@ TEST_F(TrainingSupervisorTest, ACallersNoEndsIt) {
         "Training was cancelled at step 2 of 5");
 }
 
+TEST_F(TrainingSupervisorTest, TellsWhichShareOfAStagesTimeHasGone) {
+    TrainOptions options = this->options();
+    const TrainingSupervisor free(options);
+    EXPECT_EQ(free.spent(), 0.0); // Without a budget none goes.
+
+    options.time_budget_s = 1000.0;
+    TrainingSupervisor supervisor(options);
+    supervisor.add_seconds(100.0);
+    supervisor.set_deadline(0.3); // From 100 s to 300 s.
+    EXPECT_NEAR(supervisor.spent(), 0.0, 0.01);
+    supervisor.add_seconds(50.0);
+    EXPECT_NEAR(supervisor.spent(), 0.25, 0.01);
+    supervisor.add_seconds(500.0);
+    EXPECT_EQ(supervisor.spent(), 1.0);
+    supervisor.set_deadline(0.6); // Which is over already.
+    EXPECT_EQ(supervisor.spent(), 1.0);
+}
+
 } // namespace
 } // namespace arfc
