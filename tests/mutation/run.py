@@ -181,13 +181,15 @@ def run_tests(program: pathlib.Path, limit_s: float, names: str = "*") -> str:
 
     Returns the failed test, or how the program ended; "" where every test passed.
     """
-    scratch = WORK / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with (WORK / "tests.log").open("w+", encoding="utf-8", errors="replace") as log:
+    with (
+        tempfile.TemporaryDirectory(prefix="arfc-mutants-") as scratch,
+        (WORK / "tests.log").open("w+", encoding="utf-8", errors="replace") as log,
+    ):
+        os.chmod(scratch, 0o1777)  # Some tests go on as a user without rights.
         process = subprocess.Popen(
             [program, "--gtest_fail_fast", "--gtest_color=no", f"--gtest_filter={names}"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TMPDIR": str(scratch)},
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TMPDIR": scratch},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES,) * 2),
         )  # fmt: skip
         try:
