@@ -117,6 +117,17 @@ TEST(TransformedIndex, ForwardsParametersAndReconstructs) {
     }
 }
 
+TEST(TransformedIndex, IsTrainedOnceAllThatItHoldsAre) {
+    const Rows rows(kN, 1);
+    // The first two transforms have nothing to learn.
+    for (const char* const factory : {"L2norm,ARFC16", "Pad28,ARFC16/4", "PCA16,ARFC16"}) {
+        const auto index = index_factory(kWidth, factory, faiss::METRIC_L2);
+        EXPECT_FALSE(index->is_trained) << factory;
+        EXPECT_THROW(index->add(rows.signed_count(), rows.data()), Error) << factory;
+        EXPECT_EQ(index->ntotal, 0) << factory;
+    }
+}
+
 TEST(TransformedIndex, Merges) {
     const Rows rows(kN, 1);
     const auto index = filled("PCA16,ARFC8/4", rows);
