@@ -10,7 +10,7 @@ namespace arfc {
 /// What a step of a training has learned, or how far it has come: enough to go on from it as if
 /// nothing had happened in between.
 struct LearningState {
-    std::map<std::string, Tensor> arrays;
+    std::map<std::string, StoredTensor> arrays;
     std::map<std::string, double> numbers; ///< Finite.
     std::string random;                    ///< A generator as text, where the step draws numbers.
 };

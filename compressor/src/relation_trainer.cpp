@@ -64,8 +64,8 @@ std::vector<float> values_of(const torch::Tensor& tensor) {
 }
 
 /// Returns the tensor as it is written: integers, all below 2^24, become floats.
-Tensor written(const torch::Tensor& tensor) {
-    Tensor out;
+StoredTensor written(const torch::Tensor& tensor) {
+    StoredTensor out;
     for (const std::int64_t extent : tensor.sizes()) {
         out.shape.push_back(static_cast<std::size_t>(extent));
     }
@@ -477,7 +477,7 @@ LearningState to_state(std::optional<RelatedCodebooks> related) {
     LearningState state;
     if (related) {
         const auto flat = [](std::vector<float>& values) {
-            return Tensor{{values.size()}, std::move(values)};
+            return StoredTensor{{values.size()}, std::move(values)};
         };
         state.arrays["codebooks"] = flat(related->codebooks);
         state.arrays["mean"] = flat(related->mean);

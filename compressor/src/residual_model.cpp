@@ -100,7 +100,7 @@ void check_architecture(const ResidualModel& model) {
 }
 
 std::vector<float> take(
-    std::map<std::string, Tensor>& tensors, const std::string& name,
+    std::map<std::string, StoredTensor>& tensors, const std::string& name,
     const std::vector<std::size_t>& shape) {
     const auto found = tensors.find(name);
     if (found == tensors.end() || found->second.shape != shape) {
@@ -117,7 +117,7 @@ std::vector<float> take(
 }
 
 void read_weights(ResidualModel& model, std::string_view weights) {
-    std::map<std::string, Tensor> tensors = read_safetensors(weights);
+    std::map<std::string, StoredTensor> tensors = read_safetensors(weights);
     model.mean = take(tensors, "mean", {model.dim});
     model.early = take(tensors, "early", {model.early_tokens(), kSymbols, model.dim});
     if (tensors.contains("rotation")) {
@@ -167,7 +167,7 @@ std::vector<std::vector<std::vector<std::size_t>>> ResidualModel::late_runs() co
 }
 
 ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& report) {
-    std::map<std::string, Tensor> tensors;
+    std::map<std::string, StoredTensor> tensors;
     tensors["mean"] = {{model.dim}, model.mean};
     tensors["early"] = {{model.early_tokens(), kSymbols, model.dim}, model.early};
     tensors["late"] = {{model.late.size()}, model.late};

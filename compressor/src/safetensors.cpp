@@ -33,7 +33,8 @@ std::size_t element_count(const std::vector<std::size_t>& shape, std::size_t lim
     return count;
 }
 
-Tensor read_tensor(const std::string& name, const nlohmann::json& entry, std::string_view data) {
+StoredTensor read_tensor(
+    const std::string& name, const nlohmann::json& entry, std::string_view data) {
     if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
         !entry.contains("data_offsets")) {
         fail_corrupt("an entry lacks dtype, shape or data_offsets");
@@ -41,7 +42,7 @@ Tensor read_tensor(const std::string& name, const nlohmann::json& entry, std::st
     if (entry["dtype"] != "F32") {
         fail(ErrorKind::kUnsupported, "Tensor is not float32: ", name);
     }
-    Tensor tensor;
+    StoredTensor tensor;
     tensor.shape = entry["shape"].get<std::vector<std::size_t>>();
     const auto offsets = entry["data_offsets"].get<std::vector<std::size_t>>();
     if (tensor.shape.size() > kMaxRank || offsets.size() != 2 || offsets[0] > offsets[1] ||
@@ -61,7 +62,7 @@ Tensor read_tensor(const std::string& name, const nlohmann::json& entry, std::st
 
 } // namespace
 
-std::string write_safetensors(const std::map<std::string, Tensor>& tensors) {
+std::string write_safetensors(const std::map<std::string, StoredTensor>& tensors) {
     nlohmann::ordered_json header = nlohmann::ordered_json::object();
     std::size_t offset = 0;
     for (const auto& [name, tensor] : tensors) {
@@ -86,7 +87,7 @@ std::string write_safetensors(const std::map<std::string, Tensor>& tensors) {
     return out;
 }
 
-std::map<std::string, Tensor> read_safetensors(std::string_view bytes) {
+std::map<std::string, StoredTensor> read_safetensors(std::string_view bytes) {
     std::uint64_t length = 0;
     if (bytes.size() < kLengthBytes) {
         fail_corrupt("it is shorter than its length field");
@@ -96,7 +97,7 @@ std::map<std::string, Tensor> read_safetensors(std::string_view bytes) {
         fail_corrupt("its header is longer than the file");
     }
     const std::string_view data = bytes.substr(kLengthBytes + length);
-    std::map<std::string, Tensor> tensors;
+    std::map<std::string, StoredTensor> tensors;
     std::size_t covered = 0;
     try {
         const nlohmann::json header = nlohmann::json::parse(bytes.substr(kLengthBytes, length));
@@ -104,7 +105,7 @@ std::map<std::string, Tensor> read_safetensors(std::string_view bytes) {
             if (name == "__metadata__") {
                 continue;
             }
-            Tensor tensor = read_tensor(name, entry, data);
+            StoredTensor tensor = read_tensor(name, entry, data);
             covered += tensor.values.size() * sizeof(float);
             tensors.emplace(name, std::move(tensor));
         }

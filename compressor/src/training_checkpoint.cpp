@@ -38,9 +38,9 @@ Json to_json(const std::string& name, const LearningState& state, bool stopped_b
 }
 
 /// Takes the tensors "<prefix>/<name>" out of those of a file.
-std::map<std::string, Tensor> take_arrays(
-    std::map<std::string, Tensor>& tensors, const std::string& prefix) {
-    std::map<std::string, Tensor> taken;
+std::map<std::string, StoredTensor> take_arrays(
+    std::map<std::string, StoredTensor>& tensors, const std::string& prefix) {
+    std::map<std::string, StoredTensor> taken;
     const std::string start = prefix + "/";
     for (auto next = tensors.lower_bound(start);
          next != tensors.end() && next->first.starts_with(start); next = tensors.erase(next)) {
@@ -104,7 +104,7 @@ void TrainingCheckpoint::read() {
     try {
         const nlohmann::json header = nlohmann::json::parse(rest.substr(0, line));
         read_header(header);
-        std::map<std::string, Tensor> tensors =
+        std::map<std::string, StoredTensor> tensors =
             read_safetensors(line == std::string_view::npos ? "" : rest.substr(line + 1));
         for (std::size_t i = 0; i < steps_.size(); ++i) {
             steps_[i].state.arrays = take_arrays(tensors, std::to_string(i));
@@ -215,7 +215,7 @@ std::vector<float> TrainingCheckpoint::learned(
         fresh.arrays[kValues] = {{count}, learn()};
         return fresh;
     });
-    Tensor& values = state.arrays[kValues];
+    StoredTensor& values = state.arrays[kValues];
     if (values.shape != std::vector<std::size_t>{count} ||
         !std::ranges::all_of(values.values, [](float value) { return std::isfinite(value); })) {
         fail_corrupt(file_, "its arrays do not fit the step \"" + step + "\"");
@@ -270,7 +270,7 @@ std::string TrainingCheckpoint::contents() const {
         {"most_rows", most_rows_.value_or(0)},
         {"rows", rows_},
         {"seconds", supervisor_.seconds()}};
-    std::map<std::string, Tensor> tensors;
+    std::map<std::string, StoredTensor> tensors;
     const auto add = [&](const Step& step, std::size_t number) {
         for (const auto& [name, array] : step.state.arrays) {
             tensors[std::to_string(number) + "/" + name] = {array.shape, array.values};

@@ -7,7 +7,7 @@
 namespace arfc {
 namespace {
 
-std::map<std::string, Tensor> sample() {
+std::map<std::string, StoredTensor> sample() {
     return {{"b", {{2, 3}, {1, 2, 3, 4, 5, 6}}}, {"a", {{0}, {}}}, {"c", {{1}, {-0.5F}}}};
 }
 

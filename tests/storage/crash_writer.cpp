@@ -1,7 +1,8 @@
-// arfc_storage_crash_writer <directory> <script|train>: opens a store and works on it until it is
-// killed. "script" goes on with the script where the store's epoch stands; "train" gives the raw
-// rows that are there codes and publishes them. Each call that returned is told on standard output
-// by eight bytes: the step, or for train the calls so far and last, published, 0.
+// arfc_storage_crash_writer <directory> <script|train> [calls]: opens a store and works on it until
+// it is killed. "script" goes on with the script where the store's epoch stands; "train" gives the
+// raw rows that are there codes and publishes them, or waits to be killed after so many calls. Each
+// call that returned is told on standard output by eight bytes: the step, or for train the calls so
+// far and last, published, 0.
 
 #include <unistd.h>
 
@@ -33,7 +34,8 @@ void write_script(Store& store) {
 }
 
 /// Gives each live row the codes of its point at version 1, row by row, then publishes.
-void train(Store& store) {
+/// @param most  Calls after which it waits; 0: it does not.
+void train(Store& store, std::uint64_t most) {
     const Shape shape{
         .dim = store.shape().dim, .head_bytes = 16, .tail_bytes = 24, .model_id = "trained"};
     const auto snapshot = store.snapshot();
@@ -43,6 +45,9 @@ void train(Store& store) {
         const auto tail = tail_of(id, 1, shape);
         store.write_codes(row, {head.data(), 1, head.size()}, {tail.data(), 1, tail.size()});
         acknowledge(++calls);
+        if (calls == most) {
+            ::pause();
+        }
     });
     store.publish_codes(shape.head_bytes, shape.tail_bytes, shape.model_id);
     acknowledge(0);
@@ -50,14 +55,14 @@ void train(Store& store) {
 }
 
 int run(int argc, char** argv) {
-    if (argc != 3) {
-        std::fputs("usage: arfc_storage_crash_writer <directory> <script|train>\n", stderr);
+    if (argc != 3 && argc != 4) {
+        std::fputs("usage: arfc_storage_crash_writer <directory> <script|train> [calls]\n", stderr);
         return 2;
     }
     const auto store = open_store(
         "rocksdb", {.directory = argv[1], .create = false, .read_only = false, .shape = {}});
     if (std::string_view(argv[2]) == "train") {
-        train(*store);
+        train(*store, argc == 4 ? std::strtoull(argv[3], nullptr, 10) : 0);
     } else {
         write_script(*store);
     }
