@@ -18,9 +18,8 @@
 namespace arfc {
 namespace {
 
-constexpr std::size_t kMinRows = 2000;     // Fewer overfit before they gain.
-constexpr std::size_t kMaxRows = 65536;    // Among which neighbours are sought.
-constexpr std::size_t kMaxAnchors = 65536; // Whose neighbours are sought.
+constexpr std::size_t kMinRows = 2000;  // Fewer overfit before they gain.
+constexpr std::size_t kMaxRows = 65536; // Whose neighbours are sought, among themselves.
 constexpr std::int64_t kNeighbours = 32;
 // Steps, in proportion to the rows: 600 overfit 11,000 rows, while 50,000 gain by 2,000.
 constexpr std::int64_t kLeastSteps = 600;
@@ -221,8 +220,7 @@ class RelationTrainer {
     }
     /// @returns [anchors, 32].
     [[nodiscard]] torch::Tensor nearest_rows() const {
-        const std::int64_t anchors =
-            std::min<std::int64_t>(embeddings_.size(0), static_cast<std::int64_t>(kMaxAnchors));
+        const std::int64_t anchors = embeddings_.size(0);
         std::vector<torch::Tensor> parts;
         constexpr std::int64_t kTogether = 512;
         for (std::int64_t first = 0; first < anchors; first += kTogether) {

@@ -319,7 +319,10 @@ void ResidualCompressor::encode_subspace(
     float* scratch) const {
     const std::size_t early = model_.early_tokens();
     const std::vector<Encoder::Run>& runs = encoder().late[subspace];
-    if (runs.empty() || early + runs.front().tokens.front() >= codes.cols()) {
+    const auto is_asked_for = [&](const Encoder::Run& run) {
+        return early + run.tokens.front() < codes.cols();
+    };
+    if (runs.empty() || !is_asked_for(runs.front())) {
         return;
     }
     const std::size_t first = model_.subspace_bounds[subspace];
@@ -329,7 +332,7 @@ void ResidualCompressor::encode_subspace(
         std::copy_n(residual.row(i).data() + first, width, points.data() + i * width);
     }
     for (const Encoder::Run& run : runs) {
-        if (early + run.tokens.front() >= codes.cols()) {
+        if (!is_asked_for(run)) {
             return;
         }
         // The whole run, wherever the code is cut: as for early tokens.

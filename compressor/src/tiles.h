@@ -5,6 +5,7 @@
 
 #include "aligned_floats.h"
 #include "arfc/base/matrix_view.h"
+#include "arfc/compressor/compressor.h"
 #include "beam_search.h"
 #include "threads.h"
 
@@ -28,7 +29,7 @@ void for_each_by_tiles(std::size_t count, double operations, const Work& work) {
 /// @param work  Is given the number of a tile's first row, the tile, and scratch for a beam.
 template <class Work>
 void for_each_tile(MatrixView<const float> points, const Work& work) {
-    const double operations = 2.0 * 256.0 * static_cast<double>(points.size());
+    const double operations = 2.0 * static_cast<double>(points.size() * kSymbols);
     parallel_for((points.rows() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         const std::size_t count = std::min(kTileRows, points.rows() - first);

@@ -273,7 +273,7 @@ std::string TrainingCheckpoint::contents() const {
     std::map<std::string, StoredTensor> tensors;
     const auto add = [&](const Step& step, std::size_t number) {
         for (const auto& [name, array] : step.state.arrays) {
-            tensors[std::to_string(number) + "/" + name] = {array.shape, array.values};
+            tensors[std::to_string(number) + "/" + name] = array;
         }
         return to_json(step.name, step.state, step.stopped_by_budget);
     };

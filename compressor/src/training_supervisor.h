@@ -36,9 +36,11 @@ class TrainingSupervisor {
     /// Returns which share of the time from set_deadline() to it has gone, in [0, 1]; 0 without a
     /// budget.
     [[nodiscard]] double spent() const {
-        const double time = options_.time_budget_s ? share_ * *options_.time_budget_s - set_at_ : 0;
-        return time > 0.0 ? std::clamp((seconds() - set_at_) / time, 0.0, 1.0)
-                          : (options_.time_budget_s ? 1.0 : 0.0);
+        if (!options_.time_budget_s) {
+            return 0.0;
+        }
+        const double time = share_ * *options_.time_budget_s - set_at_;
+        return time > 0.0 ? std::clamp((seconds() - set_at_) / time, 0.0, 1.0) : 1.0;
     }
 
     /// Reports, and answers whether time is left. @throws Error  kCancelled.

@@ -277,31 +277,29 @@ TEST_P(StoreContract, WidthsAndCountsThatDifferAreRefusedAndChangeNothing) {
 }
 
 TEST_P(StoreContract, ShapesThatNoStoreCanHaveAreRefused) {
-    ARFC_EXPECT_ERROR(
-        create({.dim = 0, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}),
-        ErrorKind::kInvalidArgument, "[1, 65536]: 0");
-    ARFC_EXPECT_ERROR(
-        create({.dim = 65537, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}),
-        ErrorKind::kInvalidArgument, "[1, 65536]: 65537");
-    ARFC_EXPECT_ERROR(
-        create({.dim = 8, .head_bytes = 0, .tail_bytes = 3, .model_id = ""}),
-        ErrorKind::kInvalidArgument, "Store without heads names tails or a model: 3 bytes");
-    ARFC_EXPECT_ERROR(
-        create({.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = ""}),
-        ErrorKind::kInvalidArgument,
+    const auto refuses = [&](const Shape& shape, const std::string& sentence) {
+        ARFC_EXPECT_ERROR(create(shape), ErrorKind::kInvalidArgument, sentence);
+    };
+    refuses({.dim = 0, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}, "[1, 65536]: 0");
+    refuses({.dim = 65537, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}, "[1, 65536]: 65537");
+    refuses(
+        {.dim = 8, .head_bytes = 0, .tail_bytes = 3, .model_id = ""},
+        "Store without heads names tails or a model: 3 bytes");
+    refuses(
+        {.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = ""},
         "Model id of a store's codes is outside [1, 1024] characters: 0");
-    ARFC_EXPECT_ERROR(
-        create({.dim = 8, .head_bytes = 70000, .tail_bytes = 0, .model_id = "m"}),
-        ErrorKind::kInvalidArgument, "Code parts of a store exceed 65536 bytes: 70000 and 0");
-    ARFC_EXPECT_ERROR(
-        create({.dim = 8, .head_bytes = 8, .tail_bytes = 65537, .model_id = "m"}),
-        ErrorKind::kInvalidArgument, "Code parts of a store exceed 65536 bytes: 8 and 65537");
-    ARFC_EXPECT_ERROR(
-        create({.dim = 8, .head_bytes = 0, .tail_bytes = 0, .model_id = "m"}),
-        ErrorKind::kInvalidArgument, "Store without heads names tails or a model: 0 bytes, model");
-    ARFC_EXPECT_ERROR(
-        create({.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = std::string(1025, 'm')}),
-        ErrorKind::kInvalidArgument, "outside [1, 1024] characters: 1025");
+    refuses(
+        {.dim = 8, .head_bytes = 70000, .tail_bytes = 0, .model_id = "m"},
+        "Code parts of a store exceed 65536 bytes: 70000 and 0");
+    refuses(
+        {.dim = 8, .head_bytes = 8, .tail_bytes = 65537, .model_id = "m"},
+        "Code parts of a store exceed 65536 bytes: 8 and 65537");
+    refuses(
+        {.dim = 8, .head_bytes = 0, .tail_bytes = 0, .model_id = "m"},
+        "Store without heads names tails or a model: 0 bytes, model");
+    refuses(
+        {.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = std::string(1025, 'm')},
+        "outside [1, 1024] characters: 1025");
 }
 
 TEST_P(StoreContract, TheLargestShapesAreShapes) {
