@@ -138,7 +138,9 @@ def _statements(code: str) -> Iterator[Change]:
 
 def _returns(code: str) -> Iterator[Change]:
     found = re.search(r"\breturn ([^;]+);", code)
-    if found is None or found.group(1) in ("{}", "true", "false"):
+    # Of an optional and of a pointer {} is the same.
+    same = ("{}", "true", "false", "std::nullopt", "nullptr")
+    if found is None or found.group(1) in same:
         return
     if found.group(1).count("(") == found.group(1).count(")"):
         yield found.start(1), found.end(1), "{}"

@@ -75,6 +75,8 @@ def test_an_operator_makes_one_small_change(line, operator, mutants):
         "void take(std::string&& text, const T* x, float16 y2",
         "const Reader reader(file);",  # A declaration; without it nothing would compile.
         "return {};",
+        "return std::nullopt;",
+        "return nullptr;",
         "fail(",
     ],
 )
