@@ -32,6 +32,9 @@ Json architecture(const ResidualModel& model) {
         json["late_beam_width"] = model.late_beam_width;
         json["late_commit_points"] = model.late_commit_points;
     }
+    if (model.norm_shrinkage > 0.0) {
+        json["norm_shrinkage"] = model.norm_shrinkage;
+    }
     return json;
 }
 
@@ -94,6 +97,10 @@ void check_architecture(const ResidualModel& model) {
                                           : model.late_commit_points.front() >= 1) &&
             ascending(model.late_commit_points),
         "late_commit_points");
+    require(
+        model.metric == Metric::kCosine ? model.norm_shrinkage >= 0.0 && model.norm_shrinkage <= 1.0
+                                        : model.norm_shrinkage == 0.0,
+        "norm_shrinkage");
     for (const std::size_t subspace : model.late_subspaces) {
         require(subspace + 1 < model.subspace_bounds.size(), "late_subspaces");
     }
@@ -125,6 +132,12 @@ void read_weights(ResidualModel& model, std::string_view weights) {
     }
     if (tensors.contains("decode_map")) {
         model.decode_map = take(tensors, "decode_map", {model.dim, model.dim});
+    }
+    if (model.norm_shrinkage > 0.0) {
+        model.usual_norms = take(tensors, "usual_norms", {model.code_bytes});
+        if (!std::ranges::all_of(model.usual_norms, [](float norm) { return norm > 0.0F; })) {
+            fail(ErrorKind::kCorruption, "Weights file holds a usual length that is not positive");
+        }
     }
     std::size_t late_size = 0;
     for (std::size_t j = 0; j < model.late_subspaces.size(); ++j) {
@@ -177,6 +190,9 @@ ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& r
     if (!model.decode_map.empty()) {
         tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
     }
+    if (model.norm_shrinkage > 0.0) {
+        tensors["usual_norms"] = {{model.code_bytes}, model.usual_norms};
+    }
     ModelFiles files;
     files.weights = write_safetensors(tensors);
     Json config = architecture(model);
@@ -206,6 +222,7 @@ StoredResidualModel read_residual_model(const ModelFiles& files) {
             model.late_commit_points =
                 config.at("late_commit_points").get<std::vector<std::size_t>>();
         }
+        model.norm_shrinkage = config.value("norm_shrinkage", 0.0);
         stored.id = config.at("id").get<std::string>();
         stored.report = report_from_json(config.at("training"));
     } catch (const nlohmann::json::exception& error) {

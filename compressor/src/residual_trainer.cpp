@@ -15,6 +15,7 @@
 #include "kmeans.h"
 #include "relation_trainer.h"
 #include "residual_compressor.h"
+#include "smooth_bootstrap.h"
 #include "subspace_trainer.h"
 #include "threads.h"
 #include "tiles.h"
@@ -31,6 +32,10 @@ constexpr std::size_t kMaxDim = 65536;
 constexpr std::size_t kFirstTokens = 16;
 constexpr std::size_t kMostEarlyTokens = 32;
 constexpr std::size_t kManyRows = 32768; // 128 a symbol.
+// Of fewer rows, others that they make likely are drawn: in all so many times as many. Differences
+// between rows near to each other are taken so long.
+constexpr std::size_t kLikelyRows = 3;
+constexpr float kLikelyScale = 0.7F;
 constexpr std::size_t kSubspaces = 8;
 constexpr std::size_t kTrainBeam = 5;  // FAISS's own choice; wider gains under .002 recall.
 constexpr std::size_t kEncodeBeam = 8; // 16 gains nothing on four sets of text and images.
@@ -38,6 +43,9 @@ constexpr std::size_t kLateBeam = 5;   // In each sub-space.
 // Tokens after which one hypothesis is kept: at once means that little is gained, seldom that
 // prefixes in between lose.
 constexpr std::size_t kCommitEvery = 8;
+// Rows that a code knows less well are shorter in it. Scores by the angle alone rank them too high,
+// expected products too low; relations are learned with the angle, which is the better for them.
+constexpr double kNormShrinkage = 0.1;
 constexpr std::size_t kLateCommitEvery = 4; // In a sub-space.
 // An eigendecomposition of 4096 x 4096 takes about a minute.
 constexpr std::size_t kMaxRotatedDim = 4096;
@@ -165,7 +173,9 @@ class Trainer {
         train_late();
         return finish();
     }
-    [[nodiscard]] std::size_t rows() const noexcept { return split_.train.size(); }
+    /// Returns how many rows shape codebooks: those given, and behind them those drawn.
+    [[nodiscard]] std::size_t rows() const noexcept { return z_.size() / dim(); }
+    [[nodiscard]] std::size_t given_rows() const noexcept { return split_.train.size(); }
     [[nodiscard]] std::size_t dim() const noexcept { return model_.dim; }
     [[nodiscard]] MatrixView<const float> z() const noexcept { return {z_.data(), rows(), dim()}; }
     /// Returns how many whole-space codebooks were learned so far.
@@ -185,11 +195,12 @@ class Trainer {
         model_.beam_width = kEncodeBeam;
         const std::size_t most = checkpoint_.most_rows(affordable_rows(dim(), options_));
         split_ = split_rows(embeddings_.rows(), most, random_);
-        early_ =
-            std::min(rows() < kManyRows ? kFirstTokens : kMostEarlyTokens, options_.code_bytes);
+        early_ = std::min(
+            given_rows() < kManyRows ? kFirstTokens : kMostEarlyTokens, options_.code_bytes);
         z_ = gather(embeddings_, split_.train, options_.metric);
         held_out_ = gather(embeddings_, split_.held_out, options_.metric);
         checkpoint_.expect_rows(z_, held_out_);
+        draw_likely_rows(most);
         std::vector<double> mean(dim(), 0.0);
         for (std::size_t i = 0; i < rows(); ++i) {
             for (std::size_t j = 0; j < dim(); ++j) {
@@ -210,6 +221,23 @@ class Trainer {
         if (dim() <= kMaxRotatedDim && dim() > 1) {
             rotate(learned_axes("axes"));
         }
+    }
+
+    /// Adds rows that the given ones make likely, where those are too few to fill codebooks.
+    void draw_likely_rows(std::size_t most) {
+        const std::size_t limit = std::min({kLikelyRows * given_rows(), kManyRows - 1, most});
+        if (limit <= given_rows()) {
+            return;
+        }
+        const std::vector<float> drawn = smooth_bootstrap(
+            z(), limit - given_rows(), kLikelyScale, options_.seed,
+            [this] { supervisor_.report(); });
+        const std::size_t count = drawn.size() / dim();
+        std::vector<std::size_t> all(count);
+        std::iota(all.begin(), all.end(), std::size_t{0});
+        const std::vector<float> likely =
+            gather({drawn.data(), count, dim()}, all, options_.metric);
+        z_.insert(z_.end(), likely.begin(), likely.end());
     }
 
     /// Returns the principal axes of what z_ holds.
@@ -337,19 +365,20 @@ class Trainer {
         supervisor_.begin("relations", codebooks(), options_.code_bytes, /*even=*/false);
         supervisor_.set_deadline(kRelationShare);
         const std::string step = "relations";
-        const RelationTask task{
-            .rows = z(),
-            .held_out = held_out_rows(),
-            .mean = model_.mean,
-            .codebooks = model_.early,
-            .metric = options_.metric,
-            .beam_width = model_.beam_width,
-            .commit_points = model_.commit_points,
-            .seed = options_.seed,
-            .go_on = [this] { return supervisor_.go_on(); },
-            .spent = [this] { return supervisor_.spent(); },
-            .begun = checkpoint_.unfinished(step),
-            .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
+        const RelationTask task{// Those drawn have their nearest neighbours in the rows that they
+                                // were drawn from.
+                                .rows = z().slice(0, given_rows()),
+                                .held_out = held_out_rows(),
+                                .mean = model_.mean,
+                                .codebooks = model_.early,
+                                .metric = options_.metric,
+                                .beam_width = model_.beam_width,
+                                .commit_points = model_.commit_points,
+                                .seed = options_.seed,
+                                .go_on = [this] { return supervisor_.go_on(); },
+                                .spent = [this] { return supervisor_.spent(); },
+                                .begun = checkpoint_.unfinished(step),
+                                .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
         std::optional<RelatedCodebooks> related =
             related_from(checkpoint_.learned(step, [&] { return to_state(relate(task)); }), task);
         if (!related) {
@@ -560,9 +589,13 @@ class Trainer {
         z_ = {};
         held_out_ = {};
         TrainReport report;
-        report.trained_rows = rows();
+        report.trained_rows = given_rows();
         report.held_out_rows = split_.held_out.size();
         report.stopped_by_budget = supervisor_.stopped_by_budget();
+        if (options_.metric == Metric::kCosine) {
+            model_.usual_norms = usual_norms(ResidualCompressor(model_, report));
+            model_.norm_shrinkage = kNormShrinkage;
+        }
         if (!split_.held_out.empty()) {
             supervisor_.begin("measuring recall", options_.code_bytes, options_.code_bytes);
             report.recall = measure(ResidualCompressor(model_, report));
@@ -572,6 +605,7 @@ class Trainer {
         supervisor_.begin("done", options_.code_bytes, options_.code_bytes);
         return std::make_unique<ResidualCompressor>(std::move(model_), std::move(report));
     }
+    [[nodiscard]] std::vector<float> usual_norms(const ResidualCompressor& compressor) const;
     [[nodiscard]] std::vector<HeldOutRecall> measure(const ResidualCompressor& compressor) const;
 
     const TrainOptions& options_;
@@ -601,6 +635,46 @@ torch::Tensor tensor_of(std::vector<float>& values, std::size_t width) {
         torch::kFloat32);
 }
 
+/// Cuts codes of so many bytes each to a length.
+std::vector<std::byte> prefixes(
+    const std::vector<std::byte>& codes, std::size_t bytes, std::size_t length) {
+    const std::size_t rows = codes.size() / bytes;
+    std::vector<std::byte> out(rows * length);
+    for (std::size_t i = 0; i < rows; ++i) {
+        std::copy_n(codes.data() + i * bytes, length, out.data() + i * length);
+    }
+    return out;
+}
+
+/// Mean squared lengths of reconstructions by prefix length, under cosine: of rows that took no
+/// part where there are any.
+std::vector<float> Trainer::usual_norms(const ResidualCompressor& compressor) const {
+    const std::span<const std::size_t> sample =
+        split_.held_out.empty()
+            ? std::span(split_.train).first(std::min(kMaxHeldOut, split_.train.size()))
+            : std::span(split_.held_out);
+    const std::size_t count = sample.size();
+    const std::vector<float> rows = gather(embeddings_, sample, options_.metric);
+    std::vector<std::byte> codes(count * model_.code_bytes);
+    compressor.encode(
+        {rows.data(), count, dim()}, model_.code_bytes, {codes.data(), count, model_.code_bytes});
+    std::vector<float> usual;
+    std::vector<float> terms(count);
+    for (std::size_t length = 1; length <= model_.code_bytes; ++length) {
+        const std::vector<std::byte> prefix = prefixes(codes, model_.code_bytes, length);
+        compressor.row_terms({prefix.data(), count, length}, terms);
+        double sum = 0.0;
+        for (const float term : terms) {
+            const auto value = static_cast<double>(term);
+            sum += value > 0.0 ? 1.0 / (value * value) : 0.0;
+        }
+        const auto mean = static_cast<float>(sum / static_cast<double>(count));
+        using Limits = std::numeric_limits<float>;
+        usual.push_back(std::clamp(mean, Limits::min(), Limits::max()));
+    }
+    return usual;
+}
+
 /// Recall of held-out rows as queries, against the rows trained on.
 std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor) const {
     const torch::InferenceMode guard;
@@ -623,10 +697,7 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
     }
     lengths.push_back(model_.code_bytes);
     for (const std::size_t length : lengths) {
-        std::vector<std::byte> prefix(base_rows * length);
-        for (std::size_t i = 0; i < base_rows; ++i) {
-            std::copy_n(codes.data() + i * model_.code_bytes, length, prefix.data() + i * length);
-        }
+        const std::vector<std::byte> prefix = prefixes(codes, model_.code_bytes, length);
         std::vector<float> scores(split_.held_out.size() * base_rows);
         compressor.score(
             {queries.data(), split_.held_out.size(), dim()}, {prefix.data(), base_rows, length},

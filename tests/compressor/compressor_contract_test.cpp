@@ -196,31 +196,66 @@ TEST_P(CompressorContract, ScoresContinueTableSums) {
 }
 
 TEST_P(CompressorContract, ScoresAreThoseOfTheReconstruction) {
+    constexpr std::size_t kRows = 30;
     const std::size_t d = GetParam().dim;
     const std::size_t bytes = GetParam().bytes;
-    const std::vector<std::byte> codes = encode(test::random_rows(30, d, 13), bytes);
+    const std::vector<std::byte> codes = encode(test::random_rows(kRows, d, 13), bytes);
     const std::vector<float> query = test::random_rows(1, d, 14);
+    double query_norm = 0.0;
+    for (const float q : query) {
+        query_norm += static_cast<double>(q) * static_cast<double>(q);
+    }
     for (const std::size_t b : {std::size_t{1}, (bytes + 1) / 2, bytes}) {
         const std::vector<std::byte> prefix = cut(codes, bytes, b);
-        std::vector<float> rows(30 * d);
-        model().decode({prefix.data(), 30, b}, {rows.data(), 30, d});
+        std::vector<float> rows(kRows * d);
+        model().decode({prefix.data(), kRows, b}, {rows.data(), kRows, d});
+        std::vector<float> terms(kRows);
+        model().row_terms({prefix.data(), kRows, b}, terms);
         const std::vector<float> scores = score(query, prefix, b);
-        for (std::size_t i = 0; i < 30; ++i) {
+        for (std::size_t i = 0; i < kRows; ++i) {
             double product = 0.0;
-            double row_norm = 0.0;
-            double query_norm = 0.0;
             for (std::size_t j = 0; j < d; ++j) {
-                const auto x = static_cast<double>(rows[i * d + j]);
-                const auto q = static_cast<double>(query[j]);
-                product += x * q;
-                row_norm += x * x;
-                query_norm += q * q;
+                product += static_cast<double>(rows[i * d + j]) * static_cast<double>(query[j]);
             }
+            const auto term = static_cast<double>(terms[i]);
             const double expected = GetParam().metric == Metric::kInnerProduct ? product
                                   : GetParam().metric == Metric::kL2
-                                      ? 2.0 * product - row_norm - query_norm
-                                      : product / std::sqrt(row_norm * query_norm);
+                                      ? 2.0 * product - term - query_norm
+                                      : product * term / std::sqrt(query_norm);
             EXPECT_NEAR(scores[i], expected, 1e-4 * (1.0 + std::fabs(expected)));
+        }
+    }
+}
+
+TEST_P(CompressorContract, RowTermsFollowTheLengthOfTheReconstruction) {
+    constexpr std::size_t kRows = 30;
+    const std::size_t d = GetParam().dim;
+    const std::size_t bytes = GetParam().bytes;
+    const std::vector<std::byte> codes = encode(test::random_rows(kRows, d, 15), bytes);
+    for (const std::size_t b : {std::size_t{1}, (bytes + 1) / 2, bytes}) {
+        const std::vector<std::byte> prefix = cut(codes, bytes, b);
+        std::vector<float> rows(kRows * d);
+        model().decode({prefix.data(), kRows, b}, {rows.data(), kRows, d});
+        std::vector<float> terms(kRows);
+        model().row_terms({prefix.data(), kRows, b}, terms);
+        double usual = 0.0; // Length, to the power of a tenth, as the first row tells it.
+        for (std::size_t i = 0; i < kRows; ++i) {
+            double squared = 0.0;
+            for (std::size_t j = 0; j < d; ++j) {
+                squared += std::pow(static_cast<double>(rows[i * d + j]), 2.0);
+            }
+            const auto term = static_cast<double>(terms[i]);
+            if (GetParam().metric == Metric::kInnerProduct) {
+                EXPECT_EQ(term, 0.0);
+            } else if (GetParam().metric == Metric::kL2) {
+                EXPECT_NEAR(term, squared, 1e-4 * (1.0 + squared));
+            } else {
+                const double drawn = 1.0 / (term * std::pow(squared, 0.45));
+                usual = i == 0 ? drawn : usual;
+                EXPECT_NEAR(drawn, usual, 1e-4) << b;
+                EXPECT_GT(usual, 0.5);
+                EXPECT_LT(usual, 1.1);
+            }
         }
     }
 }

@@ -185,8 +185,10 @@ class Compressor {
     virtual void query_terms(
         MatrixView<const float> queries, std::span<QueryTerms> terms) const = 0;
 
-    /// Returns what combine() needs of a row, from its prefix: 1 / |reconstruction| under cosine,
-    /// |reconstruction|^2 under L2, 0 under inner product.
+    /// Returns what combine() needs of a row, from its prefix: 1 / length under cosine,
+    /// |reconstruction|^2 under L2, 0 under inner product. The length is |reconstruction|, drawn a
+    /// little to what is usual at that prefix length: rows that a code knows less well are shorter
+    /// in it, and the angle alone ranks them too high.
     /// @param codes  [n, b], b in [1, code_bytes()].
     /// @param terms  Out, [n].
     virtual void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const = 0;
