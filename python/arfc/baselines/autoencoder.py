@@ -83,6 +83,7 @@ class Autoencoder(Baseline):
 
     @property
     def model_bytes(self) -> int:
+        """Both networks, the mean and the offset, in bytes."""
         return parameter_bytes(self._network) + self._mean.nbytes + self._offset.nbytes
 
     def _choose_offset(self, held_out: Rows) -> None:

@@ -53,6 +53,7 @@ class Pca(Baseline):
 
     @property
     def model_bytes(self) -> int:
+        """Mean and axes, in bytes."""
         return FLOAT_BYTES * (self._mean.size + self._axes.size)
 
     def _compress(self, rows: Rows) -> Rows:

@@ -144,6 +144,7 @@ class QFormer(Baseline):
 
     @property
     def model_bytes(self) -> int:
+        """The network and the mean, in bytes."""
         return parameter_bytes(self._network) + self._mean.nbytes
 
     def _starting_map(self, rows: Rows, held_out: Rows) -> tuple[torch.Tensor, torch.Tensor]:

@@ -117,6 +117,7 @@ class Quantization(Baseline):
 
     @property
     def model_bytes(self) -> int:
+        """Means, places, offsets and steps of the dimensions, in bytes."""
         return FLOAT_BYTES * (self.dim + 3 * len(self._grid.dims))
 
     def pack(self, x: Any) -> NDArray[np.uint8]:
