@@ -144,7 +144,7 @@ def test_constant_dimensions_stay_constant(train, others):
 
 @pytest.mark.parametrize("dims", [1, DIM])
 def test_the_smallest_and_the_largest_size(name, dims, train, others):
-    model = BASELINES[name].fit(train[:60], dims, time_budget_s=0.1)
+    model = BASELINES[name].fit(train[:20], dims, time_budget_s=0.1)
     assert model.transform(others).shape == (200, model.width)
 
 

@@ -21,6 +21,8 @@ _SETTINGS = tuple(
 class _Network(nn.Module):
     """PCA and its transpose, each beside a perceptron whose last layer is zero at the start."""
 
+    linear = ("encoder", "decoder")
+
     def __init__(self, axes: torch.Tensor, hidden: int) -> None:
         super().__init__()
         dim, dims = axes.shape

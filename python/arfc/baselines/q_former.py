@@ -15,7 +15,8 @@ from arfc.baselines.tuning import parameter_bytes, tune
 
 _CHUNKS = 16
 _QUERIES = 8
-_HEADS = 4
+_HEADS = 2
+_WIDTH = 32
 _ANCHORS = 32
 _NEAREST = 32  # of which each step draws
 _DRAWN = 4
@@ -24,7 +25,7 @@ _TEMPERATURE = 0.05
 _MOST_ANCHOR_ROWS = 8_000  # their neighbours are found exhaustively, out of the budget
 _BLOCK_ROWS = 1_024
 _SETTINGS = tuple(
-    {"learning_rate": rate, "width": width} for width in (32, 64) for rate in (1e-3, 2e-3)
+    {"learning_rate": rate, "linear_share": share} for rate in (1e-3, 3e-3) for share in (0.1, 1.0)
 )
 
 
@@ -51,6 +52,8 @@ class _Layer(nn.Module):
 
 
 class _Network(nn.Module):
+    linear = ("skip", "offset")
+
     def __init__(self, axes: torch.Tensor, offset: torch.Tensor, width: int) -> None:
         super().__init__()
         dim, dims = axes.shape
@@ -89,8 +92,8 @@ class QFormer(Baseline):
     compressed feature. Around that goes a linear map that starts as `Pca`, and the queries' last
     layer starts at zero, so step 0 is PCA.
 
-    There is no text to contrast with, so what the feature was good for takes its place: of
-    32 anchors a batch, the softmax (temperature .05) over cosines to neighbours and to random rows
+    There is no text to contrast with, so what the feature was good for takes its place: for each
+    row of a batch, the softmax (temperature .05) over cosines to the others, near ones among them,
     shall be the same before and after (relational distillation; Park et al., CVPR 2019, in the
     listwise form). What it is better at is "neighbours". It has no decoder.
     """
@@ -122,16 +125,15 @@ class QFormer(Baseline):
         def make(settings: dict[str, Any]) -> nn.Module:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(torch_generator.initial_seed() % 2**63)
-                return _Network(axes, offset, settings["width"])
+                return _Network(axes, offset, _WIDTH)
 
         def loss(network: nn.Module) -> torch.Tensor:
             batch = _batch(anchors, len(inputs), nearest, torch_generator)
-            asking = min(_ANCHORS, len(batch))
-            alike = units[batch[:asking]] @ units[batch].T / _TEMPERATURE
+            alike = units[batch] @ units[batch].T / _TEMPERATURE
             compressed = nn.functional.normalize(network(inputs[batch]), dim=1)
-            likely = compressed[:asking] @ compressed.T * network.sharpness.exp()
-            # The anchor itself would take nearly all of the softmax.
-            own = torch.eye(asking, len(batch), dtype=torch.bool)
+            likely = compressed @ compressed.T * network.sharpness.exp()
+            # A row itself would take nearly all of its softmax.
+            own = torch.eye(len(batch), dtype=torch.bool)
             wanted = alike.masked_fill(own, -1e4).log_softmax(dim=1)
             given = likely.masked_fill(own, -1e4).log_softmax(dim=1)
             return (wanted.exp() * (wanted - given)).sum(dim=1).mean()
@@ -166,13 +168,12 @@ class QFormer(Baseline):
 def _batch(
     anchors: int, rows: int, nearest: torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Returns distinct rows: anchors first, then some of their nearest and some of all rows."""
+    """Returns distinct rows: some anchors, some of the nearest of each, and some of all rows."""
     asking = torch.randperm(anchors, generator=generator)[:_ANCHORS]
     drawn = torch.randint(nearest.shape[1], (len(asking), _DRAWN), generator=generator)
     near = nearest[asking[:, None], drawn].flatten()
     random = torch.randint(rows, (_RANDOM,), generator=generator)
-    others = torch.unique(torch.cat([near, random]))
-    return torch.cat([asking, others[~torch.isin(others, asking)]])
+    return torch.unique(torch.cat([asking, near, random]))
 
 
 def _applied(network: nn.Module, rows: torch.Tensor) -> Rows:

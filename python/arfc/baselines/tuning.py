@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,8 +32,12 @@ class _Adam:
     out of the first fit's budget.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+    def __init__(self, network: nn.Module, linear_share: float) -> None:
+        self._parameters = list(network.parameters())
+        self._shares = [
+            linear_share if name in network.linear else 1.0
+            for name, _ in network.named_parameters()
+        ]
         self._first = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._second = [torch.zeros_like(parameter) for parameter in self._parameters]
         self._steps = 0
@@ -45,15 +49,15 @@ class _Adam:
         squares = sum(float(parameter.grad.square().sum()) for parameter in self._parameters)
         shrink = min(1.0, _CLIP / max(squares**0.5, 1e-12))
         bias = (1 - _BETAS[0] ** self._steps, 1 - _BETAS[1] ** self._steps)
-        for parameter, first, second in zip(
-            self._parameters, self._first, self._second, strict=True
+        for parameter, first, second, share in zip(
+            self._parameters, self._first, self._second, self._shares, strict=True
         ):
             gradient = parameter.grad.mul_(shrink)
             first.lerp_(gradient, 1 - _BETAS[0])
             second.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-            parameter.mul_(1 - rate * _WEIGHT_DECAY)
+            parameter.mul_(1 - share * rate * _WEIGHT_DECAY)
             spread = (second / bias[1]).sqrt_().add_(1e-8)
-            parameter.addcdiv_(first, spread, value=-rate / bias[0])
+            parameter.addcdiv_(first, spread, value=-share * rate / bias[0])
             parameter.grad = None
 
 
@@ -63,16 +67,16 @@ class _Run:
     def __init__(
         self,
         network: nn.Module,
-        learning_rate: float,
+        settings: dict[str, Any],
         loss: Callable[[nn.Module], torch.Tensor],
         measure: Callable[[nn.Module], float],
         start: float,
     ) -> None:
         self.network = network
-        self._rate = learning_rate
+        self._rate = settings["learning_rate"]
         self._loss = loss
         self._measure = measure
-        self._optimiser = _Adam(network.parameters())
+        self._optimiser = _Adam(network, settings.get("linear_share", 1.0))
         self.steps = 0
         self.seconds = 0.0
         self._measuring = 0.0
@@ -128,10 +132,12 @@ def tune(
 ) -> tuple[nn.Module, float, list[Trial], int]:
     """Tries settings for equal times, goes on with the best, and returns the best that was seen.
 
-    make      A network by its settings, the same function as every other one before training.
+    make      A network by its settings, the same function as every other one before training. Its
+              attribute `linear` names the parameters that a linear map begins as PCA.
     loss      Of a batch that it draws itself; to be minimised.
     measure   On held-out rows; larger = better.
-    settings  Each has "learning_rate" and what `make` reads.
+    settings  Each has "learning_rate", may have "linear_share", what share of it the parameters of
+              `linear` learn at (they begin in a good place; absent: all), and what `make` reads.
     deadline  Of time.process_time(); None: a fixed number of steps.
 
     Returns the network in evaluation mode, the measure at the start, the trials, and the kept one's
@@ -144,7 +150,7 @@ def tune(
         network = make(choice)
         if place == 0:
             start = measure(network)
-        run = _Run(network, choice["learning_rate"], loss, measure, start)
+        run = _Run(network, choice, loss, measure, start)
         left = None
         if deadline is not None:
             if place == 0:
