@@ -33,7 +33,6 @@ import numpy as np
 from arfc import datasets, protocol
 from arfc.baselines import kept_dims
 from arfc.errors import ArfcError, CorruptionError, InvalidArgumentError, UnsupportedError
-from arfc.protocol.methods import left_out
 from numpy.typing import NDArray
 
 RATIOS = (0.5, 0.75, 0.9, 0.95)
@@ -151,7 +150,7 @@ def cells_of(
     title: str, digest: str, method: str, args: argparse.Namespace, seed: int
 ) -> list[Cell]:
     """Returns a method's cells on a data set, one a ratio."""
-    shared = getattr(protocol.METHODS[method], "one_model", False)
+    shared = protocol.METHODS[method]().one_model
     cell = Cell(
         VERSION,
         title,
@@ -172,13 +171,12 @@ def measure(
     data: datasets.Features, cells: Sequence[Cell], results: Results, args: argparse.Namespace
 ) -> None:
     """Measures those of a method's cells that are missing, and writes each down."""
-    made = protocol.METHODS[cells[0].method]
+    method = protocol.METHODS[cells[0].method]()
     missing = [cell for cell in cells if cell not in results]
-    if missing and getattr(made, "one_model", False):
+    if missing and method.one_model:
         missing = list(cells)  # cells of two models would not be one model's
     if not missing:
         return
-    method = made()
     method.prepare(data.train, len(args.ratios), args.seconds, cells[0].seed)
     for cell in missing:
         started = time.perf_counter()
@@ -361,7 +359,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results = Results(args.results)
         methods = []
         for method in args.methods:
-            reason = left_out(method)
+            reason = protocol.METHODS[method]().left_out()
             if reason is None:
                 methods.append(method)
             else:

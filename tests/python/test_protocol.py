@@ -234,13 +234,13 @@ def test_outcomes_of_different_items_are_not_compared():
 
 @pytest.mark.parametrize("name", list(protocol.METHODS))
 def test_every_method_compresses_or_says_why_not(name):
-    reason = methods.left_out(name)
+    method = protocol.METHODS[name]()
+    reason = method.left_out()
     if reason is not None:
         assert name == "arfc" and not hasattr(arfc.Compressor, "features")
         assert "`features`" in reason
         return
     rows = clustered_rows(300, DIM)
-    method = protocol.METHODS[name]()
     method.prepare(rows, ratios=2, seconds=0.3, seed=0)
     compressed = method.at(4)
     assert compressed.bytes_per_row <= (16 if name != "uncompressed" else 64)
@@ -267,8 +267,8 @@ class _Nested:
 
 def test_arfc_trains_once_for_all_sizes(monkeypatch):
     monkeypatch.setattr(methods.arfc, "Compressor", _Nested)
-    assert methods.left_out("arfc") is None
     method = protocol.METHODS["arfc"]()
+    assert method.left_out() is None
     rows = clustered_rows(50, DIM)
     method.prepare(rows, ratios=4, seconds=2.0, seed=3)
     for dims in (8, 4):
@@ -358,6 +358,49 @@ def test_other_conditions_are_other_cells(folder, capsys):
     ]
     assert len(cells) == 6 and len({cell["digest"] for cell in cells}) == 2
     assert {cell["probe"] for cell in cells} == {"logistic", "ridge"}
+
+
+def write_every_kind(folder: pathlib.Path) -> list[str]:
+    rows, labels = three_classes(120, 2)
+    several = np.stack([labels == c for c in range(3)], axis=1).astype(np.int64)
+    kinds = {
+        "multi_label": {
+            "train": rows[:60],
+            "train_labels": several[:60],
+            "test": rows[60:],
+            "test_labels": several[60:],
+        },
+        "image_retrieval": {"train": rows[:60], "test": rows[60:], "test_labels": labels[60:]},
+        "two_sided": {"images": rows[:40], "captions": rows[:80], "pairs": np.arange(80) % 40},
+        "judged": {"docs": rows[:60], "queries": rows[60:70]},
+    }
+    for kind, arrays in kinds.items():
+        (folder / kind).mkdir()
+        for name, array in arrays.items():
+            np.save(folder / kind / f"{name}.npy", array)
+    (folder / "judged" / "qrels.tsv").write_text("".join(f"{q}\t{q + 1}\n" for q in range(10)))
+    return [f"--data={kind}={folder / kind}" for kind in kinds]
+
+
+def test_every_kind_has_its_tables(folder, capsys):
+    more = write_every_kind(folder)
+    assert run(folder, *more, "--ratios=0.75", methods="uncompressed,pca,quantization") == 0
+    sections = capsys.readouterr().out.split("\n## ")[1:]
+    first = {section.split("\n")[0]: re.findall("### (.*)", section) for section in sections}
+    own = ["neighbours@10", "explained"]
+    recalls = [f"recall@{k}" for k in (1, 5, 10)]
+    assert first == {
+        "Made": ["accuracy", *own],
+        "multi_label": ["mAP", *own],
+        "image_retrieval": [*recalls, *own],
+        "two_sided": [
+            *(f"{recall} images to captions" for recall in recalls),
+            *(f"{recall} captions to images" for recall in recalls),
+            *own,
+        ],
+        "judged": ["nDCG@10", "recall@10", *own],
+    }
+    assert ["(those that are searched)" in section for section in sections] == [0, 0, 0, 1, 1]
 
 
 def test_seeds_are_averaged(folder, capsys):

@@ -144,20 +144,15 @@ def tune(
     place; its trial counts the steps and seconds of both stages. No trial can end below the start,
     which counts as a candidate.
     """
+    networks = [make(choice) for choice in settings]
+    start = measure(networks[0])
+    each = None
+    if deadline is not None:
+        each = max(1e-6, TRIALS_SHARE * (deadline - time.process_time()) / len(settings))
     runs: list[_Run] = []
-    start = -math.inf
-    for place, choice in enumerate(settings):
-        network = make(choice)
-        if place == 0:
-            start = measure(network)
+    for network, choice in zip(networks, settings, strict=True):
         run = _Run(network, choice, loss, measure, start)
-        left = None
-        if deadline is not None:
-            if place == 0:
-                for_trials = TRIALS_SHARE * max(0.0, deadline - time.process_time())
-                each = for_trials / len(settings)
-            left = max(each, 1e-6)
-        run.go(left, _TRIAL_STEPS, anneal=False)
+        run.go(each, _TRIAL_STEPS, anneal=False)
         runs.append(run)
     kept = max(range(len(runs)), key=lambda place: runs[place].best)
     best = runs[kept]

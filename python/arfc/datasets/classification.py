@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,8 @@ def read_multi_label(path: str | os.PathLike[str], name: str, classes: int | Non
     return MultiLabel(name, train, train_labels, test, test_labels, test_labels.shape[1])
 
 
-def _idx_parts(folder: pathlib.Path):
+def _idx_parts(folder: pathlib.Path) -> tuple[NDArray[Any], ...] | None:
+    """Returns train, its labels, test, its labels; None where no idx file is there."""
     found = {
         part: next((file for file in (folder / stem, folder / f"{stem}.gz") if file.exists()), None)
         for part, stem in _IDX_FILES.items()

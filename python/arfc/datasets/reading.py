@@ -7,6 +7,7 @@ import os
 import pathlib
 import struct
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
@@ -143,7 +144,7 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
     except FileNotFoundError:
         raise NotFoundError(f"A file is missing: {file}") from None
-    except (EOFError, gzip.BadGzipFile, zipfile.error) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise CorruptionError(f"File is not gzip ({error}): {file}") from None
     except OSError as error:
         raise StorageIoError(f"File cannot be read ({error}): {file}") from error
@@ -180,7 +181,7 @@ def _load_archive(path: pathlib.Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptionError(f"File is not a readable .npz ({error}): {path}") from None
     except OSError as error:
         raise StorageIoError(f"File cannot be read ({error}): {path}") from error

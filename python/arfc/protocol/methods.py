@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -58,7 +59,8 @@ class Method(abc.ABC):
         x        [n, dim] finite.
         ratios   How many sizes will be asked for. A method that fits each takes `seconds` for each;
                  one with a single model may take ratios * seconds for it: the same total.
-        seconds  Budget of one size's fit; None: the methods' own.
+        seconds  Budget of one size's fit, processor time for baselines and wall time for arfc;
+                 None: the methods' own.
         seed     Of everything drawn.
         """
         self._rows, self._ratios, self._seconds, self._seed = x, ratios, seconds, seed
@@ -166,19 +168,13 @@ class ArfcCodes(_Trained):
         )
 
 
-METHODS: dict[str, Any] = {
+METHODS: dict[str, Callable[[], Method]] = {
     "uncompressed": Uncompressed,
     **{name: functools.partial(BaselineMethod, kind) for name, kind in BASELINES.items()},
     "arfc": Arfc,
     "arfc_codes": ArfcCodes,
 }
-"""Name -> what makes the `Method` when called."""
-
-
-def left_out(name: str) -> str | None:
-    """Returns why a method of `METHODS` cannot be measured here; None: it can."""
-    made = METHODS[name]
-    return made.left_out() if isinstance(made, type) else None
+"""Name -> what makes the method when called."""
 
 
 def _unchanged(x: Rows) -> Rows:
