@@ -298,12 +298,14 @@ def report_on(
     names: dict[str, None] = {}
     for values in rows.values():
         names.update(dict.fromkeys(values[0].get("outcomes", {})))
+    probed = datasets.Classification | datasets.MultiLabel
     on_test = " (those that are searched)" if getattr(data, "trained_on_test", False) else ""
     print(
         f"\n## {title}\n\n{len(data.train):,} rows of {data.train.shape[1]} floats{on_test}"
         f" learned from, seed {', '.join(map(str, args.seeds))}, "
         + ("no time budget" if args.seconds is None else f"{args.seconds:g} s a fit")
-        + f", probe {args.probe}. Values in per cent; differences in points with 95 % intervals."
+        + (f", probe {args.probe}" if isinstance(data, probed) else "")
+        + ". Values in per cent; differences in points with 95 % intervals."
     )
     for name in names:
         print(f"\n### {name}\n")
