@@ -12,8 +12,10 @@ import arfc
 import pytest
 
 PACKAGE = pathlib.Path(arfc.__file__).parent
+PACKAGES = ("arfc.baselines", "arfc.datasets", "arfc.protocol")
 MODULES = (
     "arfc",
+    *PACKAGES,
     "arfc.collection",
     "arfc.compressor",
     "arfc.errors",
@@ -26,8 +28,9 @@ ARRAYS = {"x", "q", "queries", "codes", "rows", "ids", "found", "truth", "releva
 def public_functions() -> list[tuple[str, object]]:
     """Returns every public function, method and property of the package, by its dotted name."""
     found = {}
-    for name in arfc.__all__:
-        value = getattr(arfc, name)
+    packages = [arfc, *(importlib.import_module(name) for name in PACKAGES)]
+    exported = {name: getattr(package, name) for package in packages for name in package.__all__}
+    for name, value in exported.items():
         if inspect.isclass(value) and value.__module__.startswith("arfc"):
             for member, inner in vars(value).items():
                 if not member.startswith("_") and (

@@ -1,0 +1,388 @@
+#!/usr/bin/env python3
+r"""Compares compressed features by what they are used for: probes, retrieval, judged retrieval.
+
+    .venv/bin/python benchmarks/paper_protocol.py --data cifar10=features/cifar10 \
+        --data flickr30k=features/flickr30k --results results.jsonl
+
+--data NAME=PATH names a data set of `arfc.datasets` (or a kind of them, as KIND:TITLE=PATH, for a
+set that it does not know) and the folder or .npz file with its features. Every cell (data set,
+method, ratio, seed) that is finished goes to --results as one line; started again with the same
+file, the program measures what is missing. Tables go to the standard output as Markdown: each
+measure's mean, and 95 % intervals of a paired bootstrap against the uncompressed features and
+against the best compressed ones of the same ratio. docs/paper_protocol.md says what the measures
+are and how the methods were tuned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import math
+import os
+import pathlib
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from arfc import datasets, protocol
+from arfc.baselines import kept_dims
+from arfc.errors import ArfcError, CorruptionError, InvalidArgumentError, UnsupportedError
+from numpy.typing import NDArray
+
+RATIOS = (0.5, 0.75, 0.9, 0.95)
+VERSION = 1  # of a line's meaning; lines of another one are not used
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one line of the results is about; equal cells have equal conditions."""
+
+    version: int
+    data: str
+    """Its name or kind and title."""
+    digest: str
+    """Of every array of the data set, cut as they were used."""
+    method: str
+    ratio: float
+    """Share of bytes removed; 0 for the uncompressed."""
+    seed: int
+    seconds: float | None
+    ratios: int
+    """How many sizes shared a single model's time; 0 where each has its own fit."""
+    probe: str
+
+
+class Results:
+    """A file of finished cells, one JSON line each; only ever added to."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        """Reads what is there; a last line that was cut off is dropped.
+
+        Raises CorruptionError: another line is no result.
+        """
+        self._path = path
+        self._values: dict[Cell, dict[str, Any]] = {}
+        if not path.exists():
+            return
+        data = path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            print(f"{path}: the last line was cut off and is measured again", file=sys.stderr)
+            os.truncate(path, len(whole))
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                entry = json.loads(line)
+                cell = Cell(**entry["cell"])
+                self._values[cell] = entry["value"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise CorruptionError(
+                    f"Line is no result: {path}, line {number}: {error}"
+                ) from None
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell in self._values
+
+    def __getitem__(self, cell: Cell) -> dict[str, Any]:
+        return self._values[cell]
+
+    def add(self, cell: Cell, value: dict[str, Any]) -> None:
+        """Writes a cell so that it outlives the process."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"cell": asdict(cell), "value": value}) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._values[cell] = value
+
+
+def packed(outcomes: NDArray[np.float64]) -> str:
+    """Returns outcomes [items] as text: float32, deflated, base64."""
+    return base64.b64encode(zlib.compress(outcomes.astype("<f4").tobytes())).decode()
+
+
+def unpacked(text: str) -> NDArray[np.float64]:
+    """Returns what `packed` packed."""
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), "<f4").astype(np.float64)
+
+
+def digest_of(data: datasets.Features) -> str:
+    """Returns 16 hexadecimal digits of everything that measuring sees of a data set."""
+    digest = hashlib.sha256()
+    for field in fields(data):
+        value = getattr(data, field.name)
+        if isinstance(value, np.ndarray):
+            digest.update(f"{field.name} {value.dtype} {value.shape}".encode())
+            for first in range(0, len(value), 8_192):
+                digest.update(np.ascontiguousarray(value[first : first + 8_192]).data)
+        elif field.name != "name":
+            digest.update(f"{field.name} {value!r}".encode())
+    return digest.hexdigest()[:16]
+
+
+def read_data(argument: str, most_rows: int | None) -> tuple[str, datasets.Features]:
+    """Reads NAME=PATH or KIND:TITLE=PATH; returns how tables call it, and its features.
+
+    most_rows  Training rows to keep, drawn at random; None: all.
+
+    Raises InvalidArgumentError and what `arfc.datasets.load` raises.
+    """
+    name, separator, path = argument.partition("=")
+    if not separator or not name or not path:
+        raise InvalidArgumentError(f"Data are given as NAME=PATH: {argument!r}")
+    known, _, title = name.partition(":")
+    data = datasets.load(known, path)
+    if most_rows is not None and len(data.train) > most_rows:
+        drawn = np.sort(np.random.default_rng(0).permutation(len(data.train))[:most_rows])
+        changes: dict[str, Any] = {"train": np.ascontiguousarray(data.train[drawn])}
+        if isinstance(data, datasets.Classification | datasets.MultiLabel):
+            changes["train_labels"] = data.train_labels[drawn]
+        data = replace(data, **changes)
+    row = datasets.DATASETS.get(known)
+    return title or (row.title if row else known), data
+
+
+def cells_of(
+    title: str, digest: str, method: str, args: argparse.Namespace, seed: int
+) -> list[Cell]:
+    """Returns a method's cells on a data set, one a ratio."""
+    shared = protocol.METHODS[method]().one_model
+    cell = Cell(
+        VERSION,
+        title,
+        digest,
+        method,
+        0.0,
+        seed,
+        args.seconds,
+        len(args.ratios) if shared else 0,
+        args.probe,
+    )
+    if method == "uncompressed":
+        return [replace(cell, seconds=None)]
+    return [replace(cell, ratio=ratio) for ratio in args.ratios]
+
+
+def measure(
+    data: datasets.Features, cells: Sequence[Cell], results: Results, args: argparse.Namespace
+) -> None:
+    """Measures those of a method's cells that are missing, and writes each down."""
+    method = protocol.METHODS[cells[0].method]()
+    missing = [cell for cell in cells if cell not in results]
+    if missing and method.one_model:
+        missing = list(cells)  # cells of two models would not be one model's
+    if not missing:
+        return
+    method.prepare(data.train, len(args.ratios), args.seconds, cells[0].seed)
+    for cell in missing:
+        started = time.perf_counter()
+        dim = data.train.shape[1]
+        try:
+            compressed = method.at(kept_dims(dim, cell.ratio))
+        except UnsupportedError as error:
+            results.add(cell, {"left_out": str(error)})
+            print(f"{cell.data}, {cell.method}, {percent(cell.ratio)}: {error}", file=sys.stderr)
+            continue
+        outcomes = protocol.outcomes(data, compressed, cell.probe, cell.seed)
+        results.add(
+            cell,
+            {
+                "outcomes": {name: packed(values) for name, values in outcomes.items()},
+                "dim": dim,
+                "train_rows": len(data.train),
+                "trained_on_test": getattr(data, "trained_on_test", False),
+                "bytes_per_row": compressed.bytes_per_row,
+                "model_bytes": compressed.model_bytes,
+                "fit_seconds": compressed.seconds,
+                "model_id": compressed.model_id,
+                "report": None if compressed.report is None else asdict(compressed.report),
+            },
+        )
+        first = next(iter(outcomes))
+        print(
+            f"{cell.data}, {cell.method}, {percent(cell.ratio)} removed, seed {cell.seed}:"
+            f" {first} {np.nanmean(outcomes[first]):.4f},"
+            f" {time.perf_counter() - started:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def mean_outcomes(values: Sequence[dict[str, Any]], name: str) -> NDArray[np.float64] | None:
+    """Returns a measure's items as means over seeds; None where a value lacks the measure."""
+    if any(name not in value.get("outcomes", {}) for value in values):
+        return None
+    return np.mean([unpacked(value["outcomes"][name]) for value in values], axis=0)
+
+
+def percent(share: float) -> str:
+    """Returns a share as tables write it."""
+    return f"{100 * share:g} %"
+
+
+def signed(interval: protocol.Interval) -> str:
+    """Returns a difference and its interval, in points."""
+    return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+
+
+def table(rows: dict[tuple[float, str], list[dict[str, Any]]], name: str) -> Iterator[str]:
+    """Yields one measure's table of a data set.
+
+    rows  (ratio, method) -> the values of its seeds, in the tables' order.
+    """
+    outcomes = {key: mean_outcomes(values, name) for key, values in rows.items()}
+    reference = outcomes.get((0.0, "uncompressed"))
+    yield f"| removed | method | bytes a row | {name} | against uncompressed | against the best |"
+    yield "|---|---|---|---|---|---|"
+    best_of: dict[float, str] = {}
+    for (ratio, method), items in outcomes.items():
+        if items is None or ratio == 0:
+            continue
+        best = best_of.get(ratio)
+        if best is None or np.nanmean(items) > np.nanmean(outcomes[ratio, best]):
+            best_of[ratio] = method
+    for (ratio, method), items in outcomes.items():
+        value = rows[ratio, method][0]
+        if "left_out" in value:
+            yield f"| {percent(ratio)} | {method} | - | left out: {value['left_out']} | | |"
+            continue
+        if items is None:
+            continue
+        shown = f"{100 * np.nanmean(items):.1f}"
+        plain = to_best = ""
+        if ratio > 0:
+            if reference is not None:
+                plain = signed(protocol.paired_interval(items, reference))
+            if method == best_of[ratio]:
+                shown, to_best = f"**{shown}**", "best"
+            else:
+                to_best = signed(protocol.paired_interval(items, outcomes[ratio, best_of[ratio]]))
+        yield (
+            f"| {percent(ratio)} | {method} |"
+            f" {value['bytes_per_row']:,} | {shown} | {plain} | {to_best} |"
+        )
+
+
+def tuning_log(rows: dict[tuple[float, str], list[dict[str, Any]]]) -> Iterator[str]:
+    """Yields what the baselines tried, the first seed's."""
+    yield "| removed | method | measure | start | trials: held-out measure (steps) | kept |"
+    yield "|---|---|---|---|---|---|"
+    for (ratio, method), values in rows.items():
+        report = values[0].get("report")
+        if report is None:
+            continue
+        trials = "; ".join(
+            ", ".join(f"{name} {value}" for name, value in trial["settings"].items())
+            + f": {trial['held_out']:.4f}"
+            + (f" ({trial['steps']})" if trial["steps"] else "")
+            for trial in report["trials"]
+        )
+        yield (
+            f"| {percent(ratio)} | {method} | {report['measure']} | {report['start']:.4f} |"
+            f" {trials} |"
+            f" {report['held_out']:.4f} |"
+        )
+
+
+def report_on(
+    title: str,
+    data: datasets.Features,
+    rows: dict[tuple[float, str], list[dict[str, Any]]],
+    args: argparse.Namespace,
+) -> None:
+    """Prints a data set's tables."""
+    names: dict[str, None] = {}
+    for values in rows.values():
+        names.update(dict.fromkeys(values[0].get("outcomes", {})))
+    probed = datasets.Classification | datasets.MultiLabel
+    on_test = " (those that are searched)" if getattr(data, "trained_on_test", False) else ""
+    print(
+        f"\n## {title}\n\n{len(data.train):,} rows of {data.train.shape[1]} floats{on_test}"
+        f" learned from, seed {', '.join(map(str, args.seeds))}, "
+        + ("no time budget" if args.seconds is None else f"{args.seconds:g} s a fit")
+        + (f", probe {args.probe}" if isinstance(data, probed) else "")
+        + ". Values in per cent; differences in points with 95 % intervals."
+    )
+    for name in names:
+        print(f"\n### {name}\n")
+        print("\n".join(table(rows, name)))
+    if args.tuning_log:
+        print("\n### What the baselines tried\n")
+        print("\n".join(tuning_log(rows)))
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parses the command line; exits with 2 where it is wrong."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", action="append", required=True, metavar="NAME=PATH")
+    parser.add_argument("--results", type=pathlib.Path, required=True, help="JSON lines; resumed")
+    parser.add_argument(
+        "--methods",
+        default="uncompressed,pca,autoencoder,q_former,quantization,arfc",
+        help=f"of {', '.join(protocol.METHODS)}",
+    )
+    parser.add_argument("--ratios", default=",".join(map(str, RATIOS)), help="shares removed")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="a fit's budget; 0: the methods' own"
+    )
+    parser.add_argument("--probe", default="logistic", choices=protocol.PROBES)
+    parser.add_argument("--train-rows", type=int, default=None, help="at most, drawn at random")
+    parser.add_argument("--tuning-log", action="store_true", help="print what baselines tried")
+    args = parser.parse_args(argv)
+    args.methods = args.methods.split(",")
+    unknown = [name for name in args.methods if name not in protocol.METHODS]
+    if unknown:
+        parser.error(f"method is not known: {unknown[0]!r}, expected {', '.join(protocol.METHODS)}")
+    try:
+        args.ratios = [float(ratio) for ratio in args.ratios.split(",")]
+        args.seeds = [int(seed) for seed in args.seeds.split(",")]
+    except ValueError as error:
+        parser.error(f"ratios and seeds are numbers between commas: {error}")
+    if not all(0 < ratio < 1 for ratio in args.ratios):
+        parser.error(f"ratios are shares of bytes removed in (0, 1): {args.ratios}")
+    if not math.isfinite(args.seconds) or args.seconds < 0:
+        parser.error(f"seconds are a number, at least 0: {args.seconds}")
+    if args.train_rows is not None and args.train_rows < 20:
+        parser.error(f"at least 20 training rows are needed: {args.train_rows}")
+    args.seconds = args.seconds or None
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = arguments(argv)
+    try:
+        results = Results(args.results)
+        methods = []
+        for method in args.methods:
+            reason = protocol.METHODS[method]().left_out()
+            if reason is None:
+                methods.append(method)
+            else:
+                print(f"{method} is left out: {reason}", flush=True)
+        for argument in args.data:
+            title, data = read_data(argument, args.train_rows)
+            digest = digest_of(data)
+            rows: dict[tuple[float, str], list[dict[str, Any]]] = {}
+            for method in methods:
+                for seed in args.seeds:
+                    cells = cells_of(title, digest, method, args, seed)
+                    measure(data, cells, results, args)
+                    for cell in cells:
+                        rows.setdefault((cell.ratio, method), []).append(results[cell])
+            by_ratio = sorted(rows.items(), key=lambda item: item[0][0])
+            report_on(title, data, dict(by_ratio), args)
+    except ArfcError as error:
+        print(f"paper_protocol: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
