@@ -456,19 +456,19 @@ void ResidualCompressor::query_terms(
     }
 }
 
-float ResidualCompressor::row_term(float squared, std::size_t bytes) const {
+float ResidualCompressor::row_term(float squared) const {
     if (model_.metric == Metric::kL2) {
         return squared;
     }
     if (!(squared > 0.0F)) {
         return 0.0F;
     }
-    if (model_.norm_shrinkage == 0.0) {
-        return 1.0F / std::sqrt(squared);
+    const float angle = 1.0F / std::sqrt(squared);
+    if (model_.norm_shrinkage == 0.0 || squared >= 1.0F) { // No cosine beyond 1.
+        return angle;
     }
-    const auto itself = static_cast<double>(squared);
-    const double further = static_cast<double>(model_.usual_norms[bytes - 1]) / itself;
-    return static_cast<float>(1.0 / std::sqrt(itself * std::pow(further, model_.norm_shrinkage)));
+    return angle *
+           static_cast<float>(std::pow(static_cast<double>(squared), 0.5 * model_.norm_shrinkage));
 }
 
 void ResidualCompressor::row_terms(
@@ -492,7 +492,7 @@ void ResidualCompressor::row_terms(
             for (std::size_t i = first; i < std::min(first + kTileRows, codes.rows()); ++i) {
                 reconstruct(codes.row(i), z.data());
                 const float squared = kernels().dot(z.data(), z.data(), model_.dim);
-                terms[i] = row_term(squared, codes.cols());
+                terms[i] = row_term(squared);
             }
         });
 }

@@ -77,8 +77,8 @@ class ResidualCompressor final : public Compressor {
         float* scratch) const;
     /// Sums mean and symbols. @param z  [dim].
     void reconstruct(std::span<const std::byte> code, float* z) const;
-    /// Returns the row term of a prefix. @param squared  |reconstruction|^2.
-    [[nodiscard]] float row_term(float squared, std::size_t bytes) const;
+    /// Returns a row term. @param squared  |reconstruction|^2.
+    [[nodiscard]] float row_term(float squared) const;
 
     ResidualModel model_;
     TrainReport report_;

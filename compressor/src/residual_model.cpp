@@ -133,12 +133,6 @@ void read_weights(ResidualModel& model, std::string_view weights) {
     if (tensors.contains("decode_map")) {
         model.decode_map = take(tensors, "decode_map", {model.dim, model.dim});
     }
-    if (model.norm_shrinkage > 0.0) {
-        model.usual_norms = take(tensors, "usual_norms", {model.code_bytes});
-        if (!std::ranges::all_of(model.usual_norms, [](float norm) { return norm > 0.0F; })) {
-            fail(ErrorKind::kCorruption, "Weights file holds a usual length that is not positive");
-        }
-    }
     std::size_t late_size = 0;
     for (std::size_t j = 0; j < model.late_subspaces.size(); ++j) {
         late_size += kSymbols * model.late_width(j);
@@ -189,9 +183,6 @@ ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& r
     }
     if (!model.decode_map.empty()) {
         tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
-    }
-    if (model.norm_shrinkage > 0.0) {
-        tensors["usual_norms"] = {{model.code_bytes}, model.usual_norms};
     }
     ModelFiles files;
     files.weights = write_safetensors(tensors);

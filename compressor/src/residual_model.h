@@ -27,10 +27,8 @@ struct ResidualModel {
     std::vector<float> mean;                ///< [dim], rotated.
     std::vector<float> early;               ///< [early_tokens, 256, dim].
     std::vector<float> decode_map;          ///< [dim, dim]; empty: the identity.
-    double norm_shrinkage = 0.0;    ///< How far cosines draw the logarithm of a reconstruction's
-                                    ///< length to the usual one of its prefix length, in [0, 1].
-    std::vector<float> usual_norms; ///< [code_bytes], > 0: mean squared length of reconstructions;
-                                    ///< empty where nothing is drawn.
+    double norm_shrinkage = 0.0; ///< How far cosines draw the logarithm of a reconstruction's
+                                 ///< length to that of a row, which is 1, in [0, 1].
     std::vector<std::size_t> subspace_bounds; ///< Ascending, first 0, last dim: subspace s is
                                               ///< [bounds[s], bounds[s + 1]).
     std::vector<std::size_t> late_subspaces;  ///< Sub-space of each late token.
@@ -52,8 +50,7 @@ struct ResidualModel {
     /// to the next: [subspaces][runs][tokens].
     [[nodiscard]] std::vector<std::vector<std::vector<std::size_t>>> late_runs() const;
     [[nodiscard]] std::size_t weights_bytes() const noexcept {
-        return (rotation.size() + mean.size() + early.size() + decode_map.size() +
-                usual_norms.size() + late.size()) *
+        return (rotation.size() + mean.size() + early.size() + decode_map.size() + late.size()) *
                sizeof(float);
     }
 

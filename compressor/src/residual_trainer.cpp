@@ -193,6 +193,7 @@ class Trainer {
         model_.code_bytes = options_.code_bytes;
         model_.metric = options_.metric;
         model_.beam_width = kEncodeBeam;
+        model_.norm_shrinkage = options_.metric == Metric::kCosine ? kNormShrinkage : 0.0;
         const std::size_t most = checkpoint_.most_rows(affordable_rows(dim(), options_));
         split_ = split_rows(embeddings_.rows(), most, random_);
         early_ = std::min(
@@ -592,10 +593,6 @@ class Trainer {
         report.trained_rows = given_rows();
         report.held_out_rows = split_.held_out.size();
         report.stopped_by_budget = supervisor_.stopped_by_budget();
-        if (options_.metric == Metric::kCosine) {
-            model_.usual_norms = usual_norms(ResidualCompressor(model_, report));
-            model_.norm_shrinkage = kNormShrinkage;
-        }
         if (!split_.held_out.empty()) {
             supervisor_.begin("measuring recall", options_.code_bytes, options_.code_bytes);
             report.recall = measure(ResidualCompressor(model_, report));
@@ -605,7 +602,6 @@ class Trainer {
         supervisor_.begin("done", options_.code_bytes, options_.code_bytes);
         return std::make_unique<ResidualCompressor>(std::move(model_), std::move(report));
     }
-    [[nodiscard]] std::vector<float> usual_norms(const ResidualCompressor& compressor) const;
     [[nodiscard]] std::vector<HeldOutRecall> measure(const ResidualCompressor& compressor) const;
 
     const TrainOptions& options_;
@@ -644,35 +640,6 @@ std::vector<std::byte> prefixes(
         std::copy_n(codes.data() + i * bytes, length, out.data() + i * length);
     }
     return out;
-}
-
-/// Mean squared lengths of reconstructions by prefix length, under cosine: of rows that took no
-/// part where there are any.
-std::vector<float> Trainer::usual_norms(const ResidualCompressor& compressor) const {
-    const std::span<const std::size_t> sample =
-        split_.held_out.empty()
-            ? std::span(split_.train).first(std::min(kMaxHeldOut, split_.train.size()))
-            : std::span(split_.held_out);
-    const std::size_t count = sample.size();
-    const std::vector<float> rows = gather(embeddings_, sample, options_.metric);
-    std::vector<std::byte> codes(count * model_.code_bytes);
-    compressor.encode(
-        {rows.data(), count, dim()}, model_.code_bytes, {codes.data(), count, model_.code_bytes});
-    std::vector<float> usual;
-    std::vector<float> terms(count);
-    for (std::size_t length = 1; length <= model_.code_bytes; ++length) {
-        const std::vector<std::byte> prefix = prefixes(codes, model_.code_bytes, length);
-        compressor.row_terms({prefix.data(), count, length}, terms);
-        double sum = 0.0;
-        for (const float term : terms) {
-            const auto value = static_cast<double>(term);
-            sum += value > 0.0 ? 1.0 / (value * value) : 0.0;
-        }
-        const auto mean = static_cast<float>(sum / static_cast<double>(count));
-        using Limits = std::numeric_limits<float>;
-        usual.push_back(std::clamp(mean, Limits::min(), Limits::max()));
-    }
-    return usual;
 }
 
 /// Recall of held-out rows as queries, against the rows trained on.

@@ -187,8 +187,8 @@ class Compressor {
 
     /// Returns what combine() needs of a row, from its prefix: 1 / length under cosine,
     /// |reconstruction|^2 under L2, 0 under inner product. The length is |reconstruction|, drawn a
-    /// little to what is usual at that prefix length: rows that a code knows less well are shorter
-    /// in it, and the angle alone ranks them too high.
+    /// little to 1 where it is below: rows that a code knows less well are shorter in it, and the
+    /// angle alone ranks them too high.
     /// @param codes  [n, b], b in [1, code_bytes()].
     /// @param terms  Out, [n].
     virtual void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const = 0;
