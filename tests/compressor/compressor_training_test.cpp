@@ -84,13 +84,13 @@ TEST(TrainingTest, TheCallersOwnExceptionPassesThrough) {
 }
 
 TEST(TrainingTest, ObeysATimeBudget) {
-    const std::vector<float> rows = test::random_rows(3000, 96);
-    TrainOptions options = small(64);
-    options.time_budget_s = 0.3;
-    const auto model = Compressor::train(test::view(rows, 96), options);
+    const std::vector<float> rows = test::random_rows(1500, 48);
+    TrainOptions options = small(40);
+    options.time_budget_s = 0.2;
+    const auto model = Compressor::train(test::view(rows, 48), options);
     EXPECT_TRUE(model->report().stopped_by_budget);
     // A machine's noise aside: unlimited training of these rows takes several times as long.
-    const auto free = Compressor::train(test::view(rows, 96), small(64));
+    const auto free = Compressor::train(test::view(rows, 48), small(40));
     EXPECT_FALSE(free->report().stopped_by_budget);
     EXPECT_LT(model->report().seconds, free->report().seconds);
     EXPECT_GE(
@@ -322,10 +322,10 @@ TEST(TrainingTest, EqualRowsAreAModel) {
 
 TEST(TrainingTest, VeryWideRowsTrainAndEncode) {
     const std::size_t dim = 4128; // Beyond what is turned to principal axes.
-    const std::vector<float> rows = test::random_rows(200, dim);
+    const std::vector<float> rows = test::random_rows(60, dim);
     const auto model = Compressor::train(test::view(rows, dim), small(18));
-    std::vector<std::byte> full(200 * 18);
-    model->encode(test::view(rows, dim), 18, {full.data(), 200, 18});
+    std::vector<std::byte> full(60 * 18);
+    model->encode(test::view(rows, dim), 18, {full.data(), 60, 18});
     std::vector<std::byte> one(17);
     model->encode({rows.data() + dim, 1, dim}, 17, {one.data(), 1, 17});
     EXPECT_TRUE(std::equal(one.begin(), one.end(), full.begin() + 18));
