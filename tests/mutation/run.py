@@ -3,9 +3,11 @@
     python tests/mutation/run.py [--count 30] [--needed 27] [--only 3,7]
 
 Draws mutants uniformly over the executable lines of base, compressor, storage and index, seeded
-with the commit; builds each in a copy of the project under build/mutation, runs the tests of its
-room and of index, and prints which test failed. Exits with 1 when fewer than --needed were killed.
-The project's own files are only read. Mutants that do not compile are drawn again.
+with the commit. All tests run once in a copy of the project under build/mutation, with a probe at
+each line that will be changed. Then each mutant is built there and judged by those tests of its
+room and of index that reached its line; the test that failed is printed. Exits with 1 when fewer
+than --needed were killed. The project's own files are only read. Mutants that do not compile are
+drawn again.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from dataclasses import dataclass
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from mutants import ROOMS, Draw, Line, Mutant, executable_lines, replace_line
+from reach import DEFINITION, HOME, Probes, Reach, add_probes
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 WORK = PROJECT / "build" / "mutation"
@@ -35,6 +38,7 @@ MEMORY_BYTES = 12 << 30  # What a mutant that allocates without end may take.
 SLOWER = 5  # A program that takes so many times its usual time has been stopped by the mutant.
 SHORTEST_LIMIT_S = 60.0
 SLOW_SHARE = 0.8  # Of a program's time: the tests that take it run after the others.
+SPARE = 30  # Mutants beyond --count that get a probe: for those that do not compile.
 
 
 class SetupError(Exception):
@@ -46,7 +50,7 @@ class Outcome:
     """What became of a mutant."""
 
     status: str
-    """"killed", "survived" or "not compiled"."""
+    """"killed", "survived", with a reason where there is one, or "not compiled"."""
     by: str = ""
     """The test that failed first, or how its program ended."""
 
@@ -120,6 +124,8 @@ class Tree:
 
     def __init__(self, folder: pathlib.Path, jobs: int) -> None:
         self.root, self._jobs = folder, jobs
+        self._originals: dict[str, str] = {}
+        self._probes = Probes()
         self._build = folder / "build" / "release"  # As in the project: what its cache has, fits.
         self._sync()
         if not (self._build / "build.ninja").exists():
@@ -148,21 +154,53 @@ class Tree:
     def read(self, file: str) -> str:
         return (self.root / file).read_text(encoding="utf-8")
 
+    def _original(self, file: str) -> str:
+        """Returns a file's text without probes and mutants."""
+        return self._originals.setdefault(file, self.read(file))
+
+    def _write(self, file: str, mutant: Mutant | None = None) -> None:
+        """Writes a file of the copy as it was, but for probes and a mutant."""
+        source = self._original(file)
+        if mutant is not None:
+            source = replace_line(source, mutant)
+        if self._probes.lines.get(file):
+            source = add_probes(source, self._probes.lines[file])
+        if file == HOME and self._probes.lines:
+            source += DEFINITION
+        if self.read(file) != source:
+            (self.root / file).write_text(source, encoding="utf-8")
+
+    def probe(self, mutants: Sequence[Mutant]) -> set[int]:
+        """Puts probes at the lines of mutants and builds every room's tests.
+
+        Returns the numbers of those whose probe the compiler takes.
+        """
+        files = {mutant.file for mutant in mutants} | {HOME}
+        self._probes = Probes.of(mutants, {file: self._original(file) for file in files})
+        while True:
+            for file in files:
+                self._write(file)
+            if all(self.build(room, keep_going=True) for room in ROOMS):
+                return self._probes.numbers()
+            if not self._probes.drop_refused((WORK / "build.log").read_text(encoding="utf-8")):
+                raise SetupError(f"Commit does not build; see {WORK / 'build.log'}")
+
     @contextlib.contextmanager
     def changed(self, mutant: Mutant) -> Iterator[None]:
-        path = self.root / mutant.file
-        original = self.read(mutant.file)
         try:
-            path.write_text(replace_line(original, mutant), encoding="utf-8")
+            self._write(mutant.file, mutant)
             yield
         finally:
-            path.write_text(original, encoding="utf-8")
+            self._write(mutant.file)
 
-    def build(self, room: str) -> bool:
-        """Builds a room's tests; returns whether all compiled."""
+    def build(self, room: str, keep_going: bool = False) -> bool:
+        """Builds a room's tests; returns whether all compiled.
+
+        keep_going  Whether to compile the other files, too, once one was refused.
+        """
         return run_logged(
             WORK / "build.log", "cmake", "--build", self._build, "-j", str(self._jobs),
-            "--target", f"arfc_{room}_tests",
+            "--target", f"arfc_{room}_tests", *(("--", "-k", "0") if keep_going else ()),
         )  # fmt: skip
 
     def program(self, room: str) -> pathlib.Path:
@@ -225,6 +263,7 @@ class Usual:
     seconds: float
     slow: list[str]
     """The slowest tests, which together take SLOW_SHARE of the time."""
+    reach: Reach
 
     @property
     def limit_s(self) -> float:
@@ -272,33 +311,49 @@ def slow_tests(log: str) -> list[str]:
 
 
 def run_usual(tree: Tree, rooms: Sequence[str]) -> dict[str, Usual]:
-    """Builds and runs the tests of the commit itself; they must pass."""
+    """Runs the tests of the commit itself, which are built; they must pass."""
     usual = {}
     for room in rooms:
-        if not tree.build(room):
-            raise SetupError(f"Commit does not build: {room}; see {WORK / 'build.log'}")
         started = time.monotonic()
         failed = run_tests(tree.program(room), 3600)
         if failed:
             raise SetupError(f"Commit fails its tests: {failed}; see {WORK / 'tests.log'}")
         seconds = time.monotonic() - started
-        usual[room] = Usual(seconds, slow_tests((WORK / "tests.log").read_text(encoding="utf-8")))
+        log = (WORK / "tests.log").read_text(encoding="utf-8", errors="replace")
+        usual[room] = Usual(seconds, slow_tests(log), Reach.of(log))
         print(f"Without a mutant the tests of {room} take {seconds:.0f} s", flush=True)
     return usual
 
 
-def judge(tree: Tree, mutant: Mutant, usual: dict[str, Usual]) -> Outcome:
+def runs_for(usual: Usual, mutant: Mutant, tests: pathlib.Path | None) -> list[tuple[str, float]]:
+    """Returns (a filter of tests, seconds after which their run is stopped), in order.
+
+    tests  The folder of the room's tests where the mutant has no probe: then every test is asked,
+           those near the change first.
+    """
+    if tests is not None:
+        near = near_tests(tests, mutant.file)
+        return [(names, usual.limit_s) for names in usual.filters(near)]
+    return [
+        (":".join(names), max(SHORTEST_LIMIT_S, SLOWER * seconds))
+        for names, seconds in usual.reach.runs(mutant.number)
+    ]
+
+
+def judge(tree: Tree, mutant: Mutant, usual: dict[str, Usual], has_probe: bool) -> Outcome:
     """Builds a mutant and runs the tests that should notice it; the copy is then as before."""
+    asked = 0
     with tree.changed(mutant):
         for room in test_rooms(mutant.room):
             if not tree.build(room):
                 return Outcome("not compiled")
-            near = near_tests(tree.root / "tests" / room, mutant.file)
-            for names in usual[room].filters(near):
-                failed = run_tests(tree.program(room), usual[room].limit_s, names)
+            tests = None if has_probe else tree.root / "tests" / room
+            for names, limit_s in runs_for(usual[room], mutant, tests):
+                asked += 1
+                failed = run_tests(tree.program(room), limit_s, names)
                 if failed:
                     return Outcome("killed", f"{room}: {failed}")
-    return Outcome("survived")
+    return Outcome("survived" if asked else "survived, as no test reaches it")
 
 
 def row_of(mutant: Mutant, outcome: Outcome) -> str:
@@ -325,15 +380,17 @@ def run(options: argparse.Namespace) -> int:
         return 0
 
     tree = Tree(WORK / "tree", options.jobs)
+    expected = list(itertools.islice(draw, max([options.count + SPARE, *(options.only or ())])))
+    probed = tree.probe([m for m in expected if not options.only or m.number in options.only])
     usual = run_usual(tree, ROOMS)
     outcomes: list[Outcome] = []
     not_compiled = 0
-    for mutant in draw:
+    for mutant in expected:
         if options.only and mutant.number not in options.only:
             if mutant.number > max(options.only):
                 break
             continue
-        outcome = judge(tree, mutant, usual)
+        outcome = judge(tree, mutant, usual, mutant.number in probed)
         print(row_of(mutant, outcome), flush=True)
         if outcome.status == "not compiled":
             not_compiled += 1
@@ -343,8 +400,8 @@ def run(options: argparse.Namespace) -> int:
             break
     killed = sum(outcome.status == "killed" for outcome in outcomes)
     print(
-        f"Killed {killed} of {len(outcomes)}, needed {options.needed}; drawn again:"
-        f" {draw.redrawn} that offer no change or came twice, {not_compiled} that do not compile"
+        f"Killed {killed} of {len(outcomes)}, needed {options.needed}; drawn again: {not_compiled}"
+        f" that do not compile, and lines that offer no change"
     )
     return 0 if options.only or killed >= options.needed else 1
 

@@ -21,6 +21,9 @@ from mutants import (
     executable_lines,
     replace_line,
 )
+from reach import Probes, Reach
+
+NO_REACH = Reach({}, {})
 
 
 def changed(line: str) -> dict[str, list[str]]:
@@ -193,7 +196,7 @@ def test_a_line_is_replaced_and_no_other():
 
 def test_the_copy_is_as_before_whatever_happens(tmp_path):
     tree = object.__new__(run.Tree)  # Without a commit and a build.
-    tree.root = tmp_path
+    tree.root, tree._originals, tree._probes = tmp_path, {}, Probes()
     (tmp_path / "f.cpp").write_text(SOURCE)
     mutant = Mutant(1, "f.cpp", 2, "statement", "    g();", "    ;")
     with pytest.raises(KeyboardInterrupt), tree.changed(mutant):
@@ -244,13 +247,13 @@ def test_programs_that_end_as_tests_do(tmp_path, monkeypatch, text, by):
 def test_the_slow_tests_run_last():
     log = "".join(f"[       OK ] A.T{i} ({ms} ms)\n" for i, ms in enumerate((1, 500, 9, 400, 90)))
     assert run.slow_tests(log) == ["A.T1", "A.T3"]
-    usual = run.Usual(2.0, ["A.T1", "A.T3"])
+    usual = run.Usual(2.0, ["A.T1", "A.T3"], NO_REACH)
     assert usual.filters() == ["-A.T1:A.T3", "A.T1:A.T3"]
     assert usual.filters(["*B.*"]) == ["*B.*-A.T1:A.T3", "-*B.*:A.T1:A.T3", "A.T1:A.T3"]
     assert usual.limit_s == 60
-    assert run.Usual(20.0, []).filters() == ["*"]
-    assert run.Usual(20.0, []).filters(["*B.*"]) == ["*B.*", "-*B.*"]
-    assert run.Usual(20.0, []).limit_s == 100
+    assert run.Usual(20.0, [], NO_REACH).filters() == ["*"]
+    assert run.Usual(20.0, [], NO_REACH).filters(["*B.*"]) == ["*B.*", "-*B.*"]
+    assert run.Usual(20.0, [], NO_REACH).limit_s == 100
 
 
 def test_near_are_the_tests_that_are_named_alike_or_include_the_header(tmp_path):
