@@ -109,6 +109,15 @@ std::unique_ptr<Compressor> Compressor::open(
     return open(files, device);
 }
 
+void Compressor::features(
+    MatrixView<const float> /*embeddings*/, MatrixView<float> /*features*/) const {
+    fail(
+        ErrorKind::kFailedPrecondition,
+        "Model was trained without float features, train one with them (features=True, "
+        "TrainOptions::features, arfc train --features): ",
+        id());
+}
+
 void Compressor::save(const std::filesystem::path& directory) const {
     std::error_code code;
     std::filesystem::create_directories(directory, code);

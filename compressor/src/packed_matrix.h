@@ -25,8 +25,15 @@ class PackedMatrix {
     /// @param out   [count, ldout], ldout >= rows() rounded up to 16.
     void multiply(
         const float* a, std::size_t lda, std::size_t count, float* out, std::size_t ldout) const {
+        multiply_leading(a, lda, count, rows_, out, ldout);
+    }
+
+    /// The same by the first `leading` rows alone, at most rows(): the same bits.
+    void multiply_leading(
+        const float* a, std::size_t lda, std::size_t count, std::size_t leading, float* out,
+        std::size_t ldout) const {
         kernels().multiply(
-            a, lda, count, inner_, panels_.data(), (rows_ + kPanel - 1) / kPanel, out, ldout);
+            a, lda, count, inner_, panels_.data(), (leading + kPanel - 1) / kPanel, out, ldout);
     }
 
   private:

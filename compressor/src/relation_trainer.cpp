@@ -12,6 +12,8 @@
 
 #include "arfc/base/error.h"
 #include "beam_search.h"
+#include "learning_tensors.h"
+#include "relation_graph.h"
 #include "threads.h"
 #include "tiles.h"
 
@@ -20,7 +22,6 @@ namespace {
 
 constexpr std::size_t kMinRows = 2000;  // Fewer overfit before they gain.
 constexpr std::size_t kMaxRows = 65536; // Whose neighbours are sought, among themselves.
-constexpr std::int64_t kNeighbours = 32;
 // Steps, in proportion to the rows: 600 overfit 11,000 rows, while 50,000 gain by 2,000.
 constexpr std::int64_t kLeastSteps = 600;
 constexpr std::int64_t kMostSteps = 2000;
@@ -31,81 +32,10 @@ constexpr std::int64_t kEncodeEvery = 50; // Steps after which symbols are chose
 constexpr std::int64_t kAnchors = 96;     // Of a step.
 constexpr std::int64_t kNeighboursDrawn = 8;
 constexpr std::int64_t kRandomRows = 384;
-constexpr int kLengths = 3;            // Sampled prefixes of a step, besides the shortest measured.
-constexpr double kTemperature = 0.05;  // Of cosines.
+constexpr std::int64_t kShortest = 8;  // Prefix of every step, beside those that are drawn.
 constexpr double kLearningRate = 3e-4; // 1e-3 ends .005 lower.
 constexpr double kRelationWeight = 0.5;
 constexpr double kReconstructionWeight = 4.0;
-constexpr double kConcentration = 4.0; // a + b of the Beta distribution of lengths.
-constexpr double kFirstMean = 0.75;    // Its mean, as a share of the longest prefix, at first and
-constexpr double kLastMean = 0.25;     // at last.
-constexpr std::int64_t kFound = 10;
-
-torch::Tensor copy(std::span<const float> values, const std::vector<std::int64_t>& shape) {
-    return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32).clone();
-}
-
-torch::Tensor copy(MatrixView<const float> rows) {
-    return copy(
-        {rows.data(), rows.size()},
-        {static_cast<std::int64_t>(rows.rows()), static_cast<std::int64_t>(rows.cols())});
-}
-
-std::vector<float> values_of(const torch::Tensor& tensor) {
-    const torch::Tensor flat = tensor.detach().contiguous();
-    return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
-}
-
-[[noreturn]] void fail_corrupt(std::string_view name) {
-    fail(
-        ErrorKind::kCorruption,
-        "Checkpoint's fine-tuning does not fit its training, train without resume: ", name);
-}
-
-/// Returns the tensor as it is written: integers, all below 2^24, become floats.
-StoredTensor written(const torch::Tensor& tensor) {
-    StoredTensor out;
-    for (const std::int64_t extent : tensor.sizes()) {
-        out.shape.push_back(static_cast<std::size_t>(extent));
-    }
-    out.values = values_of(tensor.to(torch::kFloat32));
-    return out;
-}
-
-double number_of(const LearningState& state, const std::string& name) {
-    const auto found = state.numbers.find(name);
-    if (found == state.numbers.end() || !(std::fabs(found->second) < 1e9)) {
-        fail_corrupt(name);
-    }
-    return found->second;
-}
-
-torch::Tensor read(
-    const LearningState& state, const std::string& name, const std::vector<std::int64_t>& shape) {
-    const auto found = state.arrays.find(name);
-    if (found == state.arrays.end() ||
-        !std::ranges::equal(
-            found->second.shape, shape, std::ranges::equal_to(), {},
-            [](auto extent) { return static_cast<std::size_t>(extent); })) {
-        fail_corrupt(name);
-    }
-    torch::Tensor out = copy(found->second.values, shape);
-    if (!torch::isfinite(out).all().item<bool>()) {
-        fail_corrupt(name);
-    }
-    return out;
-}
-
-/// @returns int64, in [0, below).
-torch::Tensor integers_of(
-    const LearningState& state, const std::string& name, const std::vector<std::int64_t>& shape,
-    std::int64_t below) {
-    torch::Tensor out = read(state, name, shape).to(torch::kInt64);
-    if (out.lt(0).any().item<bool>() || out.ge(below).any().item<bool>()) {
-        fail_corrupt(name);
-    }
-    return out;
-}
 
 /// What gradient steps change.
 struct Parameters {
@@ -121,7 +51,7 @@ struct Parameters {
 class RelationTrainer {
   public:
     explicit RelationTrainer(const RelationTask& task)
-        : task_(task), random_(task.seed), metric_(task.metric),
+        : task_(task), random_(task.seed), graph_(task.metric),
           tokens_(static_cast<std::int64_t>(task.commit_points.back())),
           width_(static_cast<std::int64_t>(task.rows.cols())),
           steps_(std::clamp(
@@ -170,8 +100,8 @@ class RelationTrainer {
   private:
     /// Finds neighbours, and starts from what the task brings.
     void prepare() {
-        now_.codebooks = copy(task_.codebooks, {tokens_, 256, width_}).requires_grad_();
-        now_.mean = copy(task_.mean, {width_}).requires_grad_();
+        now_.codebooks = tensor_of(task_.codebooks, {tokens_, 256, width_}).requires_grad_();
+        now_.mean = tensor_of(task_.mean, {width_}).requires_grad_();
         now_.map_change = torch::zeros({width_, width_}).requires_grad_();
         optimizer_ = std::make_unique<torch::optim::AdamW>(
             std::vector<torch::Tensor>{now_.codebooks, now_.mean, now_.map_change},
@@ -179,60 +109,13 @@ class RelationTrainer {
 
         // Rows are in a random order already: the first are as good as any.
         const torch::Tensor mean = now_.mean.detach();
-        embeddings_ = copy(task_.rows.slice(0, std::min(kMaxRows, task_.rows.rows()))) + mean;
-        held_out_ = copy(task_.held_out) + mean;
+        embeddings_ = tensor_of(task_.rows.slice(0, std::min(kMaxRows, task_.rows.rows()))) + mean;
+        held_out_ = tensor_of(task_.held_out) + mean;
         variance_ = (embeddings_ - mean).square().sum(1).mean().item<double>();
-        find_neighbours(); // Those of a state, where it has them.
-        truth_ = best_others(similarities(held_out_, held_out_));
-    }
-
-    /// Returns what ranks rows for queries, in the units of a cosine. @returns [m, n].
-    [[nodiscard]] torch::Tensor similarities(
-        const torch::Tensor& queries, const torch::Tensor& rows) const {
-        torch::Tensor products = torch::mm(queries, rows.t());
-        if (metric_ == Metric::kL2) {
-            products = 2.0 * products - rows.square().sum(1).unsqueeze(0);
-        }
-        return products * scale_;
-    }
-    /// The same with what codes stand for; under cosine those are not of length one.
-    [[nodiscard]] torch::Tensor scores(
-        const torch::Tensor& queries, const torch::Tensor& decoded) const {
-        if (metric_ != Metric::kCosine) {
-            return similarities(queries, decoded);
-        }
-        return similarities(queries, decoded / decoded.norm(2, 1, true).clamp_min(1e-12));
-    }
-
-    void find_neighbours() {
-        neighbours_ = task_.begun ? restored_neighbours(*task_.begun) : nearest_rows();
-        if (metric_ == Metric::kCosine) {
-            return;
-        }
-        // Cosines of neighbours differ by tenths; other metrics are brought to the same range.
-        const torch::Tensor rows = embeddings_.slice(0, 0, neighbours_.size(0));
-        const torch::Tensor near = embeddings_.index_select(0, neighbours_.select(1, 0));
-        const torch::Tensor far = embeddings_.index_select(0, neighbours_.select(1, -1));
-        const double apart = metric_ == Metric::kL2
-                               ? ((rows - far).square().sum(1)).mean().item<double>()
-                               : ((rows * rows).sum(1)).mean().item<double>();
-        scale_ = apart > 0.0 ? (metric_ == Metric::kL2 ? 0.2 : 1.0) / apart : 1.0;
-    }
-    /// @returns [anchors, 32].
-    [[nodiscard]] torch::Tensor nearest_rows() const {
-        const std::int64_t anchors = embeddings_.size(0);
-        std::vector<torch::Tensor> parts;
-        constexpr std::int64_t kTogether = 512;
-        for (std::int64_t first = 0; first < anchors; first += kTogether) {
-            const std::int64_t last = std::min(anchors, first + kTogether);
-            torch::Tensor near = similarities(embeddings_.slice(0, first, last), embeddings_);
-            near.slice(1, first, last).fill_diagonal_(-INFINITY);
-            parts.push_back(std::get<1>(near.topk(kNeighbours, 1)));
-            if (!task_.go_on()) { // Some neighbours will do.
-                break;
-            }
-        }
-        return torch::cat(parts);
+        neighbours_ = task_.begun ? restored_neighbours(*task_.begun)
+                                  : graph_.nearest_rows(embeddings_, task_.go_on);
+        graph_.fit_scale(embeddings_, neighbours_);
+        truth_ = best_others(graph_.similarities(held_out_, held_out_));
     }
 
     struct NamedParameter {
@@ -256,18 +139,13 @@ class RelationTrainer {
         std::ostringstream random;
         random << random_;
         out.random = random.str();
-        out.arrays["symbols"] = written(codes_);
-        out.arrays["neighbours"] = written(neighbours_);
+        out.arrays["symbols"] = stored(codes_);
+        out.arrays["neighbours"] = stored(neighbours_);
         for (const NamedParameter& parameter : kParameters) {
             const std::string name = parameter.name;
-            const torch::Tensor& values = now_.*parameter.tensor;
-            const auto& moments = static_cast<const torch::optim::AdamWParamState&>(
-                *optimizer_->state().at(values.unsafeGetTensorImpl()));
-            out.arrays[name] = written(values);
-            out.arrays[name + ".average"] = written(moments.exp_avg());
-            out.arrays[name + ".square"] = written(moments.exp_avg_sq());
+            store_parameter(out, name, now_.*parameter.tensor, *optimizer_);
             if (best_) {
-                out.arrays["best." + name] = written((*best_).*parameter.tensor);
+                out.arrays["best." + name] = stored((*best_).*parameter.tensor);
             }
         }
         return out;
@@ -280,7 +158,7 @@ class RelationTrainer {
         most_ = number_of(state, "most");
         std::istringstream random(state.random);
         if (!(random >> random_) || step_ < 1 || best_step_ < 0 || best_step_ > step_) {
-            fail_corrupt("random");
+            fail_corrupt_state("random");
         }
         codes_ = integers_of(state, "symbols", {embeddings_.size(0), tokens_}, 256);
         if (best_step_ > 0) {
@@ -289,15 +167,9 @@ class RelationTrainer {
         for (const NamedParameter& parameter : kParameters) {
             const std::string name = parameter.name;
             torch::Tensor& values = now_.*parameter.tensor;
-            const std::vector<std::int64_t> shape = values.sizes().vec();
-            values.copy_(read(state, name, shape));
-            auto moments = std::make_unique<torch::optim::AdamWParamState>();
-            moments->step(step_);
-            moments->exp_avg(read(state, name + ".average", shape));
-            moments->exp_avg_sq(read(state, name + ".square", shape));
-            optimizer_->state()[values.unsafeGetTensorImpl()] = std::move(moments);
+            restore_parameter(state, name, values, *optimizer_, step_);
             if (best_) {
-                (*best_).*parameter.tensor = read(state, "best." + name, shape);
+                (*best_).*parameter.tensor = tensor_of(state, "best." + name, values.sizes().vec());
             }
         }
     }
@@ -305,11 +177,11 @@ class RelationTrainer {
         const auto found = state.arrays.find("neighbours");
         if (found == state.arrays.end() || found->second.shape.size() != 2 ||
             found->second.shape[0] == 0) {
-            fail_corrupt("neighbours");
+            fail_corrupt_state("neighbours");
         }
         const auto anchors = static_cast<std::int64_t>(found->second.shape[0]);
         if (anchors > embeddings_.size(0)) {
-            fail_corrupt("neighbours");
+            fail_corrupt_state("neighbours");
         }
         return integers_of(state, "neighbours", {anchors, kNeighbours}, embeddings_.size(0));
     }
@@ -362,18 +234,18 @@ class RelationTrainer {
         for (auto& group : optimizer_->param_groups()) {
             group.options().set_lr(rate);
         }
-        const torch::Tensor anchors = drawn(kAnchors, neighbours_.size(0));
-        const torch::Tensor near = neighbours_.index_select(0, anchors)
-                                       .index_select(1, drawn(kNeighboursDrawn, kNeighbours))
-                                       .flatten();
-        const torch::Tensor rows = torch::cat({near, drawn(kRandomRows, embeddings_.size(0))});
+        const torch::Tensor anchors = drawn_rows(random_, kAnchors, neighbours_.size(0));
+        const torch::Tensor near =
+            neighbours_.index_select(0, anchors)
+                .index_select(1, drawn_rows(random_, kNeighboursDrawn, kNeighbours))
+                .flatten();
+        const torch::Tensor rows =
+            torch::cat({near, drawn_rows(random_, kRandomRows, embeddings_.size(0))});
         const torch::Tensor itself = anchors.unsqueeze(1) == rows.unsqueeze(0);
         const torch::Tensor queries = embeddings_.index_select(0, anchors);
         const torch::Tensor embeddings = embeddings_.index_select(0, rows);
-        const auto graph = [&](const torch::Tensor& edges) {
-            return torch::log_softmax((edges / kTemperature).masked_fill(itself, -1e4), 1);
-        };
-        const torch::Tensor wanted = graph(similarities(queries, embeddings));
+        const torch::Tensor wanted =
+            RelationGraph::edges(graph_.similarities(queries, embeddings), itself);
         const torch::Tensor weights = wanted.exp();
         const std::vector<torch::Tensor> prefixes = sums(codes_.index_select(0, rows));
         torch::Tensor loss = torch::zeros({});
@@ -381,10 +253,11 @@ class RelationTrainer {
             loss = loss + (embeddings - sum).square().sum(1).mean();
         }
         loss = loss * (kReconstructionWeight / (variance_ * static_cast<double>(tokens_)));
-        const std::set<std::int64_t> lengths = drawn_lengths(share);
+        const std::set<std::int64_t> lengths = drawn_lengths(random_, share, kShortest, tokens_);
         for (const std::int64_t length : lengths) {
             const torch::Tensor& sum = prefixes[static_cast<std::size_t>(length - 1)];
-            const torch::Tensor difference = wanted - graph(scores(queries, decoded(sum)));
+            const torch::Tensor difference =
+                wanted - RelationGraph::edges(graph_.scores(queries, decoded(sum)), itself);
             loss = loss + (weights * difference).sum(1).mean() *
                               (kRelationWeight / static_cast<double>(lengths.size()));
         }
@@ -393,34 +266,6 @@ class RelationTrainer {
         optimizer_->step();
     }
 
-    [[nodiscard]] torch::Tensor drawn(std::int64_t count, std::int64_t below) {
-        torch::Tensor numbers = torch::empty({count}, torch::kInt64);
-        auto* const out = numbers.data_ptr<std::int64_t>();
-        for (std::int64_t i = 0; i < count; ++i) {
-            out[i] = static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(below));
-        }
-        return numbers;
-    }
-    /// Prefix lengths of a step: Beta-distributed, long at first and short at last.
-    [[nodiscard]] std::set<std::int64_t> drawn_lengths(double share) {
-        const double mean = kFirstMean + (kLastMean - kFirstMean) * share;
-        std::gamma_distribution<double> a(kConcentration * mean);
-        std::gamma_distribution<double> b(kConcentration * (1.0 - mean));
-        std::set<std::int64_t> lengths{std::min<std::int64_t>(8, tokens_)};
-        for (int i = 0; i < kLengths; ++i) {
-            const double x = a(random_);
-            const double y = b(random_);
-            const double length = std::ceil(static_cast<double>(tokens_) * x / (x + y));
-            lengths.insert(std::clamp<std::int64_t>(std::llround(length), 1, tokens_));
-        }
-        return lengths;
-    }
-
-    /// Returns each row's ten best besides itself. @param edges  [m, m].
-    [[nodiscard]] static torch::Tensor best_others(const torch::Tensor& edges) {
-        edges.fill_diagonal_(-INFINITY);
-        return std::get<1>(edges.topk(kFound, 1));
-    }
     /// Recall@10 of held-out rows among themselves, mean over prefixes. Rows that trained would not
     /// do: codebooks fit them better than others before anything is tuned.
     [[nodiscard]] double recall() const {
@@ -432,20 +277,18 @@ class RelationTrainer {
         double total = 0.0;
         for (const std::int64_t length : lengths) {
             const torch::Tensor& sum = prefixes[static_cast<std::size_t>(length - 1)];
-            const torch::Tensor found = best_others(scores(held_out_, decoded(sum)));
-            const torch::Tensor hits = (found.unsqueeze(2) == truth_.unsqueeze(1)).sum();
-            total += hits.item<double>() / static_cast<double>(truth_.numel());
+            const torch::Tensor found = best_others(graph_.scores(held_out_, decoded(sum)));
+            total += share_found(found, truth_);
         }
         return total / static_cast<double>(lengths.size());
     }
 
     const RelationTask& task_;
     std::mt19937_64 random_;
-    Metric metric_;
+    RelationGraph graph_;
     std::int64_t tokens_;
     std::int64_t width_;
     std::int64_t steps_; ///< That there will be.
-    double scale_ = 1.0; ///< Brings similarities to the range of cosines.
     double variance_ = 1.0;
     torch::Tensor embeddings_; ///< [n, d]: rows that train.
     torch::Tensor held_out_;   ///< [m, d]: rows that measure.
@@ -494,7 +337,7 @@ std::optional<RelatedCodebooks> related_from(LearningState state, const Relation
         std::vector<float>& values = state.arrays[name].values;
         if (values.size() != count ||
             !std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-            fail_corrupt(name);
+            fail_corrupt_state(name);
         }
         return std::move(values);
     };

@@ -144,6 +144,9 @@ void ResidualCompressor::prepare() {
         codebook += kSymbols * width;
     }
     encoder_ = std::make_shared<LazyEncoder>();
+    if (has_features()) {
+        features_ = FeatureMap(model_.features);
+    }
 }
 
 void ResidualCompressor::decode_early_symbols() {
@@ -543,6 +546,41 @@ void ResidualCompressor::score(
             }
         });
     }
+}
+
+void ResidualCompressor::features(
+    MatrixView<const float> embeddings, MatrixView<float> features) const {
+    if (!has_features()) {
+        Compressor::features(embeddings, features); // Refuses.
+    }
+    const std::size_t d = model_.dim;
+    if (features.cols() < 1 || features.cols() > d) {
+        fail(
+            ErrorKind::kInvalidArgument, "Number of feature dimensions is outside [1, ", d,
+            "]: ", features.cols());
+    }
+    if (features.rows() != embeddings.rows()) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Features differ in number from the rows: ", features.rows(), ", expected ",
+            embeddings.rows());
+    }
+    check_rows(embeddings, "Embeddings matrix");
+    const double operations =
+        static_cast<double>(embeddings.rows()) * features_.flop(features.cols());
+    parallel_for(tile_count(embeddings.rows()), operations, [&](std::size_t tile) {
+        const std::size_t first = tile * kTileRows;
+        const std::size_t count = std::min(kTileRows, embeddings.rows() - first);
+        if (model_.metric != Metric::kCosine) {
+            features_.apply(embeddings.slice(first, count), features.slice(first, count));
+            return;
+        }
+        AlignedFloats unit(count * d);
+        for (std::size_t i = 0; i < count; ++i) {
+            normalise(embeddings.row(first + i), unit.data() + i * d);
+        }
+        features_.apply({unit.data(), count, d}, features.slice(first, count));
+    });
 }
 
 } // namespace arfc

@@ -7,6 +7,7 @@
 
 #include "arfc/compressor/compressor.h"
 #include "beam_search.h"
+#include "feature_map.h"
 #include "packed_matrix.h"
 #include "residual_model.h"
 
@@ -42,6 +43,8 @@ class ResidualCompressor final : public Compressor {
     void score(
         MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
         MatrixView<float> scores) const override;
+    [[nodiscard]] bool has_features() const noexcept override { return !model_.features.empty(); }
+    void features(MatrixView<const float> embeddings, MatrixView<float> features) const override;
 
   private:
     struct LateToken {
@@ -89,6 +92,7 @@ class ResidualCompressor final : public Compressor {
     std::vector<float> decoded_early_; ///< [early tokens, 256, dim]: what those decode to.
     std::vector<PackedMatrix> early_;  ///< Of decoded_early_.
     std::vector<LateToken> late_;
+    FeatureMap features_; ///< Of model_.features, where those are.
     struct LazyEncoder;
     std::shared_ptr<LazyEncoder> encoder_;
 };

@@ -123,6 +123,57 @@ std::vector<float> take(
     return std::move(found->second.values);
 }
 
+constexpr const char* kFeatureMap = "feature_map";
+constexpr const char* kFeatureOffset = "feature_offset";
+constexpr const char* kFeatureHidden = "feature_hidden";
+constexpr const char* kFeatureHiddenBias = "feature_hidden_bias";
+constexpr const char* kFeatureOutput = "feature_output";
+
+void add_features(
+    std::map<std::string, StoredTensor>& tensors, const FeatureWeights& features, std::size_t dim) {
+    if (features.empty()) {
+        return;
+    }
+    tensors[kFeatureMap] = {{dim, dim}, features.map};
+    tensors[kFeatureOffset] = {{dim}, features.offset};
+    if (const std::size_t units = features.hidden_bias.size(); units > 0) {
+        tensors[kFeatureHidden] = {{units, dim}, features.hidden};
+        tensors[kFeatureHiddenBias] = {{units}, features.hidden_bias};
+        tensors[kFeatureOutput] = {{dim, units}, features.output};
+    }
+}
+
+/// Floating-point operations of a row's whole feature.
+double feature_flop(const FeatureWeights& features) {
+    return 2.0 * static_cast<double>(
+                     features.map.size() + features.hidden.size() + features.output.size());
+}
+
+/// Takes all of what features need, or nothing where there is none of it.
+FeatureWeights take_features(std::map<std::string, StoredTensor>& tensors, std::size_t dim) {
+    FeatureWeights features;
+    const auto any = [&](const auto&... names) { return (tensors.contains(names) || ...); };
+    const bool bent = any(kFeatureHidden, kFeatureHiddenBias, kFeatureOutput);
+    if (!bent && !any(kFeatureMap, kFeatureOffset)) {
+        return features;
+    }
+    features.map = take(tensors, kFeatureMap, {dim, dim});
+    features.offset = take(tensors, kFeatureOffset, {dim});
+    if (bent) {
+        const std::vector<std::size_t>& shape = tensors[kFeatureHiddenBias].shape;
+        const std::size_t units = shape.size() == 1 ? shape[0] : 0;
+        if (units == 0) {
+            fail(
+                ErrorKind::kCorruption,
+                "Weights file does not fit its config.json in tensor: ", kFeatureHiddenBias);
+        }
+        features.hidden = take(tensors, kFeatureHidden, {units, dim});
+        features.hidden_bias = take(tensors, kFeatureHiddenBias, {units});
+        features.output = take(tensors, kFeatureOutput, {dim, units});
+    }
+    return features;
+}
+
 void read_weights(ResidualModel& model, std::string_view weights) {
     std::map<std::string, StoredTensor> tensors = read_safetensors(weights);
     model.mean = take(tensors, "mean", {model.dim});
@@ -138,6 +189,7 @@ void read_weights(ResidualModel& model, std::string_view weights) {
         late_size += kSymbols * model.late_width(j);
     }
     model.late = take(tensors, "late", {late_size});
+    model.features = take_features(tensors, model.dim);
 }
 
 } // namespace
@@ -184,12 +236,16 @@ ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& r
     if (!model.decode_map.empty()) {
         tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
     }
+    add_features(tensors, model.features, model.dim);
     ModelFiles files;
     files.weights = write_safetensors(tensors);
     Json config = architecture(model);
     config["id"] = identity(model, files.weights);
     config["flop_per_encoded_row"] = model.encode_flop();
     config["flop_per_query"] = model.query_flop();
+    if (!model.features.empty()) {
+        config["flop_per_feature_row"] = feature_flop(model.features);
+    }
     config["model_bytes"] = model.weights_bytes();
     config["training"] = to_json(report);
     files.config = config.dump(2) + "\n";

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "arfc/compressor/compressor.h"
+#include "feature_map.h"
 
 namespace arfc {
 
@@ -38,6 +39,7 @@ struct ResidualModel {
                                                  ///< its last; empty: at each.
     std::vector<float> late; ///< Codebooks [256, width of the token's sub-space], one after
                              ///< another.
+    FeatureWeights features; ///< Of unturned rows; empty: none were trained.
 
     [[nodiscard]] std::size_t early_tokens() const noexcept {
         return code_bytes - late_subspaces.size();
@@ -51,7 +53,8 @@ struct ResidualModel {
     [[nodiscard]] std::vector<std::vector<std::vector<std::size_t>>> late_runs() const;
     [[nodiscard]] std::size_t weights_bytes() const noexcept {
         return (rotation.size() + mean.size() + early.size() + decode_map.size() + late.size()) *
-               sizeof(float);
+                   sizeof(float) +
+               features.bytes();
     }
 
     /// Floating-point operations (multiply and add are two) of encoding a row with the fewest that

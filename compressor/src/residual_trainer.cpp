@@ -11,6 +11,7 @@
 
 #include "arfc/base/error.h"
 #include "beam_search.h"
+#include "feature_trainer.h"
 #include "kernels.h"
 #include "kmeans.h"
 #include "relation_trainer.h"
@@ -61,6 +62,8 @@ constexpr double kFirstShare = 0.35;    // Of the time budget: the first codeboo
 constexpr double kRelationShare = 0.60; // relations after them,
 constexpr double kEarlyShare = 0.75;    // the other whole-space codebooks,
 constexpr double kLateShare = 0.90;     // and late ones.
+constexpr double kFeatureShare = 0.50;  // Of it for features, where they are asked for, and what
+constexpr double kFeatureEnd = 0.95;    // codebooks leave of theirs, up to here.
 
 void check_options(MatrixView<const float> embeddings, const TrainOptions& options) {
     if (embeddings.rows() < 1) {
@@ -81,6 +84,11 @@ void check_options(MatrixView<const float> embeddings, const TrainOptions& optio
             ErrorKind::kInvalidArgument,
             "Time budget is not a positive number of seconds: ", *options.time_budget_s);
     }
+    if (options.features && embeddings.cols() > kMaxFeatureDim) {
+        fail(
+            ErrorKind::kUnsupported, "Features are learned of rows up to ", kMaxFeatureDim,
+            " floats wide: ", embeddings.cols());
+    }
     require_cpu(options.device);
     require_usable_rows(embeddings, options.metric, "Training matrix");
 }
@@ -97,11 +105,12 @@ std::size_t affordable_rows(std::size_t dim, const TrainOptions& options) {
         return kMaxTrainRows;
     }
     // Two passes a token over five hypotheses' residuals at a careful 10 GFLOP/s a thread, in a
-    // third of the time.
+    // third of the time that codebooks have.
+    const double seconds = *options.time_budget_s * (options.features ? 1.0 - kFeatureShare : 1.0);
     const double rate = 1e10 * static_cast<double>(num_threads());
     const double flop_per_row = static_cast<double>(kFirstTokens) * 2.0 * (kTrainBeam + 1) * 2.0 *
                                 kSymbols * static_cast<double>(dim);
-    const double rows = *options.time_budget_s / 3.0 * rate / flop_per_row;
+    const double rows = seconds / 3.0 * rate / flop_per_row;
     return static_cast<std::size_t>(std::clamp(rows, 4096.0, static_cast<double>(kMaxTrainRows)));
 }
 
@@ -171,6 +180,7 @@ class Trainer {
         encode_early();
         spread_residual();
         train_late();
+        train_features();
         return finish();
     }
     /// Returns how many rows shape codebooks: those given, and behind them those drawn.
@@ -189,6 +199,7 @@ class Trainer {
 
     void set_up() {
         supervisor_.begin("preparing rows", 0, options_.code_bytes);
+        supervisor_.reserve(options_.features ? kFeatureShare : 0.0);
         model_.dim = embeddings_.cols();
         model_.code_bytes = options_.code_bytes;
         model_.metric = options_.metric;
@@ -584,6 +595,36 @@ class Trainer {
     }
     [[nodiscard]] std::uint64_t late_seed(std::size_t subspace, std::size_t token) const {
         return options_.seed * kMaxCodeBytes + kFirstTokens + token * kSubspaces + subspace;
+    }
+
+    /// Learns float features of the rows as they were given; codes have no part in them.
+    void train_features() {
+        z_ = {};
+        held_out_ = {};
+        if (!options_.features) {
+            return;
+        }
+        supervisor_.begin("features", options_.code_bytes, options_.code_bytes, /*even=*/false);
+        supervisor_.reserve(0.0);
+        supervisor_.set_deadline(kFeatureEnd);
+        const std::size_t used = std::min(kMaxFeatureRows, given_rows());
+        const std::vector<float> rows =
+            gather(embeddings_, std::span(split_.train).first(used), options_.metric);
+        const std::vector<float> measured = gather(embeddings_, split_.held_out, options_.metric);
+        const std::string step = "features";
+        const FeatureTask task{
+            .rows = {rows.data(), used, dim()},
+            .held_out = {measured.data(), held_out(), dim()},
+            .metric = options_.metric,
+            .seed = options_.seed,
+            .go_on = [this] { return supervisor_.go_on(); },
+            .spent = [this] { return supervisor_.spent(); },
+            .begun = checkpoint_.unfinished(step),
+            .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
+        model_.features =
+            features_from(
+                checkpoint_.learned(step, [&] { return to_state(learn_features(task)); }), dim())
+                .weights;
     }
 
     std::unique_ptr<Compressor> finish() {

@@ -60,6 +60,7 @@ TrainingCheckpoint::TrainingCheckpoint(
           {"metric", to_string(options.metric)},
           {"seed", options.seed},
           {"relations", options.relations},
+          {"features", options.features},
           {"rows", embeddings.rows()},
           {"dim", embeddings.cols()},
       }) {
@@ -146,7 +147,9 @@ void TrainingCheckpoint::read_header(const nlohmann::json& header) {
 
 void TrainingCheckpoint::require_options(const nlohmann::json& stored) const {
     for (const auto& [name, value] : shape_.items()) {
-        const std::string before = stored.at(name).dump();
+        // Before there were features, checkpoints did not mention them.
+        const bool unknown = name == "features" && !stored.contains(name);
+        const std::string before = unknown ? "false" : stored.at(name).dump();
         const std::string now = value.dump();
         if (before != now) {
             fail(

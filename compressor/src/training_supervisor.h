@@ -28,9 +28,13 @@ class TrainingSupervisor {
     void set_error(double error) { error_ = error; }
     void set_recall(double recall) { recall_ = recall; }
 
-    /// Sets the share of the budget that may be spent before go_on() answers false.
+    /// Keeps a share of the budget back from the deadlines that are set from now on.
+    void reserve(double share) { reserved_ = share; }
+
+    /// Sets the share of the budget, less what is reserved, that may be spent before go_on()
+    /// answers false.
     void set_deadline(double share) {
-        share_ = share;
+        share_ = share * (1.0 - reserved_);
         set_at_ = seconds();
     }
     /// Returns which share of the time from set_deadline() to it has gone, in [0, 1]; 0 without a
@@ -92,6 +96,7 @@ class TrainingSupervisor {
     std::optional<double> error_;
     std::optional<double> recall_;
     bool even_ = true;
+    double reserved_ = 0.0;
     double share_ = 1.0;
     double set_at_ = 0.0; ///< Seconds.
     bool stopped_by_budget_ = false;

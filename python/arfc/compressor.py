@@ -117,6 +117,7 @@ class Compressor:
         time_budget_s: float | None = None,
         seed: int = 0,
         relations: bool = True,
+        features: bool = False,
         device: str = "auto",
         progress: ProgressFunction | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -137,6 +138,8 @@ class Compressor:
         seed           Same rows, options and seed: same model, unless the budget cut it short.
         relations      Fine-tune codebooks on the graph of neighbours: better recall of short codes
                        for longer training.
+        features       Learn float features, too: see `features`. Off, because they take about as
+                       long as all the rest; dim is at most 4,096 then.
         device         "cpu", "cuda:<n>", or "auto": the first visible GPU that the model uses, else
                        the CPU.
         progress       Called between steps with a `Progress`; see `ProgressFunction`. Ctrl-C works
@@ -151,7 +154,8 @@ class Compressor:
                        budget counts the seconds spent before.
 
         Raises InvalidArgumentError (a shape, an option or a value is out of range),
-        UnsupportedError (`pairs`; the device is not visible; the checkpoint is of another build),
+        UnsupportedError (`pairs`; the device is not visible; the checkpoint is of another build;
+        `features` of wider rows),
         CancelledError (`progress` returned False), ResourceExhaustedError, KeyboardInterrupt,
         StorageIoError (the checkpoint cannot be written), and on resuming NotFoundError (no
         checkpoint), FailedPreconditionError (it is of other rows or options), CorruptionError.
@@ -173,6 +177,7 @@ class Compressor:
             native_seconds(time_budget_s),
             as_count(seed, "seed", 0, 2**64 - 1),
             bool(relations),
+            bool(features),
             device,
             native_progress(progress),
             directory,
@@ -218,13 +223,20 @@ class Compressor:
 
     @property
     def id(self) -> str:
-        """The model's identity, a function of what encodes and scores: 64 hexadecimal digits."""
+        """The model's identity, a function of what encodes, scores and makes features: 64
+        hexadecimal digits.
+        """
         return self._native.id
 
     @property
     def model_bytes(self) -> int:
         """Size of the weights, in bytes: what one resident model costs, whatever the row count."""
         return self._native.model_bytes
+
+    @property
+    def has_features(self) -> bool:
+        """Whether `features` answers: the model was trained with features=True."""
+        return self._native.has_features
 
     @property
     def report(self) -> TrainReport:
@@ -279,6 +291,29 @@ class Compressor:
         scores = allocate(left.shape[0], right.shape[0], np.float32)
         self._native.score(left, right, bool(neural), scores)
         return scores
+
+    def features(self, x: Any, dims: int | None = None) -> NDArray[np.float32]:
+        """Computes compressed features of rows as floats, for classifiers and clusterings that
+        learn from them.
+
+        x     [n, dim] float32, finite, any scale; n may be 0.
+        dims  How many numbers of each row's feature, in [1, dim]; None: dim. A quarter of dim
+              removes 75 % of the bytes.
+
+        The most telling numbers come first: `features(x, a)` equals `features(x, b)[:, :a]`, bit
+        for bit, in every batch and thread count. They need no codes, and may be compared as rows
+        are, by `metric`.
+
+        Returns [n, dims] float32, in the units of the rows (L2-normalised ones under "cosine").
+        Raises FailedPreconditionError (the model was trained without features=True),
+        InvalidArgumentError (a shape, `dims` or a value is out of range, or a row is zero under
+        "cosine"), ResourceExhaustedError.
+        """
+        matrix = as_matrix(x, dim=self.dim)
+        count = self.dim if dims is None else as_count(dims, "dims", 1, self.dim)
+        out = allocate(matrix.shape[0], count, np.float32)
+        self._native.features(matrix, out)
+        return out
 
     def _checked_codes(self, codes: Any) -> NDArray[np.uint8]:
         matrix = as_codes(codes)

@@ -20,7 +20,7 @@ using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict>;
 
 std::unique_ptr<Compressor> train(
     const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
-    std::optional<double> time_budget_s, std::uint64_t seed, bool relations,
+    std::optional<double> time_budget_s, std::uint64_t seed, bool relations, bool features,
     const std::string& device, const nb::object& progress, const std::string& checkpoint,
     double checkpoint_every_s, bool resume) {
     TrainOptions options{
@@ -29,6 +29,7 @@ std::unique_ptr<Compressor> train(
         .time_budget_s = time_budget_s,
         .seed = seed,
         .relations = relations,
+        .features = features,
         .device = device,
         .progress = progress_function(progress),
         .checkpoint = checkpoint,
@@ -73,6 +74,13 @@ void score(
     compressor.score(view(queries), bytes(codes), neural, view(scores));
 }
 
+void features(
+    const Compressor& compressor, const Matrix<const float>& embeddings,
+    const Matrix<float>& features) {
+    const nb::gil_scoped_release unlocked;
+    compressor.features(view(embeddings), view(features));
+}
+
 void save(const Compressor& compressor, const std::string& directory) {
     const nb::gil_scoped_release unlocked;
     compressor.save(directory);
@@ -99,11 +107,13 @@ void bind_compressor(nb::module_& module) {
         .def(
             "score", &score, "queries"_a.noconvert(), "codes"_a.noconvert(), "neural"_a,
             "scores"_a.noconvert())
+        .def_prop_ro("has_features", &Compressor::has_features)
+        .def("features", &features, "embeddings"_a.noconvert(), "features"_a.noconvert())
         .def("save", &save, "directory"_a);
     module.def(
         "train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
-        "time_budget_s"_a.none(), "seed"_a, "relations"_a, "device"_a, "progress"_a.none(),
-        "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a);
+        "time_budget_s"_a.none(), "seed"_a, "relations"_a, "features"_a, "device"_a,
+        "progress"_a.none(), "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a);
     module.def("remove_checkpoint", &remove_checkpoint, "directory"_a);
     module.def("open_compressor", &open, "directory"_a, "device"_a);
     module.def("set_num_threads", &set_num_threads, "threads"_a);

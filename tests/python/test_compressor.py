@@ -141,6 +141,69 @@ def test_wrong_values_are_refused(model, rows):
         model.score(rows[:1], model.encode(rows), neural=True)
 
 
+@pytest.fixture(scope="module")
+def model_with_features(rows):
+    return arfc.Compressor.train(rows, 4, relations=False, features=True, device="cpu")
+
+
+def test_shorter_features_are_the_first_columns(model_with_features, rows):
+    full = model_with_features.features(rows)
+    assert full.dtype == np.float32 and full.shape == (len(rows), DIM)
+    for dims in range(1, DIM + 1):
+        short = model_with_features.features(rows[:200], dims)
+        np.testing.assert_array_equal(short, full[:200, :dims])
+    backwards = model_with_features.features(rows[::-1].astype(np.float64), 3)
+    np.testing.assert_array_equal(backwards[::-1], full[:, :3])
+    assert model_with_features.features(rows[:0], 5).shape == (0, 5)
+
+
+def test_features_keep_neighbours_better_than_as_many_columns(model_with_features, rows, queries):
+    truth = arfc.evaluate.exact(queries, rows, 10)
+
+    def recall(left, right) -> float:
+        return arfc.evaluate.recall_at_k(arfc.evaluate.exact(left, right, 10), truth)
+
+    short = [model_with_features.features(x, 8) for x in (queries, rows)]
+    assert recall(*short) > recall(queries[:, :8], rows[:, :8]) + 0.1
+    full = [model_with_features.features(x) for x in (queries, rows)]
+    assert recall(*full) > 0.8
+
+
+def test_features_outlive_the_process(model_with_features, rows, tmp_path):
+    model_with_features.save(tmp_path / "model")
+    loaded = arfc.Compressor.load(tmp_path / "model")
+    assert loaded.has_features and loaded.id == model_with_features.id
+    np.testing.assert_array_equal(loaded.features(rows, 7), model_with_features.features(rows, 7))
+
+
+def test_a_model_without_features_says_how_to_get_them(model, model_with_features, rows):
+    assert model_with_features.has_features and not model.has_features
+    with pytest.raises(arfc.FailedPreconditionError, match=rf"features=True.*: {model.id}"):
+        model.features(rows)
+
+
+def test_wrong_questions_for_features_are_refused(model_with_features, rows):
+    def refuses(message, *asked):
+        with pytest.raises(arfc.InvalidArgumentError, match=message):
+            model_with_features.features(*asked)
+
+    refuses(rf"dims is out of range: {DIM + 1}, expected \[1, {DIM}\]", rows, DIM + 1)
+    refuses(r"dims is out of range: 0", rows, 0)
+    refuses(r"dims must be an integer: 2.5", rows, 2.5)
+    refuses(r"dims must be an integer: True", rows, True)
+    refuses(rf"differs from the model's: 5, expected {DIM}", rows[:, :5])
+    refuses(r"zero", np.zeros((1, DIM), np.float32))
+    bad = rows[:5].copy()
+    bad[3, 2] = np.nan
+    refuses(r"not finite.*3", bad)
+
+
+def test_features_of_rows_that_are_too_wide_are_refused():
+    wide = np.ones((1, 4097), np.float32)
+    with pytest.raises(arfc.UnsupportedError, match=r"up to 4096 floats wide: 4097"):
+        arfc.Compressor.train(wide, 1, features=True)
+
+
 def test_files_that_are_no_model_are_refused(model_folder, tmp_path):
     with pytest.raises(arfc.NotFoundError, match=r"nowhere"):
         arfc.Compressor.load(tmp_path / "nowhere")

@@ -127,14 +127,8 @@ class _Trained(Method):
 class Arfc(_Trained):
     """Compressed float features of one arfc model, any size by keeping the leading numbers."""
 
-    @classmethod
-    def left_out(cls) -> str | None:
-        if hasattr(arfc.Compressor, "features"):
-            return None
-        return "arfc.Compressor has no method `features` in this version"
-
     def at(self, dims: int) -> Compressed:
-        model = self._train()
+        model = self._train(features=True)
         return Compressed(
             lambda x: model.features(x, dims),
             None,

@@ -228,6 +228,9 @@ Run declare_train(CLI::App& command) {
         "!--no-relations", options.relations,
         "Leave codebooks as clustering made them: faster, lower recall");
     command.add_flag(
+        "--features", options.features,
+        "Learn float features for classifiers and clusterings, too: takes about twice as long");
+    command.add_flag(
         "--resume", options.resume,
         "Go on from the checkpoint of a training that did not end, with the same options");
     command

@@ -35,6 +35,8 @@ struct TrainOptions {
                             ///< short.
     bool relations = true;  ///< Fine-tune codebooks on the graph of neighbours: better recall for
                             ///< longer training.
+    bool features = false;  ///< Learn float features, too: Compressor::features. Off, because they
+                            ///< take about as long as all the rest, and most users store codes.
     std::string device = "auto";      ///< As in Compressor::open.
     ProgressFunction progress;        ///< Called at least twice a second of work on ordinary sizes.
     std::filesystem::path checkpoint; ///< Directory for what was learned so far, made when it is
@@ -135,8 +137,8 @@ class Compressor {
     /// Returns the model's files; equal models give equal bytes.
     [[nodiscard]] virtual ModelFiles files() const = 0;
 
-    /// Returns the model's identity: a function of what encodes and scores, as 64 hexadecimal
-    /// digits.
+    /// Returns the model's identity: a function of what encodes, scores and makes features, as 64
+    /// hexadecimal digits.
     [[nodiscard]] virtual const std::string& id() const noexcept = 0;
 
     /// Returns the size of the weights, in bytes: what one resident model costs, whatever the row
@@ -215,6 +217,22 @@ class Compressor {
     virtual void score(
         MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
         MatrixView<float> scores) const = 0;
+
+    /// Returns whether features() answers: the model was trained with TrainOptions::features.
+    [[nodiscard]] virtual bool has_features() const noexcept { return false; }
+
+    /// Computes compressed features of rows as floats, for classifiers and clusterings that learn
+    /// from them. They need no codes and codes do not need them. The most telling numbers come
+    /// first: `features` of fewer columns are the first columns of those of more, bit for bit, in
+    /// every batch, order and thread count. They are in the units of the rows (L2-normalised ones
+    /// under cosine), and may be compared as rows are, by metric().
+    /// @param embeddings  [n, dim()] float32, row-major, finite, any scale; n may be 0.
+    /// @param features    Out, [n, dims], dims in [1, dim()]: the share dims / dim() of the bytes
+    ///                    is kept. Unspecified if this throws.
+    /// @throws Error      kFailedPrecondition: not has_features(). kInvalidArgument: a shape or a
+    ///                    value is out of range, or a row is zero under cosine. kResourceExhausted:
+    ///                    memory ran out; retry with fewer rows.
+    virtual void features(MatrixView<const float> embeddings, MatrixView<float> features) const;
 };
 
 /// A way to make a Compressor: one row of the table in compressor/src/kinds.cpp.
