@@ -21,11 +21,24 @@ struct Case {
     std::size_t bytes;
     Metric metric;
     std::size_t rows;
+    bool pairs = false; ///< Whether pairs taught the model a map.
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
     return out << c.kind << "_d" << c.dim << "_b" << c.bytes << "_" << to_string(c.metric) << "_n"
-               << c.rows;
+               << c.rows << (c.pairs ? "_pairs" : "");
+}
+
+/// Pairs of rows that share their weaker coordinates alone: what decides is not what is strong.
+std::pair<std::vector<float>, std::vector<float>> pairs_of(std::size_t rows, std::size_t dim) {
+    std::vector<float> queries = test::random_rows(rows, dim, 21);
+    std::vector<float> relevant = test::random_rows(rows, dim, 22);
+    for (std::size_t i = 0; i < queries.size(); ++i) {
+        if (i % dim >= dim / 2) {
+            relevant[i] = queries[i];
+        }
+    }
+    return {std::move(queries), std::move(relevant)};
 }
 
 std::vector<Case> cases() {
@@ -38,6 +51,9 @@ std::vector<Case> cases() {
         all.push_back({name, 1, 3, Metric::kL2, 300});
         all.push_back({name, 20, 1, Metric::kCosine, 1200}); // One token, and rows held out.
         all.push_back({name, 16, 20, Metric::kCosine, 60});  // Fewer rows than symbols.
+        for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
+            all.push_back({name, 20, 18, metric, 1200, true});
+        }
     }
     return all;
 }
@@ -53,6 +69,11 @@ class CompressorContract : public ::testing::TestWithParam<Case> {
             options.kind = c.kind;
             options.code_bytes = c.bytes;
             options.metric = c.metric;
+            const auto [queries, relevant] = pairs_of(1500, c.dim);
+            if (c.pairs) {
+                options.pair_queries = test::view(queries, c.dim);
+                options.pair_rows = test::view(relevant, c.dim);
+            }
             slot = Compressor::train(test::view(test::random_rows(c.rows, c.dim), c.dim), options);
         }
         return *slot;
@@ -91,6 +112,7 @@ TEST_P(CompressorContract, SaysWhatItIs) {
     EXPECT_EQ(model().metric(), GetParam().metric);
     EXPECT_EQ(model().id().size(), 64U);
     EXPECT_GT(model().model_bytes(), 0U);
+    EXPECT_EQ(model().report().pairs && model().report().pairs->is_kept, GetParam().pairs);
 }
 
 TEST_P(CompressorContract, EveryPrefixIsThePrefix) {
@@ -196,6 +218,9 @@ TEST_P(CompressorContract, ScoresContinueTableSums) {
 }
 
 TEST_P(CompressorContract, ScoresAreThoseOfTheReconstruction) {
+    if (GetParam().pairs) {
+        return; // They are those of mapped rows: pair_trainer_test.cpp.
+    }
     constexpr std::size_t kRows = 30;
     const std::size_t d = GetParam().dim;
     const std::size_t bytes = GetParam().bytes;
@@ -228,6 +253,9 @@ TEST_P(CompressorContract, ScoresAreThoseOfTheReconstruction) {
 }
 
 TEST_P(CompressorContract, RowTermsFollowTheLengthOfTheReconstruction) {
+    if (GetParam().pairs) {
+        return; // Mapped as well.
+    }
     constexpr std::size_t kRows = 30;
     const std::size_t d = GetParam().dim;
     const std::size_t bytes = GetParam().bytes;
