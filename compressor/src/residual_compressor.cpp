@@ -34,7 +34,9 @@ void normalise(std::span<const float> row, float* out) {
         const double scaled = static_cast<double>(value) / static_cast<double>(largest);
         sum += scaled * scaled;
     }
-    const double factor = 1.0 / (static_cast<double>(largest) * std::sqrt(sum));
+    // A map that pairs taught may leave nothing of a row.
+    const double factor =
+        largest > 0.0F ? 1.0 / (static_cast<double>(largest) * std::sqrt(sum)) : 0.0;
     for (std::size_t i = 0; i < row.size(); ++i) {
         out[i] = static_cast<float>(static_cast<double>(row[i]) * factor);
     }
@@ -127,7 +129,8 @@ void ResidualCompressor::prepare() {
     const std::size_t d = model_.dim;
     if (!model_.rotation.empty()) {
         rotation_ = PackedMatrix({model_.rotation.data(), d, d});
-        const std::vector<float> inverse = transpose(model_.rotation, d);
+        const std::vector<float> inverse =
+            model_.exit_map.empty() ? transpose(model_.rotation, d) : model_.exit_map;
         inverse_rotation_ = PackedMatrix({inverse.data(), d, d});
     }
     decode_early_symbols();
@@ -245,6 +248,11 @@ void ResidualCompressor::turn(MatrixView<const float> rows, float* out) const {
         return;
     }
     multiply(rotation_, {source, rows.rows(), d}, out);
+    if (!model_.exit_map.empty() && model_.metric == Metric::kCosine) {
+        for (std::size_t i = 0; i < rows.rows(); ++i) {
+            normalise({out + i * d, d}, out + i * d);
+        }
+    }
 }
 
 void ResidualCompressor::encode(
@@ -452,9 +460,8 @@ void ResidualCompressor::query_terms(
     AlignedFloats turned(d);
     for (std::size_t i = 0; i < queries.rows(); ++i) {
         turn(queries.slice(i, 1), turned.data());
-        const float norm = model_.metric == Metric::kCosine
-                             ? 1.0F
-                             : kernels().dot(queries.row(i).data(), queries.row(i).data(), d);
+        const float* const query = model_.exit_map.empty() ? queries.row(i).data() : turned.data();
+        const float norm = model_.metric == Metric::kCosine ? 1.0F : kernels().dot(query, query, d);
         terms[i] = {kernels().dot(turned.data(), decoded_mean_.data(), d), norm};
     }
 }
@@ -571,15 +578,20 @@ void ResidualCompressor::features(
     parallel_for(tile_count(embeddings.rows()), operations, [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         const std::size_t count = std::min(kTileRows, embeddings.rows() - first);
-        if (model_.metric != Metric::kCosine) {
-            features_.apply(embeddings.slice(first, count), features.slice(first, count));
+        const MatrixView<const float> rows = embeddings.slice(first, count);
+        if (model_.exit_map.empty() && model_.metric != Metric::kCosine) {
+            features_.apply(rows, features.slice(first, count));
             return;
         }
-        AlignedFloats unit(count * d);
-        for (std::size_t i = 0; i < count; ++i) {
-            normalise(embeddings.row(first + i), unit.data() + i * d);
+        AlignedFloats seen(count * d);
+        if (!model_.exit_map.empty()) {
+            turn(rows, seen.data());
+        } else {
+            for (std::size_t i = 0; i < count; ++i) {
+                normalise(rows.row(i), seen.data() + i * d);
+            }
         }
-        features_.apply({unit.data(), count, d}, features.slice(first, count));
+        features_.apply({seen.data(), count, d}, features.slice(first, count));
     });
 }
 

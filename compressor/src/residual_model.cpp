@@ -42,17 +42,43 @@ std::string identity(const ResidualModel& model, std::string_view weights) {
     return sha256_hex(architecture(model).dump() + sha256_hex(weights));
 }
 
+Json to_json(const PairReport& report) {
+    const auto accuracy = [](const PairAccuracy& of) {
+        return Json{{"queries", of.queries}, {"before", of.before}, {"after", of.after}};
+    };
+    return {
+        {"pairs", report.pairs},
+        {"is_kept", report.is_kept},
+        {"seen", accuracy(report.seen)},
+        {"unseen", accuracy(report.unseen)}};
+}
+
+PairReport pair_report_from_json(const Json& json) {
+    const auto accuracy = [](const Json& of) {
+        return PairAccuracy{
+            of.at("queries").get<std::size_t>(), of.at("before").get<double>(),
+            of.at("after").get<double>()};
+    };
+    return {
+        json.at("pairs").get<std::size_t>(), json.at("is_kept").get<bool>(),
+        accuracy(json.at("seen")), accuracy(json.at("unseen"))};
+}
+
 Json to_json(const TrainReport& report) {
     Json recall = Json::array();
     for (const HeldOutRecall& point : report.recall) {
         recall.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
     }
-    return {
+    Json json = {
         {"trained_rows", report.trained_rows},
         {"held_out_rows", report.held_out_rows},
         {"seconds", report.seconds},
         {"stopped_by_budget", report.stopped_by_budget},
         {"held_out_recall", recall}};
+    if (report.pairs) {
+        json["pairs"] = to_json(*report.pairs);
+    }
+    return json;
 }
 
 TrainReport report_from_json(const Json& json) {
@@ -64,6 +90,9 @@ TrainReport report_from_json(const Json& json) {
     for (const Json& point : json.at("held_out_recall")) {
         report.recall.push_back(
             {point.at("bytes").get<std::size_t>(), point.at("recall_at_10").get<double>()});
+    }
+    if (json.contains("pairs")) {
+        report.pairs = pair_report_from_json(json.at("pairs"));
     }
     return report;
 }
@@ -181,9 +210,13 @@ void read_weights(ResidualModel& model, std::string_view weights) {
     if (tensors.contains("rotation")) {
         model.rotation = take(tensors, "rotation", {model.dim, model.dim});
     }
+    if (tensors.contains("exit_map")) {
+        model.exit_map = take(tensors, "exit_map", {model.dim, model.dim});
+    }
     if (tensors.contains("decode_map")) {
         model.decode_map = take(tensors, "decode_map", {model.dim, model.dim});
     }
+    require(model.exit_map.empty() || !model.rotation.empty(), "exit_map without rotation");
     std::size_t late_size = 0;
     for (std::size_t j = 0; j < model.late_subspaces.size(); ++j) {
         late_size += kSymbols * model.late_width(j);
@@ -232,6 +265,9 @@ ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& r
     tensors["late"] = {{model.late.size()}, model.late};
     if (!model.rotation.empty()) {
         tensors["rotation"] = {{model.dim, model.dim}, model.rotation};
+    }
+    if (!model.exit_map.empty()) {
+        tensors["exit_map"] = {{model.dim, model.dim}, model.exit_map};
     }
     if (!model.decode_map.empty()) {
         tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};

@@ -17,6 +17,9 @@ namespace arfc {
 ///
 /// What a row decodes to, turned, is decode_map * (mean + early symbols) + late symbols: a sum of
 /// the symbols' images, so tables stay additive. Late tokens see what that sum leaves.
+///
+/// Where pairs taught a map, `rotation` is that map, turned: rows and queries are L2-normalised
+/// again behind it under cosine, and `exit_map` takes what they decode to back to rows.
 struct ResidualModel {
     std::size_t dim = 0;
     std::size_t code_bytes = 0;
@@ -24,7 +27,9 @@ struct ResidualModel {
     std::size_t beam_width = 0;             ///< Hypotheses while choosing early tokens.
     std::vector<std::size_t> commit_points; ///< Ascending early-token counts at which one
                                             ///< hypothesis is kept; the last is early_tokens().
-    std::vector<float> rotation;            ///< [dim, dim], orthonormal rows; empty: the identity.
+    std::vector<float> rotation;            ///< [dim, dim], orthonormal rows if there is no
+                                            ///< exit_map; empty: the identity.
+    std::vector<float> exit_map;            ///< [dim, dim]; empty: the transposed rotation.
     std::vector<float> mean;                ///< [dim], rotated.
     std::vector<float> early;               ///< [early_tokens, 256, dim].
     std::vector<float> decode_map;          ///< [dim, dim]; empty: the identity.
@@ -39,7 +44,8 @@ struct ResidualModel {
                                                  ///< its last; empty: at each.
     std::vector<float> late; ///< Codebooks [256, width of the token's sub-space], one after
                              ///< another.
-    FeatureWeights features; ///< Of unturned rows; empty: none were trained.
+    FeatureWeights features; ///< Of unturned rows, and of turned ones where there is an exit_map;
+                             ///< empty: none were trained.
 
     [[nodiscard]] std::size_t early_tokens() const noexcept {
         return code_bytes - late_subspaces.size();
@@ -52,7 +58,8 @@ struct ResidualModel {
     /// to the next: [subspaces][runs][tokens].
     [[nodiscard]] std::vector<std::vector<std::vector<std::size_t>>> late_runs() const;
     [[nodiscard]] std::size_t weights_bytes() const noexcept {
-        return (rotation.size() + mean.size() + early.size() + decode_map.size() + late.size()) *
+        return (rotation.size() + exit_map.size() + mean.size() + early.size() + decode_map.size() +
+                late.size()) *
                    sizeof(float) +
                features.bytes();
     }

@@ -14,6 +14,7 @@
 #include "feature_trainer.h"
 #include "kernels.h"
 #include "kmeans.h"
+#include "pair_trainer.h"
 #include "relation_trainer.h"
 #include "residual_compressor.h"
 #include "smooth_bootstrap.h"
@@ -58,12 +59,41 @@ constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is s
 constexpr std::size_t kMaxHeldOut = 1000;
 constexpr std::size_t kMaxTrainRows = kMaxTrainingRows - kMaxHeldOut;
 constexpr std::size_t kMaxRecallBase = 20000;
-constexpr double kFirstShare = 0.35;    // Of the time budget: the first codebooks,
+constexpr double kPairShare = 0.20;     // Of the time budget: pairs, where there are any,
+constexpr double kFirstShare = 0.35;    // the first codebooks,
 constexpr double kRelationShare = 0.60; // relations after them,
 constexpr double kEarlyShare = 0.75;    // the other whole-space codebooks,
 constexpr double kLateShare = 0.90;     // and late ones.
 constexpr double kFeatureShare = 0.50;  // Of it for features, where they are asked for, and what
 constexpr double kFeatureEnd = 0.95;    // codebooks leave of theirs, up to here.
+
+void check_pairs(std::size_t dim, const TrainOptions& options) {
+    const MatrixView<const float> queries = options.pair_queries;
+    const MatrixView<const float> rows = options.pair_rows;
+    if (queries.rows() != rows.rows()) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Pairs differ in number, queries and relevant rows: ", queries.rows(), ", ",
+            rows.rows());
+    }
+    if (queries.empty()) {
+        return;
+    }
+    for (const std::size_t width : {queries.cols(), rows.cols()}) {
+        if (width != dim) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Pairs differ in width from the training matrix: ", width, ", expected ", dim);
+        }
+    }
+    if (dim > kMaxRotatedDim) {
+        fail(
+            ErrorKind::kUnsupported, "Pairs teach rows of at most ", kMaxRotatedDim,
+            " floats; of this width train without: ", dim);
+    }
+    require_usable_rows(queries, options.metric, "Matrix of the pairs' queries");
+    require_usable_rows(rows, options.metric, "Matrix of the pairs' relevant rows");
+}
 
 void check_options(MatrixView<const float> embeddings, const TrainOptions& options) {
     if (embeddings.rows() < 1) {
@@ -91,6 +121,7 @@ void check_options(MatrixView<const float> embeddings, const TrainOptions& optio
     }
     require_cpu(options.device);
     require_usable_rows(embeddings, options.metric, "Training matrix");
+    check_pairs(embeddings.cols(), options);
 }
 
 /// Rows that train and rows that measure, as indices into the caller's matrix.
@@ -151,6 +182,20 @@ std::vector<float> gather(
     return out;
 }
 
+/// Divides rows by their lengths, as a model does behind its map.
+void normalise_rows(std::vector<float>& rows, std::size_t dim) {
+    for (std::size_t first = 0; first < rows.size(); first += dim) {
+        double squared = 0.0;
+        for (std::size_t j = 0; j < dim; ++j) {
+            squared += static_cast<double>(rows[first + j]) * static_cast<double>(rows[first + j]);
+        }
+        const double factor = squared > 0.0 ? 1.0 / std::sqrt(squared) : 0.0;
+        for (std::size_t j = 0; j < dim; ++j) {
+            rows[first + j] = static_cast<float>(static_cast<double>(rows[first + j]) * factor);
+        }
+    }
+}
+
 class Trainer {
   public:
     Trainer(MatrixView<const float> embeddings, const TrainOptions& options)
@@ -180,6 +225,7 @@ class Trainer {
         encode_early();
         spread_residual();
         train_late();
+        find_way_back();
         train_features();
         return finish();
     }
@@ -212,6 +258,7 @@ class Trainer {
         z_ = gather(embeddings_, split_.train, options_.metric);
         held_out_ = gather(embeddings_, split_.held_out, options_.metric);
         checkpoint_.expect_rows(z_, held_out_);
+        learn_from_pairs();
         draw_likely_rows(most);
         std::vector<double> mean(dim(), 0.0);
         for (std::size_t i = 0; i < rows(); ++i) {
@@ -226,12 +273,58 @@ class Trainer {
             kernels().subtract(z_.data() + i * dim(), model_.mean.data(), dim());
         }
         energy_ = energy(z_);
+        clustered_rows_ = rows();
         for (std::size_t i = 0; i < held_out(); ++i) {
             kernels().subtract(held_out_.data() + i * dim(), model_.mean.data(), dim());
         }
         held_out_energy_ = energy(held_out_);
         if (dim() <= kMaxRotatedDim && dim() > 1) {
             rotate(learned_axes("axes"));
+        }
+    }
+
+    /// Maps all rows as the pairs teach, where they gain.
+    void learn_from_pairs() {
+        if (options_.pair_queries.empty()) {
+            return;
+        }
+        supervisor_.begin("pairs", 0, options_.code_bytes, /*even=*/false);
+        supervisor_.set_deadline(kPairShare);
+        const std::vector<std::size_t> drawn =
+            drawn_pairs(options_.pair_queries.rows(), options_.seed);
+        const std::vector<float> queries = gather(options_.pair_queries, drawn, options_.metric);
+        const std::vector<float> relevant = gather(options_.pair_rows, drawn, options_.metric);
+        const std::string step = "pairs";
+        const PairTask task{
+            .queries = {queries.data(), drawn.size(), dim()},
+            .relevant = {relevant.data(), drawn.size(), dim()},
+            .rows = z(),
+            .metric = options_.metric,
+            .seed = options_.seed,
+            .go_on = [this] { return supervisor_.go_on(); },
+            .spent = [this] { return supervisor_.spent(); },
+            .begun = checkpoint_.unfinished(step),
+            .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
+        PairMap learned = pair_map_from(
+            checkpoint_.learned(step, [&] { return to_state(learn_pairs(task)); }), task);
+        pairs_ = learned.report;
+        entry_map_ = std::move(learned.map);
+        if (entry_map_.empty()) {
+            return;
+        }
+        moments_ = second_moments(z());
+        map_rows(z_);
+        map_rows(held_out_);
+        model_.rotation = entry_map_;
+    }
+    /// Maps rows as encode() will, if pairs taught a map.
+    void map_rows(std::vector<float>& rows) const {
+        if (entry_map_.empty()) {
+            return;
+        }
+        turn_in_place(rows, entry_map_);
+        if (options_.metric == Metric::kCosine) {
+            normalise_rows(rows, dim());
         }
     }
 
@@ -570,7 +663,7 @@ class Trainer {
                          "sub-space " + std::to_string(s) + ", " + std::to_string(token), count,
                          cluster);
                  }});
-        double left = energy(z_);
+        left_ = energy(z_);
         z_ = {}; // The trainer has its own.
         held_out_ = {};
         supervisor_.set_deadline(kEarlyShare);
@@ -586,8 +679,8 @@ class Trainer {
             const SubspaceTrainer::Token token = trainer.take(best);
             model_.late_subspaces.push_back(best);
             model_.late.insert(model_.late.end(), token.codebook.begin(), token.codebook.end());
-            left -= token.gain;
-            set_error(left);
+            left_ -= token.gain;
+            set_error(left_);
             if (j + 1 < tokens) {
                 trainer.make_offer(best, late_seed(best, j + 1));
             }
@@ -597,7 +690,8 @@ class Trainer {
         return options_.seed * kMaxCodeBytes + kFirstTokens + token * kSubspaces + subspace;
     }
 
-    /// Learns float features of the rows as they were given; codes have no part in them.
+    /// Learns float features of the rows as they were given, or as the model sees them where pairs
+    /// taught a map; codes have no part in them.
     void train_features() {
         z_ = {};
         held_out_ = {};
@@ -608,9 +702,13 @@ class Trainer {
         supervisor_.reserve(0.0);
         supervisor_.set_deadline(kFeatureEnd);
         const std::size_t used = std::min(kMaxFeatureRows, given_rows());
-        const std::vector<float> rows =
+        std::vector<float> rows =
             gather(embeddings_, std::span(split_.train).first(used), options_.metric);
-        const std::vector<float> measured = gather(embeddings_, split_.held_out, options_.metric);
+        std::vector<float> measured = gather(embeddings_, split_.held_out, options_.metric);
+        if (!entry_map_.empty()) {
+            see_rows(rows);
+            see_rows(measured);
+        }
         const std::string step = "features";
         const FeatureTask task{
             .rows = {rows.data(), used, dim()},
@@ -626,11 +724,31 @@ class Trainer {
                 checkpoint_.learned(step, [&] { return to_state(learn_features(task)); }), dim())
                 .weights;
     }
+    /// Maps and turns rows as the model does.
+    void see_rows(std::vector<float>& rows) const {
+        turn_in_place(rows, model_.rotation);
+        if (options_.metric == Metric::kCosine) {
+            normalise_rows(rows, dim());
+        }
+    }
+
+    /// Learns what takes decoded rows back behind the map that pairs taught.
+    void find_way_back() {
+        if (entry_map_.empty()) {
+            return;
+        }
+        if (model_.late_subspaces.empty()) {
+            left_ = energy(z_);
+        }
+        const double noise = std::max(left_, 0.0) / static_cast<double>(clustered_rows_ * dim());
+        model_.exit_map = checkpoint_.learned("way back", dim() * dim(), [&] {
+            return inverse_map(moments_, model_.rotation, options_.metric, noise);
+        });
+    }
 
     std::unique_ptr<Compressor> finish() {
-        z_ = {};
-        held_out_ = {};
         TrainReport report;
+        report.pairs = pairs_;
         report.trained_rows = given_rows();
         report.held_out_rows = split_.held_out.size();
         report.stopped_by_budget = supervisor_.stopped_by_budget();
@@ -654,9 +772,15 @@ class Trainer {
     ResidualModel model_;
     std::vector<float> z_; ///< [rows, dim]: centred, turned; from encode_early() on, what is left
                            ///< of them.
-    std::vector<float> held_out_; ///< [held_out, dim], as z_.
-    double energy_ = 0;           ///< Sum of the centred rows' squared norms,
-    double held_out_energy_ = 0;  ///< and of the held-out ones'.
+    std::vector<float> held_out_;     ///< [held_out, dim], as z_.
+    double energy_ = 0;               ///< Sum of the centred rows' squared norms,
+    double held_out_energy_ = 0;      ///< and of the held-out ones'.
+    double left_ = 0;                 ///< Squared error of the rows by all tokens so far, from the
+                                      ///< first late one on.
+    std::size_t clustered_rows_ = 0;  ///< Given and drawn.
+    std::optional<PairReport> pairs_; ///< Nothing: none were given.
+    std::vector<float> entry_map_;    ///< [dim, dim]: what pairs taught; empty: nothing.
+    std::vector<float> moments_;      ///< [dim, dim]: of rows before it, where there is one.
     std::size_t early_ = 0;
 };
 
@@ -690,6 +814,8 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
     std::vector<float> queries = gather(embeddings_, split_.held_out, options_.metric);
     std::vector<float> base =
         gather(embeddings_, std::span(split_.train).first(base_rows), options_.metric);
+    map_rows(queries);
+    map_rows(base);
     torch::Tensor exact = torch::mm(tensor_of(queries, dim()), tensor_of(base, dim()).t());
     if (options_.metric == Metric::kL2) {
         exact = 2 * exact - tensor_of(base, dim()).square().sum(1).unsqueeze(0);

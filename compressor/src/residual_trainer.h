@@ -8,6 +8,7 @@ namespace arfc {
 
 /// Trains the "residual" kind: Compressor::train for it.
 ///
+/// 0. Pairs, where there are any, teach a map, and rows are mapped (learn_pairs()).
 /// 1. Rows are centred and turned to their principal axes.
 /// 2. Early codebooks, one after another: k-means on what a beam of hypotheses leaves, begun in the
 ///    leading principal axes and widened to all of them. What is left is enlarged half of the way

@@ -37,6 +37,17 @@ Json to_json(const std::string& name, const LearningState& state, bool stopped_b
     return json;
 }
 
+/// Returns what tells pairs from others; null where there are none, or no checkpoint is asked for.
+Json digest_of_pairs(const TrainOptions& options) {
+    if (options.pair_queries.empty() || options.checkpoint.empty()) {
+        return nullptr;
+    }
+    const auto digest = [](MatrixView<const float> rows) {
+        return sha256_hex(std::as_bytes(std::span(rows.data(), rows.size())));
+    };
+    return sha256_hex(digest(options.pair_queries) + digest(options.pair_rows));
+}
+
 /// Takes the tensors "<prefix>/<name>" out of those of a file.
 std::map<std::string, StoredTensor> take_arrays(
     std::map<std::string, StoredTensor>& tensors, const std::string& prefix) {
@@ -63,6 +74,7 @@ TrainingCheckpoint::TrainingCheckpoint(
           {"features", options.features},
           {"rows", embeddings.rows()},
           {"dim", embeddings.cols()},
+          {"pairs", digest_of_pairs(options)},
       }) {
     if (!(options.checkpoint_every_s >= 0.0)) {
         fail(
@@ -147,9 +159,9 @@ void TrainingCheckpoint::read_header(const nlohmann::json& header) {
 
 void TrainingCheckpoint::require_options(const nlohmann::json& stored) const {
     for (const auto& [name, value] : shape_.items()) {
-        // Before there were features, checkpoints did not mention them.
-        const bool unknown = name == "features" && !stored.contains(name);
-        const std::string before = unknown ? "false" : stored.at(name).dump();
+        // Checkpoints of before there were these do not mention them.
+        const std::string unknown = name == "features" ? "false" : "null";
+        const std::string before = stored.contains(name) ? stored.at(name).dump() : unknown;
         const std::string now = value.dump();
         if (before != now) {
             fail(

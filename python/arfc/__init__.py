@@ -21,7 +21,7 @@ from arfc.collection import (
     SearchAnswer,
     StageUsage,
 )
-from arfc.compressor import Compressor, Progress, TrainReport
+from arfc.compressor import Compressor, PairAccuracy, PairReport, Progress, TrainReport
 from arfc.errors import (
     AlreadyExistsError,
     ArfcError,
@@ -70,6 +70,8 @@ __all__ = [
     "InternalError",
     "InvalidArgumentError",
     "NotFoundError",
+    "PairAccuracy",
+    "PairReport",
     "PermissionDeniedError",
     "Point",
     "Progress",

@@ -16,13 +16,14 @@ namespace {
 
 // clang-tidy 14 does not see that literals are uses of it.
 using nb::literals::operator""_a; // NOLINT(misc-unused-using-decls)
-using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict>;
+using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict, nb::object>;
 
 std::unique_ptr<Compressor> train(
     const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
     std::optional<double> time_budget_s, std::uint64_t seed, bool relations, bool features,
     const std::string& device, const nb::object& progress, const std::string& checkpoint,
-    double checkpoint_every_s, bool resume) {
+    double checkpoint_every_s, bool resume, const std::optional<Matrix<const float>>& pair_queries,
+    const std::optional<Matrix<const float>>& pair_rows) {
     TrainOptions options{
         .code_bytes = code_bytes,
         .metric = metric_from_string(metric),
@@ -35,6 +36,10 @@ std::unique_ptr<Compressor> train(
         .checkpoint = checkpoint,
         .checkpoint_every_s = checkpoint_every_s,
         .resume = resume};
+    if (pair_queries && pair_rows) {
+        options.pair_queries = view(*pair_queries);
+        options.pair_rows = view(*pair_rows);
+    }
     const nb::gil_scoped_release unlocked;
     return Compressor::train(view(embeddings), options);
 }
@@ -44,13 +49,26 @@ std::unique_ptr<Compressor> open(const std::string& directory, const std::string
     return Compressor::open(directory, device);
 }
 
+/// Returns (pairs, is_kept, (queries, before, after) of seen ones, and of unseen ones), or None.
+nb::object pair_report(const std::optional<PairReport>& made) {
+    if (!made) {
+        return nb::none();
+    }
+    const auto accuracy = [](const PairAccuracy& of) {
+        return nb::make_tuple(of.queries, of.before, of.after);
+    };
+    return nb::make_tuple(made->pairs, made->is_kept, accuracy(made->seen), accuracy(made->unseen));
+}
+
 Report report(const Compressor& compressor) {
     const TrainReport& made = compressor.report();
     nb::dict recall;
     for (const HeldOutRecall& point : made.recall) {
         recall[nb::int_(point.bytes)] = point.recall_at_10;
     }
-    return {made.trained_rows, made.held_out_rows, made.seconds, made.stopped_by_budget, recall};
+    return {
+        made.trained_rows,      made.held_out_rows, made.seconds, made.stopped_by_budget, recall,
+        pair_report(made.pairs)};
 }
 
 void encode(
@@ -113,7 +131,8 @@ void bind_compressor(nb::module_& module) {
     module.def(
         "train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
         "time_budget_s"_a.none(), "seed"_a, "relations"_a, "features"_a, "device"_a,
-        "progress"_a.none(), "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a);
+        "progress"_a.none(), "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a,
+        "pair_queries"_a.noconvert().none(), "pair_rows"_a.noconvert().none());
     module.def("remove_checkpoint", &remove_checkpoint, "directory"_a);
     module.def("open_compressor", &open, "directory"_a, "device"_a);
     module.def("set_num_threads", &set_num_threads, "threads"_a);

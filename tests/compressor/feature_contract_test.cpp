@@ -11,6 +11,7 @@
 
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
+#include "paired_rows.h"
 #include "random_rows.h"
 #include "temporary_directory.h"
 
@@ -22,10 +23,12 @@ struct Case {
     std::size_t dim;
     Metric metric;
     std::size_t rows;
+    bool pairs = false; ///< Whether pairs taught the model a map.
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) {
-    return out << c.kind << "_d" << c.dim << "_" << to_string(c.metric) << "_n" << c.rows;
+    return out << c.kind << "_d" << c.dim << "_" << to_string(c.metric) << "_n" << c.rows
+               << (c.pairs ? "_pairs" : "");
 }
 
 std::vector<Case> cases() {
@@ -37,6 +40,7 @@ std::vector<Case> cases() {
         all.push_back({name, 17, Metric::kInnerProduct, 300});
         all.push_back({name, 1, Metric::kL2, 300});
         all.push_back({name, 16, Metric::kCosine, 1});
+        all.push_back({name, 20, Metric::kCosine, 1200, true});
     }
     return all;
 }
@@ -45,12 +49,18 @@ class FeatureContract : public ::testing::TestWithParam<Case> {
   protected:
     static std::unique_ptr<Compressor> train(bool features) {
         const Case& c = GetParam();
-        return Compressor::train(
-            test::view(test::random_rows(c.rows, c.dim), c.dim), {.kind = c.kind,
-                                                                  .code_bytes = 1,
-                                                                  .metric = c.metric,
-                                                                  .relations = false,
-                                                                  .features = features});
+        const auto [queries, relevant] = test::paired_rows(1500, c.dim);
+        TrainOptions options{
+            .kind = c.kind,
+            .code_bytes = 1,
+            .metric = c.metric,
+            .relations = false,
+            .features = features};
+        if (c.pairs) {
+            options.pair_queries = test::view(queries, c.dim);
+            options.pair_rows = test::view(relevant, c.dim);
+        }
+        return Compressor::train(test::view(test::random_rows(c.rows, c.dim), c.dim), options);
     }
     static const Compressor& model() {
         static std::map<std::string, std::unique_ptr<Compressor>> trained;
@@ -168,6 +178,33 @@ TEST_P(FeatureContract, CodesHaveNoPartInThem) {
         ErrorKind::kFailedPrecondition,
         "train one with them (features=True, TrainOptions::features, arfc train --features): " +
             plain->id());
+}
+
+TEST_P(FeatureContract, WhatPairsTaughtShows) {
+    if (!GetParam().pairs) {
+        GTEST_SKIP() << "This model had no pairs.";
+    }
+    const std::size_t d = GetParam().dim;
+    const auto [queries, relevant] = test::paired_rows(400, d);
+    // Mean cosine of the two rows of a pair.
+    const auto closeness = [&](const std::vector<float>& left, const std::vector<float>& right) {
+        double sum = 0.0;
+        for (std::size_t first = 0; first < left.size(); first += d) {
+            double product = 0.0;
+            double left_square = 0.0;
+            double right_square = 0.0;
+            for (std::size_t i = first; i < first + d; ++i) {
+                product += double{left[i]} * double{right[i]};
+                left_square += double{left[i]} * double{left[i]};
+                right_square += double{right[i]} * double{right[i]};
+            }
+            sum += product / std::sqrt(left_square * right_square);
+        }
+        return sum * static_cast<double>(d) / static_cast<double>(left.size());
+    };
+    EXPECT_GT(
+        closeness(features(model(), queries, d), features(model(), relevant, d)),
+        closeness(queries, relevant) + 0.2);
 }
 
 TEST_P(FeatureContract, NoRowsAreFine) {

@@ -194,6 +194,30 @@ class TestTrain:
             assert [path.name for path in (tmp_path / "m").iterdir()] == ["checkpoint"]
             assert "--resume goes on from" in errors
 
+    def test_learns_from_pairs_and_says_what_they_gave(self, cli, files, tmp_path):
+        random = np.random.default_rng(5)  # Pairs share what is weak, and nothing else.
+        queries = np.load(files / "rows.npy")[:1500] * np.linspace(3, 0.5, DIM, dtype=np.float32)
+        relevant = queries[random.permutation(1500)]
+        relevant[:, DIM // 2 :] = queries[:, DIM // 2 :]
+        for name, values in (("queries", queries), ("relevant", relevant)):
+            np.save(tmp_path / f"{name}.npy", values)
+        train = ("train", files / "rows.npy", "--output", tmp_path / "m", "--bytes", 4)
+        sides = ("--pair-queries", tmp_path / "queries.npy", "--pair-rows")
+        pairs = cli.json(*train, *sides, tmp_path / "relevant.npy")["pairs"]
+        assert pairs["is_kept"] and pairs["pairs"] == 1500
+        assert pairs["unseen"]["after"] > pairs["unseen"]["before"] + 0.1
+        assert cli.json("inspect", tmp_path / "m")["pairs"] == pairs
+        text = cli.run("inspect", tmp_path / "m").stdout
+        assert "1,500, rows are mapped as they taught" in text
+        assert "held-out queries answered rightly before" in text
+
+        assert "--pair-rows" in cli.refused(INVALID_ARGUMENT, *train, *sides[:2])
+        assert "1500, 20" in cli.refused(INVALID_ARGUMENT, *train, *sides, files / "queries.npy")
+        relevant[7] = 0
+        np.save(tmp_path / "zero.npy", relevant)
+        message = cli.refused(INVALID_ARGUMENT, *train, *sides, tmp_path / "zero.npy")
+        assert "Pair has a row that cannot be used" in message and "row 7 of" in message
+
     def test_holds_a_sample_of_a_file(self, cli, files, model, tmp_path):
         def train(form: str, sample: int, *more: Any) -> Any:
             return cli.json(

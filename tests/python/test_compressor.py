@@ -113,7 +113,7 @@ def test_an_exception_of_the_callback_passes_through(rows):
         ({"code_bytes": 2.5}, arfc.InvalidArgumentError, r"code_bytes must be an integer: 2.5"),
         ({"code_bytes": True}, arfc.InvalidArgumentError, r"must be an integer: True"),
         ({"metric": "hamming"}, arfc.InvalidArgumentError, r"hamming"),
-        ({"pairs": []}, arfc.UnsupportedError, r"pairs=None"),
+        ({"pairs": []}, arfc.InvalidArgumentError, r"Pairs must be .*: list of 0"),
         ({"time_budget_s": 0}, arfc.InvalidArgumentError, r"positive number of seconds: 0"),
         ({"time_budget_s": float("nan")}, arfc.InvalidArgumentError, r"positive number .*: nan"),
         ({"seed": -1}, arfc.InvalidArgumentError, r"seed is out of range: -1"),

@@ -34,9 +34,27 @@ std::string recall_text(std::span<const HeldOutRecall> recall) {
     return text;
 }
 
+Json pairs_json(const PairReport& pairs) {
+    const auto accuracy = [](const PairAccuracy& of) {
+        return Json{{"queries", of.queries}, {"before", of.before}, {"after", of.after}};
+    };
+    return {
+        {"pairs", pairs.pairs},
+        {"is_kept", pairs.is_kept},
+        {"seen", accuracy(pairs.seen)},
+        {"unseen", accuracy(pairs.unseen)}};
+}
+
+/// Tells how often held-out queries of pairs are answered rightly.
+std::string accuracy_text(const PairAccuracy& of) {
+    return with_digits(100.0 * of.before, 1) + " % of " + grouped(of.queries) +
+           " held-out queries answered rightly before, " + with_digits(100.0 * of.after, 1) +
+           " % after";
+}
+
 Json model_json(const Compressor& model) {
     const TrainReport& report = model.report();
-    return {
+    Json json = {
         {"id", model.id()},
         {"dim", model.dim()},
         {"code_bytes", model.code_bytes()},
@@ -47,21 +65,38 @@ Json model_json(const Compressor& model) {
         {"training_seconds", report.seconds},
         {"stopped_by_budget", report.stopped_by_budget},
         {"held_out_recall", recall_json(report.recall)}};
+    if (report.pairs) {
+        json["pairs"] = pairs_json(*report.pairs);
+    }
+    return json;
 }
 
 std::string model_text(const Compressor& model) {
     const TrainReport& report = model.report();
-    std::string text = key_values(
-        {{"model", model.id()},
-         {"width", std::to_string(model.dim()) + " floats, " +
-                       std::to_string(model.dim() * sizeof(float)) + " bytes a row"},
-         {"code", std::to_string(model.code_bytes()) + " bytes a row, " + compression_ratio(model) +
-                      " smaller, every prefix a coarser code"},
-         {"metric", std::string(to_string(model.metric()))},
-         {"model size", readable_bytes(model.model_bytes())},
-         {"trained", "on " + grouped(report.trained_rows) + " rows in " +
-                         readable_seconds(report.seconds) +
-                         (report.stopped_by_budget ? ", ended by the time budget" : "")}});
+    std::vector<std::pair<std::string, std::string>> facts = {
+        {"model", model.id()},
+        {"width", std::to_string(model.dim()) + " floats, " +
+                      std::to_string(model.dim() * sizeof(float)) + " bytes a row"},
+        {"code", std::to_string(model.code_bytes()) + " bytes a row, " + compression_ratio(model) +
+                     " smaller, every prefix a coarser code"},
+        {"metric", std::string(to_string(model.metric()))},
+        {"model size", readable_bytes(model.model_bytes())},
+        {"trained", "on " + grouped(report.trained_rows) + " rows in " +
+                        readable_seconds(report.seconds) +
+                        (report.stopped_by_budget ? ", ended by the time budget" : "")}};
+    if (report.pairs) {
+        const PairReport& pairs = *report.pairs;
+        facts.emplace_back(
+            "pairs", grouped(pairs.pairs) + (pairs.is_kept ? ", rows are mapped as they taught"
+                                                           : ", without a gain, left unused"));
+        if (pairs.seen.queries > 0) {
+            facts.emplace_back("seen kinds", accuracy_text(pairs.seen));
+        }
+        if (pairs.unseen.queries > 0) {
+            facts.emplace_back("unseen kinds", accuracy_text(pairs.unseen));
+        }
+    }
+    std::string text = key_values(facts);
     if (report.recall.empty()) {
         return text + "held-out recall@10  not measured, too few rows to hold any out\n";
     }

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <system_error>
 
 #include "arfc/base/error.h"
@@ -37,8 +38,10 @@ struct TrainArguments {
     std::string output;
     std::string metric = "cosine";
     std::size_t sample = kMaxTrainingRows;
-    std::string max_memory;  // Empty: no limit.
-    std::size_t threads = 0; // 0: as many as there are cores.
+    std::string max_memory;   // Empty: no limit.
+    std::size_t threads = 0;  // 0: as many as there are cores.
+    std::string pair_queries; // Empty: no pairs.
+    std::string pair_rows;
     TrainOptions options;
 };
 
@@ -145,6 +148,50 @@ TrainingRows read_rows(const TrainArguments& arguments, Terminal& terminal) {
     return rows;
 }
 
+/// Reads one side of the pairs; of more than training takes, a sample. Both sides draw the same.
+/// @throws Error  kInvalidArgument: a row cannot be used: leaving it out would part the pairs.
+RowSample read_pairs(const std::string& file, const TrainArguments& arguments, Terminal& terminal) {
+    const auto reader = open_rows(file, arguments.format);
+    RowSample sample(
+        reader->dim(), kMaxTrainingPairs, arguments.options.seed, reader->rows().value_or(0));
+    RowBatch batch;
+    while (reader->next(kBatchRows, batch)) {
+        StopSignal::throw_if_came();
+        reject_unusable(batch, arguments.options.metric);
+        if (!batch.rejected.empty()) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Pair has a row that cannot be used: ", batch.rejected.front().reason, " (row ",
+                batch.rejected.front().row, " of ", file, ")");
+        }
+        sample.add(batch.view());
+        terminal.progress(
+            "read pairs", reader->fraction_read(), grouped(sample.rows_offered()) + " rows");
+    }
+    return sample;
+}
+
+/// Both sides of the pairs; nothing where none are asked for.
+struct Pairs {
+    std::optional<RowSample> queries;
+    std::optional<RowSample> rows;
+
+    Pairs(const TrainArguments& arguments, Terminal& terminal) {
+        if (arguments.pair_queries.empty()) {
+            return;
+        }
+        queries = read_pairs(arguments.pair_queries, arguments, terminal);
+        rows = read_pairs(arguments.pair_rows, arguments, terminal);
+        if (queries->rows_offered() != rows->rows_offered() || queries->rows_offered() == 0) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Files of pairs must have as many rows as each other, at least one: ",
+                queries->rows_offered(), ", ", rows->rows_offered());
+        }
+        terminal.finish_progress("read pairs", grouped(rows->rows_offered()) + " pairs");
+    }
+};
+
 /// Trains; where a signal ends it, says how to go on.
 std::unique_ptr<Compressor> train_on(
     MatrixView<const float> rows, const TrainOptions& options, const std::string& input) {
@@ -182,6 +229,11 @@ void train(TrainArguments arguments, Terminal& terminal) {
             options.checkpoint.string());
     }
     const TrainingRows rows = read_rows(arguments, terminal);
+    const Pairs pairs(arguments, terminal);
+    if (pairs.queries) {
+        options.pair_queries = pairs.queries->rows();
+        options.pair_rows = pairs.rows->rows();
+    }
     options.progress = terminal.training_progress("train");
     const auto model = train_on(rows.sample.rows(), options, arguments.input);
     model->save(output.path());
@@ -239,6 +291,13 @@ Run declare_train(CLI::App& command) {
             "Seconds between checkpoints, in the output's directory until the model is there")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
+    CLI::Option* const queries = command.add_option(
+        "--pair-queries", arguments->pair_queries,
+        "File of queries, each of which belongs with the same row of --pair-rows");
+    CLI::Option* const relevant = command.add_option(
+        "--pair-rows", arguments->pair_rows, "File of rows that belong with --pair-queries");
+    queries->needs(relevant);
+    relevant->needs(queries);
     add_count(command, "--seed", options.seed, "Same rows, options and seed: same model")
         ->capture_default_str();
     add_count(command, "--threads", arguments->threads, "Threads; default: one a core");

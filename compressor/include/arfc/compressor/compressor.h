@@ -24,6 +24,9 @@ inline constexpr std::size_t kSymbols = 256;
 /// this many at random, and fewer where a time budget bears no more.
 inline constexpr std::size_t kMaxTrainingRows = (std::size_t{1} << 20U) + 1000;
 
+/// Most pairs that training uses: of more it draws this many at random.
+inline constexpr std::size_t kMaxTrainingPairs = 65536;
+
 /// Chooses what is trained. The defaults are what a user with text embeddings wants.
 struct TrainOptions {
     std::string kind = "residual";   ///< A row of compressor_kinds().
@@ -48,12 +51,37 @@ struct TrainOptions {
                          ///< with, device, time budget and threads aside. Without a budget, on as
                          ///< many threads, the model is the one that no interruption would have
                          ///< made; a budget counts the seconds spent before.
+    /// Rows that the user's own task calls close: row i of both, [p, d] each, any p, finite, and
+    /// not zero under cosine; empty: none. A pair's query may be a row, as with two rows of one
+    /// class. Where held-out pairs show a gain, scores approximate the metric between rows and
+    /// queries that are mapped, linearly, as pairs taught; else pairs change nothing. They need not
+    /// be among the rows, and serve only pairs: give the rows of which collections are made beside
+    /// them. Needs d <= 4096.
+    MatrixView<const float> pair_queries;
+    MatrixView<const float> pair_rows;
 };
 
 /// Recall@10 of scoring by a prefix, against exact neighbours, for rows that were not trained on.
 struct HeldOutRecall {
     std::size_t bytes;   ///< Prefix length.
     double recall_at_10; ///< In [0, 1].
+};
+
+/// How often held-out queries are answered with rows that belong with them, by uncompressed rows:
+/// the ten nearest vote for what they are connected with through pairs, or as many as belong with
+/// the query where those are fewer.
+struct PairAccuracy {
+    std::size_t queries = 0; ///< Held out; 0: there were too few to spare any.
+    double before = 0;       ///< Share answered rightly with rows as they are, in [0, 1],
+    double after = 0;        ///< and mapped as the other pairs taught.
+};
+
+/// What became of pairs.
+struct PairReport {
+    std::size_t pairs = 0; ///< That took part.
+    bool is_kept = false;  ///< Whether they gained, so that the model maps rows.
+    PairAccuracy seen;     ///< Queries connected with pairs that trained.
+    PairAccuracy unseen;   ///< Queries of whole components of the pairs' graph that did not.
 };
 
 /// What training did; kept in config.json.
@@ -64,6 +92,7 @@ struct TrainReport {
     double seconds = 0;            ///< Wall time.
     bool stopped_by_budget = false;
     std::vector<HeldOutRecall> recall; ///< Ascending bytes; empty where nothing was held out.
+    std::optional<PairReport> pairs;   ///< Nothing where none were given.
 };
 
 /// A model as files: what save() writes and open() reads.
@@ -97,7 +126,8 @@ class Compressor {
     ///                    L2-normalised first and must not be zero. Fewer rows than symbols give a
     ///                    valid, poorer model.
     /// @throws Error      kInvalidArgument: a shape, an option or a value is out of range.
-    ///                    kUnsupported: the device is not visible. kCancelled: `progress` said so.
+    ///                    kUnsupported: the device is not visible, or pairs of more than 4096
+    ///                    floats a row. kCancelled: `progress` said so.
     ///                    kResourceExhausted: memory ran out.
     static std::unique_ptr<Compressor> train(
         MatrixView<const float> embeddings, const TrainOptions& options);
@@ -165,7 +195,7 @@ class Compressor {
     /// Reconstructs rows from prefixes.
     /// @param codes       [n, b], b in [1, code_bytes()].
     /// @param embeddings  Out, [n, dim()]. Under cosine the rows approximate the L2-normalised
-    ///                    originals.
+    ///                    originals. Where pairs taught a map they are its inverse's best guess.
     /// @throws Error      kInvalidArgument: a shape is out of range.
     virtual void decode(MatrixView<const std::byte> codes, MatrixView<float> embeddings) const = 0;
 

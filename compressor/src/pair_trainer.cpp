@@ -1,0 +1,636 @@
+#include "pair_trainer.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <random>
+#include <sstream>
+#include <utility>
+
+#include "arfc/base/error.h"
+#include "pair_graph.h"
+#include "threads.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kMinPairs = 100;  // Fewer overfit before they gain,
+constexpr std::size_t kMinHeldOut = 50; // and of fewer held-out queries no gain can be told.
+constexpr std::size_t kMaxRows = 16384; // Whose neighbours are sought, among themselves.
+constexpr std::size_t kMaxGallery = 8192;
+constexpr std::int64_t kMeasurements = 6; // Of the steps.
+constexpr std::int64_t kBatch = 256;      // Pairs of a step,
+constexpr std::int64_t kUnpaired = 512;   // rows without a pair that stand against them,
+constexpr std::int64_t kAnchors = 96;     // rows that keep their neighbours,
+constexpr std::int64_t kNeighbours = 32;  // so many of them,
+constexpr std::int64_t kNeighboursDrawn = 8;
+constexpr std::int64_t kRandomRows = 384; // among so many others.
+constexpr double kTemperature = 0.05;     // Of cosines.
+// Of each of d x d numbers: a step changes the map about as much at every width d.
+constexpr double kLearningRate = 0.4; // Divided by d.
+constexpr double kIdentityWeight = 0.1;
+constexpr double kUnpairedRelationWeight = 3.0;
+constexpr double kPairedRelationWeight = 0.3;
+constexpr std::int64_t kVoters = 10;
+constexpr double kSignificance = 2.5; // Standard errors of a gain that is no chance,
+constexpr double kTolerance = 1.0;    // and of a loss that is.
+
+torch::Tensor copy(std::span<const float> values, const std::vector<std::int64_t>& shape) {
+    return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32).clone();
+}
+
+std::vector<float> values_of(const torch::Tensor& tensor) {
+    const torch::Tensor flat = tensor.detach().contiguous();
+    return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
+}
+
+torch::Tensor indices(const std::vector<std::size_t>& values) {
+    torch::Tensor out = torch::empty({static_cast<std::int64_t>(values.size())}, torch::kInt64);
+    std::copy(values.begin(), values.end(), out.data_ptr<std::int64_t>());
+    return out;
+}
+
+[[noreturn]] void fail_corrupt(std::string_view name) {
+    fail(
+        ErrorKind::kCorruption,
+        "Checkpoint's learning from pairs does not fit its training, train without resume: ", name);
+}
+
+double number_of(const LearningState& state, const std::string& name) {
+    const auto found = state.numbers.find(name);
+    if (found == state.numbers.end() || !(std::fabs(found->second) < 1e9)) {
+        fail_corrupt(name);
+    }
+    return found->second;
+}
+
+/// How held-out queries are answered.
+struct Answers {
+    std::vector<bool> right; ///< Seen ones, then unseen ones.
+    std::size_t seen = 0;
+
+    [[nodiscard]] double share(bool of_seen) const {
+        const auto middle = right.begin() + static_cast<std::ptrdiff_t>(seen);
+        const auto first = of_seen ? right.begin() : middle;
+        const auto last = of_seen ? middle : right.end();
+        return first == last ? 0.0
+                             : static_cast<double>(std::count(first, last, true)) /
+                                   static_cast<double>(last - first);
+    }
+    /// Returns by how many standard errors these are better than `before`; 0 where none differ.
+    [[nodiscard]] double gain(const Answers& before, bool of_seen) const {
+        double difference = 0.0;
+        double changed = 0.0;
+        for (std::size_t i = of_seen ? 0 : seen; i < (of_seen ? seen : right.size()); ++i) {
+            if (right[i] != before.right[i]) {
+                difference += right[i] ? 1.0 : -1.0;
+                changed += 1.0;
+            }
+        }
+        return changed > 0.0 ? difference / std::sqrt(changed) : 0.0;
+    }
+};
+
+/// The rows and pairs of one course of steps.
+struct Material {
+    std::vector<std::size_t> pairs; ///< Places among the graph's.
+    torch::Tensor unpaired;         ///< Places in the table of rows that stand against them.
+    torch::Tensor relation_weights; ///< [rows].
+};
+
+class PairTrainer {
+  public:
+    explicit PairTrainer(const PairTask& task)
+        : task_(task), graph_(task.queries, task.relevant),
+          width_(static_cast<std::int64_t>(task.rows.cols())), random_(task.seed) {}
+
+    PairMap run() {
+        held_out_ = hold_out(graph_, random_);
+        PairMap learned;
+        learned.report.pairs = graph_.pairs().size();
+        if (!set_up()) {
+            return learned;
+        }
+        const Answers before = measure(torch::eye(width_));
+        learned.report.seen = {before.seen, before.share(true), before.share(true)};
+        learned.report.unseen = {
+            before.right.size() - before.seen, before.share(false), before.share(false)};
+        begin();
+        if (task_.begun) {
+            restore(*task_.begun);
+        }
+        if (!selected_) {
+            select(before);
+        }
+        if (!best_.defined()) {
+            return learned;
+        }
+        const Answers after = measure(best_);
+        learned.report.is_kept = true;
+        learned.report.seen.after = after.share(true);
+        learned.report.unseen.after = after.share(false);
+        learned.map = values_of(learn_from_all());
+        return learned;
+    }
+
+  private:
+    /// Makes the table of distinct rows, nodes first. @returns false: there is too little to learn.
+    bool set_up() {
+        std::vector<std::size_t> trained;
+        std::vector<std::size_t> all(graph_.pairs().size());
+        std::iota(all.begin(), all.end(), std::size_t{0});
+        std::ranges::copy_if(all, std::back_inserter(trained), [&](std::size_t i) {
+            const PairGraph::Pair& pair = graph_.pairs()[i];
+            return !held_out_.is_hidden[pair.query] && !held_out_.is_hidden[pair.row] &&
+                   pair.query != pair.row;
+        });
+        choose_queries();
+        if (width_ < 2 || trained.size() < kMinPairs || queries_.size() < kMinHeldOut) {
+            return false;
+        }
+        std::vector<float> table;
+        const auto width = static_cast<std::size_t>(width_);
+        for (std::size_t node = 0; node < graph_.nodes(); ++node) {
+            table.insert(table.end(), graph_.values(node), graph_.values(node) + width);
+        }
+        std::vector<std::size_t> rows; // Places in the table of what keeps its neighbours.
+        std::vector<std::size_t> unpaired;
+        for (std::size_t i = 0; i < std::min(kMaxRows, task_.rows.rows()); ++i) {
+            const std::span<const float> row = task_.rows.row(i);
+            const std::optional<std::size_t> node = graph_.find(row.data());
+            rows.push_back(node.value_or(table.size() / width));
+            if (!node) {
+                unpaired.push_back(rows.back());
+                table.insert(table.end(), row.begin(), row.end());
+            }
+        }
+        table_ = copy(table, {static_cast<std::int64_t>(table.size() / width), width_});
+        rows_ = indices(rows);
+        selection_ = material(std::move(trained), unpaired, rows, true);
+        all_ = material(std::move(all), unpaired, rows, false);
+        set_scale();
+        find_neighbours();
+        return true;
+    }
+
+    /// @param hidden  Whether kinds that are held out are as if they had no pair.
+    [[nodiscard]] Material material(
+        std::vector<std::size_t> pairs, std::vector<std::size_t> unpaired,
+        const std::vector<std::size_t>& rows, bool hidden) const {
+        torch::Tensor weights = torch::empty({static_cast<std::int64_t>(rows.size())});
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            const bool is_paired =
+                rows[i] < graph_.nodes() && !(hidden && held_out_.is_unseen[rows[i]]);
+            weights.data_ptr<float>()[i] =
+                static_cast<float>(is_paired ? kPairedRelationWeight : kUnpairedRelationWeight);
+        }
+        for (const std::size_t node : graph_.rows()) {
+            if (hidden && held_out_.is_unseen[node]) {
+                unpaired.push_back(node);
+            }
+        }
+        return {std::move(pairs), indices(unpaired), weights};
+    }
+
+    /// Chooses held-out queries that something belongs with, and the rows that they ask.
+    void choose_queries() {
+        std::vector<std::size_t> all = graph_.rows();
+        for (std::size_t i = 0; i + 1 < all.size(); ++i) {
+            std::swap(all[i], all[i + random_() % (all.size() - i)]);
+        }
+        if (!graph_.has_kinds()) { // What belongs with a query is few rows: they come first.
+            std::vector<bool> wanted(graph_.nodes(), false);
+            for (const PairGraph::Pair& pair : graph_.pairs()) {
+                wanted[pair.row] = wanted[pair.row] || held_out_.is_hidden[pair.query];
+            }
+            std::ranges::stable_partition(all, [&](std::size_t node) { return wanted[node]; });
+        }
+        all.resize(std::min(kMaxGallery, all.size()));
+        gallery_nodes_ = std::move(all);
+        gallery_ = indices(gallery_nodes_);
+        std::map<std::size_t, std::size_t> counts; // Of a kind's rows in the gallery.
+        for (const std::size_t node : gallery_nodes_) {
+            ++counts[graph_.kind(node)];
+        }
+        for (const auto* const queries : {&held_out_.seen, &held_out_.unseen}) {
+            for (const std::size_t query : *queries) {
+                std::size_t count = 0;
+                if (graph_.has_kinds()) {
+                    count = counts[graph_.kind(query)] -
+                            static_cast<std::size_t>(std::ranges::count(gallery_nodes_, query));
+                } else {
+                    count = static_cast<std::size_t>(
+                        std::ranges::count_if(gallery_nodes_, [&](std::size_t node) {
+                            return node != query && graph_.related(query, node);
+                        }));
+                }
+                if (count > 0) {
+                    queries_.push_back(query);
+                    voters_.push_back(std::min(kVoters, static_cast<std::int64_t>(count)));
+                }
+            }
+            seen_ = queries == &held_out_.seen ? queries_.size() : seen_;
+        }
+    }
+
+    /// Brings similarities to the range of cosines, as the fine-tuning of relations does.
+    void set_scale() {
+        if (task_.metric == Metric::kCosine) {
+            return;
+        }
+        const torch::Tensor rows = table_.index_select(0, rows_);
+        const double energy = task_.metric == Metric::kL2
+                                ? (rows - rows.mean(0, true)).square().sum(1).mean().item<double>()
+                                : rows.square().sum(1).mean().item<double>();
+        scale_ = energy > 0.0 ? (task_.metric == Metric::kL2 ? 0.5 : 1.0) / energy : 1.0;
+    }
+    void find_neighbours() {
+        const torch::Tensor rows = table_.index_select(0, rows_);
+        const std::int64_t count = rows.size(0);
+        std::vector<torch::Tensor> parts;
+        constexpr std::int64_t kTogether = 512;
+        for (std::int64_t first = 0; first < count; first += kTogether) {
+            const std::int64_t last = std::min(count, first + kTogether);
+            torch::Tensor near = similarities(rows.slice(0, first, last), rows);
+            near.slice(1, first, last).fill_diagonal_(-INFINITY);
+            parts.push_back(std::get<1>(near.topk(std::min(kNeighbours, count - 1), 1)));
+            (void)task_.go_on(); // Reports.
+        }
+        neighbours_ = torch::cat(parts);
+    }
+
+    /// Maps rows as the model will.
+    [[nodiscard]] torch::Tensor mapped(const torch::Tensor& rows, const torch::Tensor& map) const {
+        const torch::Tensor out = torch::mm(rows, map.t());
+        return task_.metric == Metric::kCosine ? out / out.norm(2, 1, true).clamp_min(1e-12) : out;
+    }
+    /// @returns [m, n], in the units of a cosine.
+    [[nodiscard]] torch::Tensor similarities(
+        const torch::Tensor& queries, const torch::Tensor& rows) const {
+        torch::Tensor products = torch::mm(queries, rows.t());
+        if (task_.metric == Metric::kL2) { // Minus the squared distance.
+            products = 2.0 * products - rows.square().sum(1).unsqueeze(0) -
+                       queries.square().sum(1).unsqueeze(1);
+        }
+        return products * scale_;
+    }
+
+    /// Answers held-out queries by their nearest rows: ten vote for their kinds, or as many as
+    /// belong with the query where those are fewer; of equal counts the nearer rows' wins.
+    [[nodiscard]] Answers measure(const torch::Tensor& map) const {
+        const torch::NoGradGuard guard;
+        const torch::Tensor rows = mapped(table_.index_select(0, gallery_), map);
+        Answers answers{.right = {}, .seen = seen_};
+        constexpr std::size_t kTogether = 256;
+        for (std::size_t first = 0; first < queries_.size(); first += kTogether) {
+            const std::size_t count = std::min(kTogether, queries_.size() - first);
+            const auto begin = queries_.begin() + static_cast<std::ptrdiff_t>(first);
+            const torch::Tensor asked =
+                indices({begin, begin + static_cast<std::ptrdiff_t>(count)});
+            torch::Tensor scores = similarities(mapped(table_.index_select(0, asked), map), rows);
+            scores.masked_fill_(asked.unsqueeze(1) == gallery_.unsqueeze(0), -INFINITY);
+            const torch::Tensor nearest =
+                std::get<1>(scores.topk(std::min(kVoters, scores.size(1)), 1));
+            for (std::size_t i = 0; i < count; ++i) {
+                answers.right.push_back(is_right(
+                    first + i, nearest.data_ptr<std::int64_t>() +
+                                   static_cast<std::int64_t>(i) * nearest.size(1)));
+            }
+        }
+        return answers;
+    }
+    [[nodiscard]] bool is_right(std::size_t query, const std::int64_t* nearest) const {
+        std::map<std::size_t, std::size_t> votes;
+        std::size_t winner = 0;
+        std::size_t most = 0;
+        const std::int64_t voters = voters_[query];
+        for (std::int64_t i = 0; i < voters; ++i) {
+            ++votes[graph_.kind(gallery_nodes_[static_cast<std::size_t>(nearest[i])])];
+        }
+        for (std::int64_t i = 0; i < voters; ++i) { // The nearest first.
+            const std::size_t node = gallery_nodes_[static_cast<std::size_t>(nearest[i])];
+            if (votes[graph_.kind(node)] > most) {
+                most = votes[graph_.kind(node)];
+                winner = node;
+            }
+        }
+        return graph_.related(queries_[query], winner);
+    }
+
+    /// Begins a course of steps at the identity.
+    void begin() {
+        change_ = torch::zeros({width_, width_}).requires_grad_();
+        optimizer_ = std::make_unique<torch::optim::AdamW>(
+            std::vector<torch::Tensor>{change_},
+            torch::optim::AdamWOptions(kLearningRate / static_cast<double>(width_))
+                .weight_decay(0.0));
+        step_ = 0;
+    }
+    [[nodiscard]] torch::Tensor map() const { return torch::eye(width_) + change_; }
+
+    /// Descends on what is not held out and keeps the map that is best for what is.
+    void select(const Answers& before) {
+        const auto every = std::max<std::int64_t>(1, task_.steps / kMeasurements);
+        for (; step_ <= task_.steps; ++step_) {
+            offer();
+            if (step_ > 0 && step_ % every == 0) {
+                consider(before, measure(map().detach()));
+            }
+            if (step_ == task_.steps || !task_.go_on()) {
+                break;
+            }
+            descend(selection_, 2.0); // The other half of the time is for all pairs.
+        }
+        selected_ = true;
+        begin();
+    }
+    void consider(const Answers& before, const Answers& now) {
+        const bool has_seen = before.seen >= kMinHeldOut;
+        const double gain = now.gain(before, has_seen);
+        if (gain < kSignificance || (has_seen && now.gain(before, false) < -kTolerance) ||
+            now.share(has_seen) <= most_) {
+            return;
+        }
+        most_ = now.share(has_seen);
+        best_step_ = step_;
+        best_ = map().detach().clone();
+    }
+
+    /// Goes the way to the best step again with every pair, kinds that were held out included.
+    /// @returns the map; that of the first way where time has run out.
+    torch::Tensor learn_from_all() {
+        for (; step_ < best_step_; ++step_) {
+            offer();
+            if (!task_.go_on()) {
+                return best_;
+            }
+            descend(all_, 1.0);
+        }
+        return map();
+    }
+
+    /// @param haste  How many times as fast as the time for all this the steps' time runs.
+    void descend(const Material& material, double haste) {
+        const double share = std::max(
+            static_cast<double>(step_) / static_cast<double>(task_.steps),
+            task_.spent ? std::min(1.0, haste * task_.spent()) : 0.0);
+        for (auto& group : optimizer_->param_groups()) {
+            group.options().set_lr(
+                kLearningRate / static_cast<double>(width_) * 0.5 * (1.0 + std::cos(M_PI * share)));
+        }
+        const torch::Tensor map = this->map();
+        const torch::Tensor loss =
+            contrast(material, map) + relation(material, map) +
+            change_.square().sum() * (kIdentityWeight / static_cast<double>(width_));
+        optimizer_->zero_grad();
+        loss.backward();
+        optimizer_->step();
+    }
+
+    [[nodiscard]] torch::Tensor contrast(const Material& material, const torch::Tensor& map) {
+        std::vector<std::size_t> queries;
+        std::vector<std::size_t> rows;
+        for (std::int64_t i = 0; i < kBatch; ++i) {
+            const PairGraph::Pair& pair =
+                graph_.pairs()[material.pairs[random_() % material.pairs.size()]];
+            queries.push_back(pair.query);
+            rows.push_back(pair.row);
+        }
+        torch::Tensor others = torch::zeros({kBatch, kBatch}, torch::kBool);
+        auto* const is_other = others.data_ptr<bool>(); // Belongs with the query, too.
+        for (std::size_t i = 0; i < queries.size(); ++i) {
+            for (std::size_t j = 0; j < rows.size(); ++j) {
+                is_other[i * rows.size() + j] =
+                    i != j && (rows[i] == rows[j] || queries[i] == queries[j] ||
+                               graph_.related(queries[i], rows[j]));
+            }
+        }
+        const torch::Tensor asked = mapped(table_.index_select(0, indices(queries)), map);
+        torch::Tensor edges =
+            similarities(asked, mapped(table_.index_select(0, indices(rows)), map));
+        edges = edges.masked_fill(others, -1e4);
+        if (material.unpaired.size(0) > 0) {
+            const torch::Tensor unpaired =
+                material.unpaired.index_select(0, drawn(kUnpaired, material.unpaired.size(0)));
+            edges = torch::cat(
+                {edges, similarities(asked, mapped(table_.index_select(0, unpaired), map))}, 1);
+        }
+        return -torch::log_softmax(edges / kTemperature, 1).diagonal().mean();
+    }
+
+    /// How far the graph of neighbours is from what it was: the listwise loss of relate().
+    [[nodiscard]] torch::Tensor relation(const Material& material, const torch::Tensor& map) {
+        const torch::Tensor anchors = drawn(kAnchors, rows_.size(0));
+        const torch::Tensor near =
+            neighbours_.index_select(0, anchors)
+                .index_select(1, drawn(kNeighboursDrawn, neighbours_.size(1)))
+                .flatten();
+        const torch::Tensor others = torch::cat({near, drawn(kRandomRows, rows_.size(0))});
+        const torch::Tensor itself = anchors.unsqueeze(1) == others.unsqueeze(0);
+        const torch::Tensor from = table_.index_select(0, rows_.index_select(0, anchors));
+        const torch::Tensor to = table_.index_select(0, rows_.index_select(0, others));
+        const auto graph = [&](const torch::Tensor& edges) {
+            return torch::log_softmax((edges / kTemperature).masked_fill(itself, -1e4), 1);
+        };
+        const torch::Tensor wanted = graph(similarities(from, to));
+        const torch::Tensor found = graph(similarities(mapped(from, map), mapped(to, map)));
+        const torch::Tensor apart = (wanted.exp() * (wanted - found)).sum(1);
+        return (material.relation_weights.index_select(0, anchors) * apart).mean();
+    }
+
+    [[nodiscard]] torch::Tensor drawn(std::int64_t count, std::int64_t below) {
+        torch::Tensor numbers = torch::empty({count}, torch::kInt64);
+        auto* const out = numbers.data_ptr<std::int64_t>();
+        for (std::int64_t i = 0; i < count; ++i) {
+            out[i] = static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(below));
+        }
+        return numbers;
+    }
+
+    void offer() {
+        if (task_.keep && (step_ > 0 || selected_)) {
+            task_.keep([this] { return state(); });
+        }
+    }
+    /// Tells where the learning stands before a step: all that does not follow from the task.
+    [[nodiscard]] LearningState state() const {
+        const auto d = static_cast<std::size_t>(width_);
+        LearningState out;
+        out.numbers = {
+            {"selected", selected_ ? 1.0 : 0.0},
+            {"step", static_cast<double>(step_)},
+            {"best_step", static_cast<double>(best_step_)},
+            {"most", most_}};
+        std::ostringstream random;
+        random << random_;
+        out.random = random.str();
+        const auto add = [&](const char* name, const torch::Tensor& values) {
+            out.arrays[name] = {{d, d}, values_of(values)};
+        };
+        add("change", change_);
+        if (step_ > 0) {
+            const auto& moments = static_cast<const torch::optim::AdamWParamState&>(
+                *optimizer_->state().at(change_.unsafeGetTensorImpl()));
+            add("average", moments.exp_avg());
+            add("square", moments.exp_avg_sq());
+        }
+        if (best_.defined()) {
+            add("best", best_);
+        }
+        return out;
+    }
+    void restore(const LearningState& state) {
+        const torch::NoGradGuard guard;
+        selected_ = number_of(state, "selected") > 0.0;
+        step_ = static_cast<std::int64_t>(number_of(state, "step"));
+        best_step_ = static_cast<std::int64_t>(number_of(state, "best_step"));
+        most_ = number_of(state, "most");
+        std::istringstream random(state.random);
+        if (!(random >> random_) || step_ < 0 || step_ > task_.steps || best_step_ < 0 ||
+            best_step_ > task_.steps) {
+            fail_corrupt("random");
+        }
+        change_.copy_(array(state, "change"));
+        if (step_ > 0) {
+            auto moments = std::make_unique<torch::optim::AdamWParamState>();
+            moments->step(step_);
+            moments->exp_avg(array(state, "average"));
+            moments->exp_avg_sq(array(state, "square"));
+            optimizer_->state()[change_.unsafeGetTensorImpl()] = std::move(moments);
+        }
+        if (best_step_ > 0) {
+            best_ = array(state, "best");
+        }
+    }
+    [[nodiscard]] torch::Tensor array(const LearningState& state, const std::string& name) const {
+        const auto d = static_cast<std::size_t>(width_);
+        const auto found = state.arrays.find(name);
+        if (found == state.arrays.end() || found->second.shape != std::vector<std::size_t>{d, d} ||
+            !std::ranges::all_of(
+                found->second.values, [](float value) { return std::isfinite(value); })) {
+            fail_corrupt(name);
+        }
+        return copy(found->second.values, {width_, width_});
+    }
+
+    const PairTask& task_;
+    PairGraph graph_;
+    std::int64_t width_;
+    std::mt19937_64 random_;
+    HeldOutNodes held_out_;
+    double scale_ = 1.0;                     ///< Brings similarities to the range of cosines.
+    torch::Tensor table_;                    ///< [nodes and rows that are none, d].
+    torch::Tensor rows_;                     ///< [rows]: their places in the table.
+    torch::Tensor neighbours_;               ///< [rows, 32]: places among the rows.
+    std::vector<std::size_t> queries_;       ///< Held-out nodes, seen kinds first.
+    std::vector<std::int64_t> voters_;       ///< Of each of them.
+    std::size_t seen_ = 0;                   ///< Queries of seen kinds.
+    std::vector<std::size_t> gallery_nodes_; ///< What they ask.
+    torch::Tensor gallery_;
+    Material selection_;
+    Material all_;
+    torch::Tensor change_; ///< [d, d]: the map is the identity and this.
+    std::unique_ptr<torch::optim::AdamW> optimizer_;
+    std::int64_t step_ = 0;
+    bool selected_ = false; ///< Whether the best step is known.
+    double most_ = 0.0;     ///< Share of held-out queries that the best step answers,
+    std::int64_t best_step_ = 0;
+    torch::Tensor best_; ///< and its map; undefined while that is the identity.
+};
+
+} // namespace
+
+PairMap learn_pairs(const PairTask& task) {
+    torch::set_num_threads(static_cast<int>(num_threads()));
+    return PairTrainer(task).run();
+}
+
+std::vector<std::size_t> drawn_pairs(std::size_t pairs, std::uint64_t seed) {
+    std::vector<std::size_t> order(pairs);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    if (pairs <= kMaxTrainingPairs) {
+        return order;
+    }
+    std::mt19937_64 random(seed);
+    for (std::size_t i = 0; i < kMaxTrainingPairs; ++i) {
+        std::swap(order[i], order[i + random() % (pairs - i)]);
+    }
+    order.resize(kMaxTrainingPairs);
+    return order;
+}
+
+LearningState to_state(PairMap learned) {
+    LearningState state;
+    if (!learned.map.empty()) {
+        state.arrays["map"] = {{learned.map.size()}, std::move(learned.map)};
+    }
+    const PairReport& report = learned.report;
+    state.numbers = {
+        {"pairs", static_cast<double>(report.pairs)},
+        {"seen", static_cast<double>(report.seen.queries)},
+        {"seen.before", report.seen.before},
+        {"seen.after", report.seen.after},
+        {"unseen", static_cast<double>(report.unseen.queries)},
+        {"unseen.before", report.unseen.before},
+        {"unseen.after", report.unseen.after}};
+    return state;
+}
+
+PairMap pair_map_from(LearningState state, const PairTask& task) {
+    PairMap learned;
+    PairReport& report = learned.report;
+    report.pairs = static_cast<std::size_t>(number_of(state, "pairs"));
+    const auto accuracy = [&](const std::string& name) {
+        return PairAccuracy{
+            static_cast<std::size_t>(number_of(state, name)), number_of(state, name + ".before"),
+            number_of(state, name + ".after")};
+    };
+    report.seen = accuracy("seen");
+    report.unseen = accuracy("unseen");
+    if (state.arrays.empty()) {
+        return learned;
+    }
+    std::vector<float>& values = state.arrays["map"].values;
+    if (values.size() != task.rows.cols() * task.rows.cols() ||
+        !std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+        fail_corrupt("map");
+    }
+    report.is_kept = true;
+    learned.map = std::move(values);
+    return learned;
+}
+
+std::vector<float> second_moments(MatrixView<const float> rows) {
+    const torch::InferenceMode guard;
+    const torch::Tensor x = torch::from_blob(
+        const_cast<float*>(rows.data()),
+        {static_cast<std::int64_t>(rows.rows()), static_cast<std::int64_t>(rows.cols())},
+        torch::kFloat32);
+    return values_of(torch::mm(x.t(), x) / static_cast<double>(rows.rows()));
+}
+
+std::vector<float> inverse_map(
+    const std::vector<float>& moments, const std::vector<float>& map, Metric metric, double noise) {
+    const torch::InferenceMode guard;
+    const auto d = static_cast<std::int64_t>(std::llround(std::sqrt(map.size())));
+    torch::Tensor w = copy(map, {d, d}).to(torch::kFloat64);
+    torch::Tensor spread = copy(moments, {d, d}).to(torch::kFloat64);
+    // Few rows fill no d x d matrix: a little of what they would be without any direction.
+    constexpr double kPrior = 0.05;
+    const double energy = spread.diagonal().mean().item<double>();
+    const torch::Tensor one = torch::eye(d, torch::kFloat64);
+    spread = (1.0 - kPrior) * spread + kPrior * energy * one;
+    if (metric == Metric::kCosine) {
+        w = w / std::sqrt((torch::mm(w, spread) * w).sum().item<double>());
+    }
+    const torch::Tensor image = torch::mm(w, spread);
+    torch::Tensor covariance = torch::mm(image, w.t());
+    const double least = 1e-6 * covariance.diagonal().mean().item<double>();
+    covariance = covariance + std::max(noise, least) * one;
+    return values_of(torch::linalg_solve(covariance, image, true).t().to(torch::kFloat32));
+}
+
+} // namespace arfc

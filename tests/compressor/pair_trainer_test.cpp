@@ -1,0 +1,360 @@
+#include "pair_trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <random>
+
+#include "arfc/compressor/compressor.h"
+#include "expect_error.h"
+#include "random_rows.h"
+#include "residual_model.h"
+#include "temporary_directory.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kDim = 12;
+constexpr std::size_t kClasses = 20;
+constexpr std::size_t kPairedClasses = 12;
+constexpr std::size_t kRows = 1600;
+constexpr std::size_t kPairs = 1500;
+
+/// Rows of two factors: the class speaks softly in the first coordinates, what nobody asks for
+/// loudly in the others. Pairs are of one class, and of the first classes alone.
+struct TwoFactors {
+    std::vector<float> rows;
+    std::vector<float> queries;
+    std::vector<float> relevant;
+
+    explicit TwoFactors(bool noise = false) {
+        std::mt19937_64 random(11);
+        std::normal_distribution<float> normal;
+        std::vector<float> centres(kClasses * kDim / 2);
+        std::ranges::generate(centres, [&] { return normal(random); });
+        std::vector<std::vector<std::size_t>> members(kClasses);
+        for (std::size_t i = 0; i < kRows; ++i) {
+            const std::size_t of = i % kClasses;
+            members[of].push_back(i);
+            float squared = 0.0F;
+            for (std::size_t j = 0; j < kDim; ++j) {
+                rows.push_back(
+                    j < kDim / 2 ? 0.5F * centres[of * kDim / 2 + j] + 0.15F * normal(random)
+                                 : normal(random));
+                squared += rows.back() * rows.back();
+            }
+            for (std::size_t j = 0; j < kDim; ++j) {
+                rows[i * kDim + j] /= std::sqrt(squared);
+            }
+        }
+        for (std::size_t p = 0; p < kPairs; ++p) {
+            const std::vector<std::size_t>& own = members[random() % kPairedClasses];
+            const std::size_t query = own[random() % own.size()];
+            add(queries, query);
+            add(relevant, noise ? random() % kRows : own[random() % own.size()]);
+        }
+    }
+    [[nodiscard]] PairTask task(Metric metric = Metric::kCosine) const {
+        return {
+            .queries = test::view(queries, kDim),
+            .relevant = test::view(relevant, kDim),
+            .rows = test::view(rows, kDim),
+            .metric = metric,
+            .seed = 3,
+            .steps = 120,
+            .go_on = [] { return true; }};
+    }
+
+  private:
+    void add(std::vector<float>& to, std::size_t row) {
+        to.insert(
+            to.end(), rows.begin() + static_cast<std::ptrdiff_t>(row * kDim),
+            rows.begin() + static_cast<std::ptrdiff_t>((row + 1) * kDim));
+    }
+};
+
+const TwoFactors& two_factors() {
+    static const TwoFactors made;
+    return made;
+}
+
+/// What the pairs teach under cosine, learned once.
+const PairMap& learned() {
+    static const PairMap once = learn_pairs(two_factors().task());
+    return once;
+}
+
+/// Returns how strongly a map passes on the first half of the coordinates, over the second.
+double preference(const std::vector<float>& map) {
+    double asked = 0.0;
+    double nuisance = 0.0;
+    for (std::size_t i = 0; i < map.size(); ++i) {
+        (i % kDim < kDim / 2 ? asked : nuisance) += std::pow(static_cast<double>(map[i]), 2.0);
+    }
+    return asked / nuisance;
+}
+
+TEST(PairTrainer, LearnsWhatPairsShareAndWhatTheyDoNot) {
+    const PairReport& report = learned().report;
+    EXPECT_TRUE(report.is_kept);
+    EXPECT_EQ(report.pairs, kPairs);
+    EXPECT_GT(report.seen.queries, 100U);
+    EXPECT_GT(report.unseen.queries, 50U);
+    EXPECT_LT(report.seen.before, 0.75);
+    EXPECT_GT(report.seen.after, report.seen.before + 0.15);
+    EXPECT_GE(report.unseen.after, report.unseen.before);
+    ASSERT_EQ(learned().map.size(), kDim * kDim);
+    EXPECT_GT(preference(learned().map), 3.0);
+}
+
+TEST(PairTrainer, LearnsUnderOtherMetricsToo) {
+    for (const Metric metric : {Metric::kL2, Metric::kInnerProduct}) {
+        const PairMap other = learn_pairs(two_factors().task(metric));
+        EXPECT_TRUE(other.report.is_kept) << to_string(metric);
+        EXPECT_GT(other.report.seen.after, other.report.seen.before + 0.1) << to_string(metric);
+        EXPECT_GT(preference(other.map), 2.0) << to_string(metric);
+    }
+}
+
+TEST(PairTrainer, KeepsNothingOfNoise) {
+    const TwoFactors noise(true);
+    const PairMap nothing = learn_pairs(noise.task());
+    EXPECT_FALSE(nothing.report.is_kept);
+    EXPECT_TRUE(nothing.map.empty());
+    EXPECT_EQ(nothing.report.pairs, kPairs);
+    EXPECT_GT(nothing.report.seen.queries, 50U);
+    EXPECT_EQ(nothing.report.seen.after, nothing.report.seen.before);
+}
+
+TEST(PairTrainer, LeavesAloneWhatItCannotJudge) {
+    PairTask few = two_factors().task();
+    few.queries = few.queries.slice(0, 90);
+    few.relevant = few.relevant.slice(0, 90);
+    EXPECT_FALSE(learn_pairs(few).report.is_kept);
+    EXPECT_EQ(learn_pairs(few).report.pairs, 90U);
+    PairTask hurried = two_factors().task();
+    hurried.go_on = [] { return false; };
+    EXPECT_FALSE(learn_pairs(hurried).report.is_kept);
+    PairTask selves = two_factors().task(); // A row belongs with itself: nothing is said.
+    selves.relevant = selves.queries;
+    EXPECT_FALSE(learn_pairs(selves).report.is_kept);
+}
+
+TEST(PairTrainer, IsDeterministicAndGoesOnFromWhereItStood) {
+    std::vector<LearningState> states;
+    int asked = 0;
+    PairTask task = two_factors().task();
+    task.keep = [&](const std::function<LearningState()>& state) {
+        if (++asked == 40 || asked == 130) { // While it selects, and while it learns from all.
+            states.push_back(state());
+        }
+    };
+    EXPECT_EQ(learn_pairs(task).map, learned().map);
+    ASSERT_GE(states.size(), 1U);
+    for (const LearningState& state : states) {
+        PairTask resumed = two_factors().task();
+        resumed.begun = state;
+        const PairMap again = learn_pairs(resumed);
+        EXPECT_EQ(again.map, learned().map);
+        EXPECT_EQ(again.report.seen.after, learned().report.seen.after);
+    }
+    PairTask damaged = two_factors().task();
+    damaged.begun = states.front();
+    damaged.begun->arrays.erase("change");
+    ARFC_EXPECT_ERROR(static_cast<void>(learn_pairs(damaged)), ErrorKind::kCorruption, "change");
+}
+
+TEST(PairTrainer, WritesItsOutcomeAsAState) {
+    const PairTask task = two_factors().task();
+    const PairMap read = pair_map_from(to_state(learned()), task);
+    EXPECT_EQ(read.map, learned().map);
+    EXPECT_EQ(read.report.unseen.queries, learned().report.unseen.queries);
+    EXPECT_EQ(read.report.unseen.after, learned().report.unseen.after);
+    EXPECT_FALSE(pair_map_from(to_state({}), task).report.is_kept);
+    LearningState cut = to_state(learned());
+    cut.arrays.at("map").values.pop_back();
+    ARFC_EXPECT_ERROR(static_cast<void>(pair_map_from(cut, task)), ErrorKind::kCorruption, "map");
+}
+
+TEST(PairTrainer, DrawsPairsWhereThereAreTooMany) {
+    EXPECT_EQ(drawn_pairs(3, 1), (std::vector<std::size_t>{0, 1, 2}));
+    std::vector<std::size_t> drawn = drawn_pairs(kMaxTrainingPairs + 1000, 1);
+    EXPECT_EQ(drawn, drawn_pairs(kMaxTrainingPairs + 1000, 1));
+    EXPECT_NE(drawn, drawn_pairs(kMaxTrainingPairs + 1000, 2));
+    std::ranges::sort(drawn);
+    EXPECT_EQ(drawn.size(), kMaxTrainingPairs);
+    EXPECT_TRUE(std::ranges::adjacent_find(drawn) == drawn.end());
+    EXPECT_LT(drawn.back(), kMaxTrainingPairs + 1000);
+}
+
+TEST(PairTrainer, TakesRowsBackBehindAMap) {
+    const MatrixView<const float> rows = test::view(two_factors().rows, kDim);
+    const std::vector<float> moments = second_moments(rows);
+    std::vector<float> map(kDim * kDim, 0.0F);
+    for (std::size_t i = 0; i < kDim; ++i) {
+        map[i * kDim + i] = i < 2 ? 0.2F : 2.0F;
+        map[i * kDim + (i + 1) % kDim] += 0.1F;
+    }
+    const std::vector<float> back = inverse_map(moments, map, Metric::kL2, 0.0);
+    for (std::size_t i = 0; i < kDim; ++i) {
+        for (std::size_t j = 0; j < kDim; ++j) {
+            double product = 0.0;
+            for (std::size_t k = 0; k < kDim; ++k) {
+                product += static_cast<double>(back[i * kDim + k]) *
+                           static_cast<double>(map[k * kDim + j]);
+            }
+            EXPECT_NEAR(product, i == j ? 1.0 : 0.0, 0.02) << i << ", " << j;
+        }
+    }
+    // With noise it does not enlarge what the map has left nothing of.
+    const std::vector<float> careful = inverse_map(moments, map, Metric::kL2, 0.01);
+    EXPECT_LT(std::fabs(careful[0]), 0.5F * std::fabs(back[0]));
+}
+
+std::unique_ptr<Compressor> train(
+    const TwoFactors& data, Metric metric, TrainOptions options = {}) {
+    options.code_bytes = 6;
+    options.metric = metric;
+    options.relations = false;
+    options.pair_queries = test::view(data.queries, kDim);
+    options.pair_rows = test::view(data.relevant, kDim);
+    return Compressor::train(test::view(data.rows, kDim), options);
+}
+
+/// Returns the model of the pairs under cosine, trained once.
+const Compressor& cosine_model() {
+    static const std::unique_ptr<Compressor> once = train(two_factors(), Metric::kCosine);
+    return *once;
+}
+
+TEST(PairTrainer, MakesModelsThatScoreMappedRowsAndDecodeToRows) {
+    constexpr std::size_t kBytes = 6;
+    constexpr std::size_t kScored = 40;
+    for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
+        const auto model = Compressor::open(
+            metric == Metric::kCosine ? cosine_model().files()
+                                      : train(two_factors(), metric)->files());
+        ASSERT_TRUE(model->report().pairs && model->report().pairs->is_kept) << to_string(metric);
+        EXPECT_GT(model->report().pairs->seen.after, model->report().pairs->seen.before);
+        const std::vector<float> rows(
+            two_factors().rows.begin(),
+            two_factors().rows.begin() + static_cast<std::ptrdiff_t>(kScored * kDim));
+        std::vector<std::byte> codes(kScored * kBytes);
+        model->encode(test::view(rows, kDim), kBytes, {codes.data(), kScored, kBytes});
+        std::vector<float> scores(kScored * kScored);
+        model->score(
+            test::view(rows, kDim), {codes.data(), kScored, kBytes}, false,
+            {scores.data(), kScored, kScored});
+        // What scores approximate, in double.
+        const std::vector<float> map = read_residual_model(model->files()).model.rotation;
+        std::vector<double> mapped(kScored * kDim, 0.0);
+        for (std::size_t i = 0; i < kScored; ++i) {
+            double squared = 0.0;
+            for (std::size_t j = 0; j < kDim; ++j) {
+                for (std::size_t k = 0; k < kDim; ++k) {
+                    mapped[i * kDim + j] += static_cast<double>(map[j * kDim + k]) *
+                                            static_cast<double>(rows[i * kDim + k]);
+                }
+                squared += std::pow(mapped[i * kDim + j], 2.0);
+            }
+            for (std::size_t j = 0; metric == Metric::kCosine && j < kDim; ++j) {
+                mapped[i * kDim + j] /= std::sqrt(squared);
+            }
+        }
+        double error = 0.0;
+        double spread = 0.0;
+        for (std::size_t q = 0; q < kScored; ++q) {
+            for (std::size_t i = 0; i < kScored; ++i) {
+                double exact = 0.0;
+                for (std::size_t j = 0; j < kDim; ++j) {
+                    const double a = mapped[q * kDim + j];
+                    const double b = mapped[i * kDim + j];
+                    exact += metric == Metric::kL2 ? -(a - b) * (a - b) : a * b;
+                }
+                error += std::pow(static_cast<double>(scores[q * kScored + i]) - exact, 2.0);
+                spread += exact * exact;
+            }
+        }
+        EXPECT_LT(error, 0.02 * spread) << to_string(metric);
+        std::vector<float> decoded(kScored * kDim);
+        model->decode({codes.data(), kScored, kBytes}, {decoded.data(), kScored, kDim});
+        double lost = 0.0;
+        for (std::size_t i = 0; i < decoded.size(); ++i) {
+            lost += std::pow(static_cast<double>(decoded[i]) - static_cast<double>(rows[i]), 2.0);
+        }
+        EXPECT_LT(lost / kScored, 0.25) << to_string(metric) << ", of rows of length 1";
+    }
+}
+
+TEST(PairTrainer, NoiseLeavesTheModelOfNoPairs) {
+    const TwoFactors noise(true);
+    const auto with = train(noise, Metric::kCosine);
+    const auto without =
+        Compressor::train(test::view(noise.rows, kDim), {.code_bytes = 6, .relations = false});
+    EXPECT_EQ(with->id(), without->id());
+    ASSERT_TRUE(with->report().pairs);
+    EXPECT_FALSE(with->report().pairs->is_kept);
+    EXPECT_FALSE(without->report().pairs);
+    EXPECT_EQ(without->files().config.find("\"pairs\""), std::string::npos);
+    EXPECT_EQ(without->files().weights.find("exit_map"), std::string::npos);
+}
+
+TEST(PairTrainer, ATrainingResumesToTheSameModelAndRefusesOtherPairs) {
+    const test::TemporaryDirectory directory;
+    TrainOptions options;
+    options.checkpoint = directory / "checkpoint";
+    options.checkpoint_every_s = 0.0;
+    int seen = 0;
+    options.progress = [&](const Progress& progress) {
+        seen += progress.stage == "whole-space codebook" ? 1 : 0;
+        return seen < 3;
+    };
+    ARFC_EXPECT_ERROR(
+        train(two_factors(), Metric::kCosine, options), ErrorKind::kCancelled, "cancelled");
+    options.progress = nullptr;
+    options.resume = true;
+    ARFC_EXPECT_ERROR(
+        train(TwoFactors(true), Metric::kCosine, options), ErrorKind::kFailedPrecondition,
+        "other options, in pairs");
+    EXPECT_EQ(train(two_factors(), Metric::kCosine, options)->id(), cosine_model().id());
+}
+
+TEST(PairTrainer, WrongPairsAreRefused) {
+    const std::vector<float> rows = test::random_rows(50, kDim);
+    std::vector<float> wrong = test::random_rows(50, kDim, 2);
+    const auto train_with = [&](MatrixView<const float> queries, MatrixView<const float> relevant,
+                                Metric metric = Metric::kCosine) {
+        return Compressor::train(
+            test::view(rows, kDim),
+            {.code_bytes = 2, .metric = metric, .pair_queries = queries, .pair_rows = relevant});
+    };
+    const MatrixView<const float> all = test::view(rows, kDim);
+    ARFC_EXPECT_ERROR(
+        train_with(all, all.slice(0, 49)), ErrorKind::kInvalidArgument,
+        "Pairs differ in number, queries and relevant rows: 50, 49");
+    ARFC_EXPECT_ERROR(train_with({}, all), ErrorKind::kInvalidArgument, ": 0, 50");
+    ARFC_EXPECT_ERROR(
+        train_with(all, {rows.data(), 50, kDim - 1}), ErrorKind::kInvalidArgument,
+        "width from the training matrix: 11, expected 12");
+    wrong[7 * kDim] = std::numeric_limits<float>::quiet_NaN();
+    ARFC_EXPECT_ERROR(
+        train_with(all, test::view(wrong, kDim), Metric::kL2), ErrorKind::kInvalidArgument,
+        "pairs' relevant rows holds a value that is not finite (NaN or infinity) in row: 7");
+    std::fill_n(wrong.begin() + 7 * kDim, kDim, 0.0F);
+    ARFC_EXPECT_ERROR(
+        train_with(test::view(wrong, kDim), all), ErrorKind::kInvalidArgument,
+        "pairs' queries holds a zero row");
+    const std::vector<float> wide(4097, 1.0F);
+    ARFC_EXPECT_ERROR(
+        Compressor::train(
+            {wide.data(), 1, 4097}, {.code_bytes = 1,
+                                     .pair_queries = {wide.data(), 1, 4097},
+                                     .pair_rows = {wide.data(), 1, 4097}}),
+        ErrorKind::kUnsupported, "at most 4096 floats");
+}
+
+} // namespace
+} // namespace arfc
