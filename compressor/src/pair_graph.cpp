@@ -6,7 +6,7 @@
 namespace arfc {
 namespace {
 
-constexpr std::size_t kMinKinds = 5;     // Of fewer none is spared.
+constexpr std::size_t kMinKinds = 5; // Of fewer none is spared.
 constexpr std::size_t kKindsPerHidden = 7;
 constexpr std::size_t kQueriesPerHidden = 5;
 constexpr std::size_t kMinKindNodes = 3; // What is left of a kind without one query still trains.
@@ -72,8 +72,7 @@ std::optional<std::size_t> PairGraph::find(const float* row) const {
 
 bool PairGraph::related(std::size_t query, std::size_t row) const {
     return kinds_[query] == kinds_[row] ||
-           (!has_kinds_ &&
-            std::binary_search(edges_.begin(), edges_.end(), std::pair(query, row)));
+           (!has_kinds_ && std::binary_search(edges_.begin(), edges_.end(), std::pair(query, row)));
 }
 
 std::vector<std::size_t> PairGraph::queries() const {

@@ -457,10 +457,8 @@ void ResidualCompressor::query_terms(
     AlignedFloats turned(d);
     for (std::size_t i = 0; i < queries.rows(); ++i) {
         turn(queries.slice(i, 1), turned.data());
-        const float* const query =
-            model_.exit_map.empty() ? queries.row(i).data() : turned.data();
-        const float norm =
-            model_.metric == Metric::kCosine ? 1.0F : kernels().dot(query, query, d);
+        const float* const query = model_.exit_map.empty() ? queries.row(i).data() : turned.data();
+        const float norm = model_.metric == Metric::kCosine ? 1.0F : kernels().dot(query, query, d);
         terms[i] = {kernels().dot(turned.data(), decoded_mean_.data(), d), norm};
     }
 }

@@ -65,8 +65,8 @@ class ResidualCompressor final : public Compressor {
     }
     void check_rows(MatrixView<const float> rows, std::string_view what) const;
     void check_codes(MatrixView<const std::byte> codes) const;
-    /// Normalises (under cosine) and rotates rows, and normalises them again where the rotation is a
-    /// map; does not centre. @param out  [rows, dim].
+    /// Normalises (under cosine) and rotates rows, and normalises them again where the rotation is
+    /// a map; does not centre. @param out  [rows, dim].
     void turn(MatrixView<const float> rows, float* out) const;
     void encode_tile(
         MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const;
@@ -84,8 +84,8 @@ class ResidualCompressor final : public Compressor {
     ResidualModel model_;
     TrainReport report_;
     std::string id_;
-    PackedMatrix rotation_; ///< Rows: the new axes.
-    PackedMatrix inverse_rotation_; ///< Or the exit map.
+    PackedMatrix rotation_;            ///< Rows: the new axes.
+    PackedMatrix inverse_rotation_;    ///< Or the exit map.
     std::vector<float> decoded_mean_;  ///< [dim], and
     std::vector<float> decoded_early_; ///< [early tokens, 256, dim]: what those decode to.
     std::vector<PackedMatrix> early_;  ///< Of decoded_early_.

@@ -182,8 +182,7 @@ void normalise_rows(std::vector<float>& rows, std::size_t dim) {
         }
         const double factor = squared > 0.0 ? 1.0 / std::sqrt(squared) : 0.0;
         for (std::size_t j = 0; j < dim; ++j) {
-            rows[first + j] =
-                static_cast<float>(static_cast<double>(rows[first + j]) * factor);
+            rows[first + j] = static_cast<float>(static_cast<double>(rows[first + j]) * factor);
         }
     }
 }
@@ -284,15 +283,16 @@ class Trainer {
         const std::vector<float> queries = gather(options_.pair_queries, drawn, options_.metric);
         const std::vector<float> relevant = gather(options_.pair_rows, drawn, options_.metric);
         const std::string step = "pairs";
-        const PairTask task{.queries = {queries.data(), drawn.size(), dim()},
-                            .relevant = {relevant.data(), drawn.size(), dim()},
-                            .rows = z(),
-                            .metric = options_.metric,
-                            .seed = options_.seed,
-                            .go_on = [this] { return supervisor_.go_on(); },
-                            .spent = [this] { return supervisor_.spent(); },
-                            .begun = checkpoint_.unfinished(step),
-                            .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
+        const PairTask task{
+            .queries = {queries.data(), drawn.size(), dim()},
+            .relevant = {relevant.data(), drawn.size(), dim()},
+            .rows = z(),
+            .metric = options_.metric,
+            .seed = options_.seed,
+            .go_on = [this] { return supervisor_.go_on(); },
+            .spent = [this] { return supervisor_.spent(); },
+            .begun = checkpoint_.unfinished(step),
+            .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
         PairMap learned = pair_map_from(
             checkpoint_.learned(step, [&] { return to_state(learn_pairs(task)); }), task);
         pairs_ = learned.report;
@@ -683,8 +683,7 @@ class Trainer {
         if (model_.late_subspaces.empty()) {
             left_ = energy(z_);
         }
-        const double noise =
-            std::max(left_, 0.0) / static_cast<double>(clustered_rows_ * dim());
+        const double noise = std::max(left_, 0.0) / static_cast<double>(clustered_rows_ * dim());
         model_.exit_map = checkpoint_.learned("way back", dim() * dim(), [&] {
             return inverse_map(moments_, model_.rotation, options_.metric, noise);
         });
@@ -721,11 +720,11 @@ class Trainer {
     ResidualModel model_;
     std::vector<float> z_; ///< [rows, dim]: centred, turned; from encode_early() on, what is left
                            ///< of them.
-    std::vector<float> held_out_; ///< [held_out, dim], as z_.
-    double energy_ = 0;           ///< Sum of the centred rows' squared norms,
-    double held_out_energy_ = 0;  ///< and of the held-out ones'.
-    double left_ = 0;             ///< Squared error of the rows by all tokens so far, from the
-                                  ///< first late one on.
+    std::vector<float> held_out_;     ///< [held_out, dim], as z_.
+    double energy_ = 0;               ///< Sum of the centred rows' squared norms,
+    double held_out_energy_ = 0;      ///< and of the held-out ones'.
+    double left_ = 0;                 ///< Squared error of the rows by all tokens so far, from the
+                                      ///< first late one on.
     std::size_t clustered_rows_ = 0;  ///< Given and drawn.
     std::optional<PairReport> pairs_; ///< Nothing: none were given.
     std::vector<float> entry_map_;    ///< [dim, dim]: what pairs taught; empty: nothing.

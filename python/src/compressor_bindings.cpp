@@ -22,8 +22,7 @@ std::unique_ptr<Compressor> train(
     const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
     std::optional<double> time_budget_s, std::uint64_t seed, bool relations,
     const std::string& device, const nb::object& progress, const std::string& checkpoint,
-    double checkpoint_every_s, bool resume,
-    const std::optional<Matrix<const float>>& pair_queries,
+    double checkpoint_every_s, bool resume, const std::optional<Matrix<const float>>& pair_queries,
     const std::optional<Matrix<const float>>& pair_rows) {
     TrainOptions options{
         .code_bytes = code_bytes,
@@ -57,8 +56,7 @@ nb::object pair_report(const std::optional<PairReport>& made) {
     const auto accuracy = [](const PairAccuracy& of) {
         return nb::make_tuple(of.queries, of.before, of.after);
     };
-    return nb::make_tuple(
-        made->pairs, made->is_kept, accuracy(made->seen), accuracy(made->unseen));
+    return nb::make_tuple(made->pairs, made->is_kept, accuracy(made->seen), accuracy(made->unseen));
 }
 
 Report report(const Compressor& compressor) {
@@ -67,8 +65,9 @@ Report report(const Compressor& compressor) {
     for (const HeldOutRecall& point : made.recall) {
         recall[nb::int_(point.bytes)] = point.recall_at_10;
     }
-    return {made.trained_rows,      made.held_out_rows, made.seconds,
-            made.stopped_by_budget, recall,             pair_report(made.pairs)};
+    return {
+        made.trained_rows,      made.held_out_rows, made.seconds, made.stopped_by_budget, recall,
+        pair_report(made.pairs)};
 }
 
 void encode(

@@ -135,6 +135,9 @@ TEST(PairTrainer, LeavesAloneWhatItCannotJudge) {
     few.relevant = few.relevant.slice(0, 90);
     EXPECT_FALSE(learn_pairs(few).report.is_kept);
     EXPECT_EQ(learn_pairs(few).report.pairs, 90U);
+    PairTask lonely = two_factors().task();
+    lonely.rows = lonely.rows.slice(0, 1);
+    EXPECT_FALSE(learn_pairs(lonely).report.is_kept);
     PairTask hurried = two_factors().task();
     hurried.go_on = [] { return false; };
     EXPECT_FALSE(learn_pairs(hurried).report.is_kept);
@@ -176,8 +179,7 @@ TEST(PairTrainer, WritesItsOutcomeAsAState) {
     EXPECT_FALSE(pair_map_from(to_state({}), task).report.is_kept);
     LearningState cut = to_state(learned());
     cut.arrays.at("map").values.pop_back();
-    ARFC_EXPECT_ERROR(
-        static_cast<void>(pair_map_from(cut, task)), ErrorKind::kCorruption, "map");
+    ARFC_EXPECT_ERROR(static_cast<void>(pair_map_from(cut, task)), ErrorKind::kCorruption, "map");
 }
 
 TEST(PairTrainer, DrawsPairsWhereThereAreTooMany) {
@@ -215,7 +217,8 @@ TEST(PairTrainer, TakesRowsBackBehindAMap) {
     EXPECT_LT(std::fabs(careful[0]), 0.5F * std::fabs(back[0]));
 }
 
-std::unique_ptr<Compressor> train(const TwoFactors& data, Metric metric, TrainOptions options = {}) {
+std::unique_ptr<Compressor> train(
+    const TwoFactors& data, Metric metric, TrainOptions options = {}) {
     options.code_bytes = 6;
     options.metric = metric;
     options.relations = false;
@@ -292,8 +295,8 @@ TEST(PairTrainer, MakesModelsThatScoreMappedRowsAndDecodeToRows) {
 TEST(PairTrainer, NoiseLeavesTheModelOfNoPairs) {
     const TwoFactors noise(true);
     const auto with = train(noise, Metric::kCosine);
-    const auto without = Compressor::train(
-        test::view(noise.rows, kDim), {.code_bytes = 6, .relations = false});
+    const auto without =
+        Compressor::train(test::view(noise.rows, kDim), {.code_bytes = 6, .relations = false});
     EXPECT_EQ(with->id(), without->id());
     ASSERT_TRUE(with->report().pairs);
     EXPECT_FALSE(with->report().pairs->is_kept);
@@ -328,10 +331,8 @@ TEST(PairTrainer, WrongPairsAreRefused) {
     const auto train_with = [&](MatrixView<const float> queries, MatrixView<const float> relevant,
                                 Metric metric = Metric::kCosine) {
         return Compressor::train(
-            test::view(rows, kDim), {.code_bytes = 2,
-                                     .metric = metric,
-                                     .pair_queries = queries,
-                                     .pair_rows = relevant});
+            test::view(rows, kDim),
+            {.code_bytes = 2, .metric = metric, .pair_queries = queries, .pair_rows = relevant});
     };
     const MatrixView<const float> all = test::view(rows, kDim);
     ARFC_EXPECT_ERROR(
@@ -352,8 +353,9 @@ TEST(PairTrainer, WrongPairsAreRefused) {
     const std::vector<float> wide(4097, 1.0F);
     ARFC_EXPECT_ERROR(
         Compressor::train(
-            {wide.data(), 1, 4097},
-            {.code_bytes = 1, .pair_queries = {wide.data(), 1, 4097}, .pair_rows = {wide.data(), 1, 4097}}),
+            {wide.data(), 1, 4097}, {.code_bytes = 1,
+                                     .pair_queries = {wide.data(), 1, 4097},
+                                     .pair_rows = {wide.data(), 1, 4097}}),
         ErrorKind::kUnsupported, "at most 4096 floats");
 }
 

@@ -75,15 +75,15 @@ std::string model_text(const Compressor& model) {
     const TrainReport& report = model.report();
     std::vector<std::pair<std::string, std::string>> facts = {
         {"model", model.id()},
-         {"width", std::to_string(model.dim()) + " floats, " +
-                       std::to_string(model.dim() * sizeof(float)) + " bytes a row"},
-         {"code", std::to_string(model.code_bytes()) + " bytes a row, " + compression_ratio(model) +
-                      " smaller, every prefix a coarser code"},
-         {"metric", std::string(to_string(model.metric()))},
-         {"model size", readable_bytes(model.model_bytes())},
-         {"trained", "on " + grouped(report.trained_rows) + " rows in " +
-                         readable_seconds(report.seconds) +
-                         (report.stopped_by_budget ? ", ended by the time budget" : "")}};
+        {"width", std::to_string(model.dim()) + " floats, " +
+                      std::to_string(model.dim() * sizeof(float)) + " bytes a row"},
+        {"code", std::to_string(model.code_bytes()) + " bytes a row, " + compression_ratio(model) +
+                     " smaller, every prefix a coarser code"},
+        {"metric", std::string(to_string(model.metric()))},
+        {"model size", readable_bytes(model.model_bytes())},
+        {"trained", "on " + grouped(report.trained_rows) + " rows in " +
+                        readable_seconds(report.seconds) +
+                        (report.stopped_by_budget ? ", ended by the time budget" : "")}};
     if (report.pairs) {
         const PairReport& pairs = *report.pairs;
         facts.emplace_back(

@@ -38,8 +38,8 @@ struct TrainArguments {
     std::string output;
     std::string metric = "cosine";
     std::size_t sample = kMaxTrainingRows;
-    std::string max_memory;  // Empty: no limit.
-    std::size_t threads = 0; // 0: as many as there are cores.
+    std::string max_memory;   // Empty: no limit.
+    std::size_t threads = 0;  // 0: as many as there are cores.
     std::string pair_queries; // Empty: no pairs.
     std::string pair_rows;
     TrainOptions options;
@@ -150,8 +150,7 @@ TrainingRows read_rows(const TrainArguments& arguments, Terminal& terminal) {
 
 /// Reads one side of the pairs; of more than training takes, a sample. Both sides draw the same.
 /// @throws Error  kInvalidArgument: a row cannot be used: leaving it out would part the pairs.
-RowSample read_pairs(
-    const std::string& file, const TrainArguments& arguments, Terminal& terminal) {
+RowSample read_pairs(const std::string& file, const TrainArguments& arguments, Terminal& terminal) {
     const auto reader = open_rows(file, arguments.format);
     RowSample sample(
         reader->dim(), kMaxTrainingPairs, arguments.options.seed, reader->rows().value_or(0));
@@ -161,9 +160,9 @@ RowSample read_pairs(
         reject_unusable(batch, arguments.options.metric);
         if (!batch.rejected.empty()) {
             fail(
-                ErrorKind::kInvalidArgument, "Pair has a row that cannot be used: ",
-                batch.rejected.front().reason, " (row ", batch.rejected.front().row, " of ", file,
-                ")");
+                ErrorKind::kInvalidArgument,
+                "Pair has a row that cannot be used: ", batch.rejected.front().reason, " (row ",
+                batch.rejected.front().row, " of ", file, ")");
         }
         sample.add(batch.view());
         terminal.progress(

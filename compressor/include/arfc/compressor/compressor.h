@@ -49,12 +49,12 @@ struct TrainOptions {
                          ///< with, device, time budget and threads aside. Without a budget, on as
                          ///< many threads, the model is the one that no interruption would have
                          ///< made; a budget counts the seconds spent before.
-    /// Rows that the user's own task calls close: row i of both, [p, d] each, any p, finite, and not
-    /// zero under cosine; empty: none. A pair's query may be a row, as with two rows of one class.
-    /// Where held-out pairs show a gain, scores approximate the metric between rows and queries that
-    /// are mapped, linearly, as pairs taught; else pairs change nothing. They need not be among the
-    /// rows, and serve only pairs: give the rows of which collections are made beside them. Needs
-    /// d <= 4096.
+    /// Rows that the user's own task calls close: row i of both, [p, d] each, any p, finite, and
+    /// not zero under cosine; empty: none. A pair's query may be a row, as with two rows of one
+    /// class. Where held-out pairs show a gain, scores approximate the metric between rows and
+    /// queries that are mapped, linearly, as pairs taught; else pairs change nothing. They need not
+    /// be among the rows, and serve only pairs: give the rows of which collections are made beside
+    /// them. Needs d <= 4096.
     MatrixView<const float> pair_queries;
     MatrixView<const float> pair_rows;
 };
