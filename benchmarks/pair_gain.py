@@ -1,16 +1,15 @@
 #!/usr/bin/env python3
-"""Accuracy of short codes at a labelled task, with and without pairs, beside uncompressed rows.
+r"""Accuracy of short codes at a labelled task, with and without pairs, beside uncompressed rows.
 
-    .venv/bin/python benchmarks/pair_gain.py embeddings.npy labels.npy split.npy \\
+    .venv/bin/python benchmarks/pair_gain.py embeddings.npy labels.npy split.npy \
         [--test 1] [--without-label 150] [--bytes 24] [--pairs 20000] [--seeds 0]
 
 embeddings.npy is [n, d], labels.npy and split.npy hold an integer a row: rows of split 0 train and
 are indexed, those of --test ask, others are left out. Half of the classes, drawn by the seed, are
 paired at random, two training rows of one class at a time; the other half is never in a pair.
-A query is answered by the vote of its ten nearest rows among all that are indexed, of equal votes the
-more similar rows'. Intervals are paired bootstraps over queries, 95 %. Where the `faiss` module is
-installed, its residual quantizer of the same length stands beside the others, scored by the cosine of
-its decoded rows; it is no part of the project's environment.
+A query is answered by the vote of its ten nearest rows among all that are indexed, of equal votes
+the more similar rows'. FAISS's residual quantizer of the same length stands beside, scored by the
+cosine of its decoded rows. Intervals are paired bootstraps over queries, 95 %.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from __future__ import annotations
 import argparse
 import time
 
+import arfc
+import faiss
 import numpy as np
 from numpy.typing import NDArray
-
-import arfc
 
 Rows = NDArray[np.float32]
 NEAREST = 10
@@ -63,8 +62,6 @@ class Task:
 
 def faiss_scores(task: Task, length: int) -> Rows:
     """Returns scores by FAISS's residual quantizer, as cosines of its decoded rows."""
-    import faiss
-
     index = faiss.index_factory(task.base.shape[1], f"RQ{length}x8", faiss.METRIC_L2)
     index.train(task.base)
     index.add(task.base)
@@ -94,10 +91,7 @@ def measure(task: Task, args: argparse.Namespace, seed: int) -> None:
         seconds = time.perf_counter() - started
         right[name] = task.right(model.score(task.queries, model.encode(task.base)))
         print(f"  {name}: trained in {seconds:.0f} s, {model.report.pairs}", flush=True)
-    try:
-        right[f"FAISS RQ{args.bytes}x8, by cosine"] = task.right(faiss_scores(task, args.bytes))
-    except ModuleNotFoundError:
-        print("  FAISS: not measured, there is no module `faiss`")
+    right[f"FAISS RQ{args.bytes}x8, by cosine"] = task.right(faiss_scores(task, args.bytes))
     for kinds, chosen in (("paired", is_paired), ("never paired", ~is_paired)):
         print(f"seed {seed}, {kinds} classes, {chosen.sum()} queries:")
         for name, answers in right.items():

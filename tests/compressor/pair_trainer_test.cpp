@@ -135,6 +135,9 @@ TEST(PairTrainer, LeavesAloneWhatItCannotJudge) {
     few.relevant = few.relevant.slice(0, 90);
     EXPECT_FALSE(learn_pairs(few).report.is_kept);
     EXPECT_EQ(learn_pairs(few).report.pairs, 90U);
+    PairTask lonely = two_factors().task();
+    lonely.rows = lonely.rows.slice(0, 1);
+    EXPECT_FALSE(learn_pairs(lonely).report.is_kept);
     PairTask hurried = two_factors().task();
     hurried.go_on = [] { return false; };
     EXPECT_FALSE(learn_pairs(hurried).report.is_kept);

@@ -74,15 +74,12 @@ def test_decoded_rows_are_rows_again(task, taught):
 
 
 def test_a_collection_and_an_index_search_with_such_a_model(task, taught, tmp_path):
-    rows, classes, _ = task
-    queries, asked = two_factors(100, 3)
+    rows = task[0]
+    queries, _ = two_factors(100, 3)
     expected = np.argsort(-taught.score(queries, taught.encode(rows)), axis=1)[:, 0]
-    taught.save(tmp_path / "model")
-    with arfc.Collection.create(
-        tmp_path / "c", WIDTH, "cosine", "ARFC8", model=tmp_path / "model"
-    ) as collection:
+    with arfc.Collection.create(tmp_path / "c", WIDTH, "cosine", "ARFC8", taught) as collection:
         collection.upsert(np.arange(len(rows)), rows)
-        found = [hits[0].id for hits in collection.search(queries, 1).hits]
+        found = [hits[0].id for hits in collection.search(queries, 1)]
     assert np.mean(np.array(found) == expected) > 0.95, "but for ties"
 
 
