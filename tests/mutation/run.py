@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import math
 import os
 import pathlib
 import re
@@ -37,6 +38,7 @@ WORK = PROJECT / "build" / "mutation"
 MEMORY_BYTES = 12 << 30  # What a mutant that allocates without end may take.
 SLOWER = 5  # A program that takes so many times its usual time has been stopped by the mutant.
 SHORTEST_LIMIT_S = 60.0
+BUSY = 6  # Other load makes tests wait so many times as long as they compute.
 SLOW_SHARE = 0.8  # Of a program's time: the tests that take it run after the others.
 SPARE = 30  # Mutants beyond --count that get a probe: for those that do not compile.
 
@@ -212,10 +214,19 @@ def test_rooms(room: str) -> list[str]:
     return list(dict.fromkeys((room, "index")))
 
 
+def set_limits(seconds: float) -> None:
+    """Limits this process, before it becomes the program."""
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES,) * 2)
+    processor_s = math.ceil(seconds * (os.cpu_count() or 1))
+    resource.setrlimit(resource.RLIMIT_CPU, (processor_s, processor_s + 5))
+
+
 def run_tests(program: pathlib.Path, limit_s: float, names: str = "*") -> str:
     """Runs a test program until its first failure.
 
-    names  A filter of tests, as --gtest_filter takes it.
+    limit_s  Seconds on a quiet machine. What is limited is the processor time of as many cores, so
+             that other load kills no mutant, and the clock's to BUSY times as long.
+    names    A filter of tests, as --gtest_filter takes it.
 
     Returns the failed test, or how the program ended; "" where every test passed.
     """
@@ -228,10 +239,10 @@ def run_tests(program: pathlib.Path, limit_s: float, names: str = "*") -> str:
             [program, "--gtest_fail_fast", "--gtest_color=no", f"--gtest_filter={names}"],
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TMPDIR": scratch},
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES,) * 2),
+            preexec_fn=lambda: set_limits(limit_s),
         )  # fmt: skip
         try:
-            code = process.wait(limit_s)
+            code = process.wait(BUSY * limit_s)
         except subprocess.TimeoutExpired:
             code = None
         finally:
@@ -248,7 +259,7 @@ def verdict(code: int | None, log: str, limit_s: float) -> str:
         return ""
     failed = re.findall(r"^\[  FAILED  \] ([\w/.]+)", log, re.MULTILINE)
     running = re.findall(r"^\[ RUN      \] ([\w/.]+)", log, re.MULTILINE)
-    if code is None:
+    if code is None or code == -signal.SIGXCPU:
         where = f" in {running[-1]}" if running else ""
         return f"stopped after {limit_s:.0f} s{where}"
     if failed:

@@ -217,6 +217,7 @@ LOG = "[ RUN      ] A.B\n[       OK ] A.B (0 ms)\n[ RUN      ] C.D/0\n"
         (127, "", "ended with 127"),
         (None, LOG, "stopped after 60 s in C.D/0"),
         (None, "", "stopped after 60 s"),
+        (-24, LOG, "stopped after 60 s in C.D/0"),
     ],
 )
 def test_what_killed_a_mutant(code, log, by):
@@ -236,12 +237,15 @@ def script(folder: pathlib.Path, text: str) -> pathlib.Path:
         ("exit 0", ""),
         ("echo '[  FAILED  ] A.B (0 ms)'; exit 1", "A.B"),
         ("echo '[ RUN      ] A.B'; kill -SEGV $$", "ended with -11 in A.B"),
-        ("echo '[ RUN      ] A.B'; sleep 600 & wait", "stopped after 3 s in A.B"),
+        ("echo '[ RUN      ] A.B'; sleep 600 & wait", "stopped after 1 s in A.B"),
+        ("echo '[ RUN      ] A.B'; while :; do :; done", "stopped after 1 s in A.B"),
     ],
 )
 def test_programs_that_end_as_tests_do(tmp_path, monkeypatch, text, by):
+    """One waits without an end and is stopped by the clock, one computes, by its own time."""
     monkeypatch.setattr(run, "WORK", tmp_path)
-    assert run.run_tests(script(tmp_path, text), 3) == by
+    monkeypatch.setattr(run, "BUSY", 30 if "while" in text else 3)
+    assert run.run_tests(script(tmp_path, text), 1) == by
 
 
 def test_the_slow_tests_run_last():
