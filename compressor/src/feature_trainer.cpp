@@ -6,7 +6,6 @@
 #include <array>
 #include <cmath>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <set>
 #include <sstream>
@@ -29,21 +28,20 @@ constexpr std::int64_t kMostSteps = 1500;
 constexpr std::int64_t kRowsPerStep = 10;
 constexpr std::int64_t kWarmUp = 20;
 constexpr std::int64_t kMeasureEvery = 50;
-constexpr std::int64_t kHidden = 512;        // Units of the perceptron, and of the decoder's.
+constexpr std::int64_t kMostHidden = 512;    // Units of the perceptron, and of the decoder's;
+constexpr std::int64_t kHiddenShare = 4;     // so many times the width, where that is fewer.
 constexpr std::int64_t kAnchors = 32;        // Of a step; every row of it asks all the others.
 constexpr std::int64_t kNeighboursDrawn = 4; // Of each anchor's.
 constexpr std::int64_t kRandomRows = 96;
 constexpr double kLearningRate = 3e-3;
 constexpr double kLinearShare = 0.1; // Of the rate: the linear maps begin in a good place.
 constexpr double kRelationWeight = 2.0;
-constexpr double kReconstructionWeight = 2.0;
-constexpr double kStayWeight = 3.0;      // Of what features differ from the axes by, squared.
+constexpr double kReconstructionWeight = 6.0;
+constexpr double kStayWeight = 1.0;      // Of what features differ from the axes by, squared.
 constexpr double kLongestGradient = 1.0; // Norm to which it is cut.
 // How much of what was learned is added to the axes: all of it helps short prefixes most, and less
 // of it harms long ones less.
-constexpr std::array<double, 3> kStrengths = {1.0, 0.5, 0.25};
-constexpr double kLossWeight = 4.0; // Of neighbours that a length loses, beside those that others
-                                    // gain.
+constexpr std::array<double, 4> kStrengths = {1.0, 0.75, 0.5, 0.25};
 constexpr std::array<std::size_t, 4> kDivisors = {2, 4, 10, 20}; // Of the lengths measured.
 
 /// Principal axes to begin with.
@@ -110,10 +108,7 @@ class FeatureTrainer {
             start_ = {
                 tensor_of(*task_.begun, "axes", {width_, width_}),
                 tensor_of(*task_.begun, "origin", {width_})};
-            const torch::Tensor before =
-                tensor_of(*task_.begun, "before", {static_cast<std::int64_t>(lengths_.size())});
-            const std::vector<float> values = values_of(before);
-            before_.assign(values.begin(), values.end());
+            before_ = number_of(*task_.begun, "before");
             return;
         }
         start_ = principal_start(rows_, /*centred=*/true);
@@ -122,10 +117,10 @@ class FeatureTrainer {
         }
         before_ = kept(torch::mm(measured_ - start_.origin, start_.axes));
         Start other = principal_start(rows_, /*centred=*/false);
-        std::vector<double> found = kept(torch::mm(measured_, other.axes));
-        if (mean(found) > mean(before_)) {
+        const double found = kept(torch::mm(measured_, other.axes));
+        if (found > before_) {
             start_ = std::move(other);
-            before_ = std::move(found);
+            before_ = found;
         }
     }
 
@@ -133,6 +128,8 @@ class FeatureTrainer {
         prepare();
         if (task_.begun) {
             restore(*task_.begun);
+        } else {
+            most_ = before_;
         }
         for (; step_ <= steps_; ++step_) {
             if (task_.keep && step_ > 0) {
@@ -154,11 +151,9 @@ class FeatureTrainer {
         const torch::Tensor start = inputs + offset_;
         const torch::Tensor change = features(inputs) - start;
         for (const double strength : kStrengths) {
-            const std::vector<double> found = kept(start + strength * change);
-            const double gain = gained(found);
-            if (gain > most_) {
-                most_ = gain;
-                kept_after_ = mean(found);
+            const double found = kept(start + strength * change);
+            if (found > most_) {
+                most_ = found;
                 keep_parameters(strength);
             }
         }
@@ -171,19 +166,6 @@ class FeatureTrainer {
                 best_.push_back(parameter.last ? values * strength : values.clone());
             }
         }
-    }
-    [[nodiscard]] double gained(const std::vector<double>& found) const {
-        double sum = 0.0;
-        for (std::size_t i = 0; i < found.size(); ++i) {
-            const double gain = found[i] - before_[i];
-            sum += gain > 0.0 ? gain : kLossWeight * gain;
-        }
-        return sum;
-    }
-    static double mean(const std::vector<double>& values) {
-        return values.empty() ? 0.0
-                              : std::accumulate(values.begin(), values.end(), 0.0) /
-                                    static_cast<double>(values.size());
     }
 
     /// Turns rows to the axes and scales them to variance one, on average over the axes; centred,
@@ -213,19 +195,20 @@ class FeatureTrainer {
             return tensor_of(std::span<const float>(values), {from, to});
         };
         const std::int64_t d = width_;
+        const std::int64_t units = std::min(kMostHidden, kHiddenShare * d);
         parameters_ = {
             {"change", true, true, true, zeros({d, d})},
             {"shift", true, true, true, zeros({d})},
-            {"hidden", false, true, false, drawn(d, kHidden)},
-            {"hidden_bias", false, true, false, zeros({kHidden})},
-            {"output", false, true, true, zeros({kHidden, d})},
+            {"hidden", false, true, false, drawn(d, units)},
+            {"hidden_bias", false, true, false, zeros({units})},
+            {"output", false, true, true, zeros({units, d})},
             {"sharpness", false, false, false, zeros({d + 1})},
             {"decoder", true, false, false, zeros({d, d})},
             {"decoder_shift", true, false, false, zeros({d})},
-            {"decoder_hidden", false, false, false, drawn(d, kHidden)},
-            {"decoder_bias", false, false, false, zeros({kHidden})},
-            {"decoder_lengths", false, false, false, zeros({d + 1, kHidden})},
-            {"decoder_output", false, false, false, zeros({kHidden, d})}};
+            {"decoder_hidden", false, false, false, drawn(d, units)},
+            {"decoder_bias", false, false, false, zeros({units})},
+            {"decoder_lengths", false, false, false, zeros({d + 1, units})},
+            {"decoder_output", false, false, false, zeros({units, d})}};
         std::vector<torch::optim::OptimizerParamGroup> groups;
         for (Parameter& parameter : parameters_) {
             parameter.values.requires_grad_();
@@ -321,30 +304,24 @@ class FeatureTrainer {
         return torch::cat({anchors, near, drawn_rows(random_, kRandomRows, rows_.size(0))});
     }
 
-    /// Returns the share of nearest others that stay so, by each of the measured lengths; of float
-    /// precision, as a state keeps it.
+    /// Returns the share of nearest others that stay so, mean over the measured lengths.
     /// @param features  [m, d] of the rows that measure.
-    [[nodiscard]] std::vector<double> kept(const torch::Tensor& features) const {
-        std::vector<double> shares;
+    [[nodiscard]] double kept(const torch::Tensor& features) const {
+        double total = 0.0;
         for (const std::int64_t length : lengths_) {
             const torch::Tensor prefix = features.slice(1, 0, length);
-            const double share = share_found(best_others(graph_.scores(prefix, prefix)), truth_);
-            shares.push_back(static_cast<double>(static_cast<float>(share)));
+            total += share_found(best_others(graph_.scores(prefix, prefix)), truth_);
         }
-        return shares;
+        return total / static_cast<double>(lengths_.size());
     }
 
     /// Tells where the learning stands before a step: all that does not follow from the task.
     [[nodiscard]] LearningState state() const {
         LearningState out;
-        out.numbers = {
-            {"step", static_cast<double>(step_)}, {"most", most_}, {"kept_after", kept_after_}};
-        const std::vector<float> before(before_.begin(), before_.end());
+        out.numbers = {{"step", static_cast<double>(step_)}, {"before", before_}, {"most", most_}};
         std::ostringstream random;
         random << random_;
         out.random = random.str();
-        out.arrays["before"] = stored(
-            tensor_of(std::span<const float>(before), {static_cast<std::int64_t>(before.size())}));
         out.arrays["axes"] = stored(start_.axes);
         out.arrays["origin"] = stored(start_.origin);
         out.arrays["neighbours"] = stored(neighbours_);
@@ -360,14 +337,13 @@ class FeatureTrainer {
     void restore(const LearningState& state) {
         step_ = static_cast<std::int64_t>(number_of(state, "step"));
         most_ = number_of(state, "most");
-        kept_after_ = number_of(state, "kept_after");
         std::istringstream random(state.random);
-        if (!(random >> random_) || step_ < 1 || most_ < 0.0) {
+        if (!(random >> random_) || step_ < 1 || most_ < before_) {
             fail_corrupt_state("random");
         }
         for (Parameter& parameter : parameters_) {
             restore_parameter(state, parameter.name, parameter.values, *optimizer_, step_);
-            if (parameter.feature && most_ > 0.0) {
+            if (parameter.feature && most_ > before_) {
                 best_.push_back(tensor_of(
                     state, std::string("best.") + parameter.name, parameter.values.sizes().vec()));
             }
@@ -390,8 +366,8 @@ class FeatureTrainer {
     [[nodiscard]] LearnedFeatures outcome() const {
         const torch::Tensor axes = start_.axes.to(torch::kFloat64);
         LearnedFeatures out;
-        out.kept_before = mean(before_);
-        out.kept_after = best_.empty() ? out.kept_before : kept_after_;
+        out.kept_before = before_;
+        out.kept_after = best_.empty() ? before_ : most_;
         if (best_.empty()) {
             out.weights.map = values_of(start_.axes.t());
             out.weights.offset = values_of(
@@ -443,9 +419,8 @@ class FeatureTrainer {
     std::vector<Parameter> parameters_;
     std::unique_ptr<torch::optim::AdamW> optimizer_;
     std::int64_t step_ = 0;
-    std::vector<double> before_;      ///< Kept at the start, by each length; empty: not measured.
-    double most_ = 0.0;               ///< Most that was gained,
-    double kept_after_ = 0.0;         ///< what was kept then, mean over lengths,
+    double before_ = 0.0;             ///< Kept at the start,
+    double most_ = 0.0;               ///< the best so far,
     std::vector<torch::Tensor> best_; ///< and the features' parameters that had it; empty while
                                       ///< that is the start.
 };

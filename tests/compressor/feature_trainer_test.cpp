@@ -250,21 +250,24 @@ class FeatureModels : public ::testing::Test {
     static TrainOptions options() {
         return {.code_bytes = 2, .relations = false, .features = true};
     }
+    static const Compressor& model() {
+        static const std::unique_ptr<Compressor> kTrained = train(options());
+        return *kTrained;
+    }
     static std::unique_ptr<Compressor> train(const TrainOptions& options) {
         return Compressor::train(test::view(bent_rows(kRows, 1), kDim), options);
     }
 };
 
 TEST_F(FeatureModels, TensorsThatDoNotFitAreRefused) {
-    const auto model = train(options());
-    const StoredResidualModel stored = read_residual_model(model->files());
+    const StoredResidualModel stored = read_residual_model(model().files());
     ASSERT_FALSE(stored.model.features.hidden.empty());
     const auto refuses =
         [&](const std::function<void(std::map<std::string, StoredTensor>&)>& change,
             const std::string& text) {
-            auto tensors = read_safetensors(model->files().weights);
+            auto tensors = read_safetensors(model().files().weights);
             change(tensors);
-            const ModelFiles files{model->files().config, write_safetensors(tensors)};
+            const ModelFiles files{model().files().config, write_safetensors(tensors)};
             ARFC_EXPECT_ERROR(Compressor::open(files), ErrorKind::kCorruption, text);
         };
     for (const char* name :
@@ -301,7 +304,6 @@ TEST_F(FeatureModels, RowsThatAreTooWideAreRefused) {
 
 TEST_F(FeatureModels, ATrainingResumesInTheMiddleOfThem) {
     const test::TemporaryDirectory directory;
-    const std::string expected = train(options())->id();
     TrainOptions interrupted = options();
     interrupted.checkpoint = directory / "checkpoint";
     interrupted.checkpoint_every_s = 0.02;
@@ -319,7 +321,7 @@ TEST_F(FeatureModels, ATrainingResumesInTheMiddleOfThem) {
     without.features = false;
     ARFC_EXPECT_ERROR(
         train(without), ErrorKind::kFailedPrecondition, "in features: true, now false");
-    EXPECT_EQ(train(resumed)->id(), expected);
+    EXPECT_EQ(train(resumed)->id(), model().id());
 }
 
 TEST_F(FeatureModels, TakeTheirShareOfABudget) {

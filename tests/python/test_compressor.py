@@ -143,7 +143,8 @@ def test_wrong_values_are_refused(model, rows):
 
 @pytest.fixture(scope="module")
 def model_with_features(rows):
-    return arfc.Compressor.train(rows, 4, relations=False, features=True, device="cpu")
+    # So few that features are principal axes: what is learned of more is tested in C++.
+    return arfc.Compressor.train(rows[:800], 4, relations=False, features=True, device="cpu")
 
 
 def test_shorter_features_are_the_first_columns(model_with_features, rows):
@@ -164,7 +165,7 @@ def test_features_keep_neighbours_better_than_as_many_columns(model_with_feature
         return arfc.evaluate.recall_at_k(arfc.evaluate.exact(left, right, 10), truth)
 
     short = [model_with_features.features(x, 8) for x in (queries, rows)]
-    assert recall(*short) > recall(queries[:, :8], rows[:, :8]) + 0.1
+    assert recall(*short) > recall(queries[:, :8], rows[:, :8]) + 0.05
     full = [model_with_features.features(x) for x in (queries, rows)]
     assert recall(*full) > 0.8
 

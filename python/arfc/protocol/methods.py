@@ -128,7 +128,8 @@ class Arfc(_Trained):
     """Compressed float features of one arfc model, any size by keeping the leading numbers."""
 
     def at(self, dims: int) -> Compressed:
-        model = self._train(features=True)
+        # Codes have no part in features: the shortest leave them the time.
+        model = self._train(features=True, code_bytes=1, relations=False)
         return Compressed(
             lambda x: model.features(x, dims),
             None,
