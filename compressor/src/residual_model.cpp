@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "arfc/base/error.h"
+#include "arfc/base/half.h"
 #include "arfc/base/sha256.h"
 #include "safetensors.h"
 
@@ -38,6 +39,37 @@ Json architecture(const ResidualModel& model) {
     return json;
 }
 
+using Tensors = std::map<std::string, StoredTensor>;
+
+/// Returns the weights as tensors of float32.
+Tensors tensors_of(const ResidualModel& model) {
+    Tensors tensors;
+    tensors["mean"] = {{model.dim}, model.mean};
+    tensors["early"] = {{model.early_tokens(), kSymbols, model.dim}, model.early};
+    tensors["late"] = {{model.late.size()}, model.late};
+    if (!model.rotation.empty()) {
+        tensors["rotation"] = {{model.dim, model.dim}, model.rotation};
+    }
+    if (!model.decode_map.empty()) {
+        tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
+    }
+    return tensors;
+}
+
+/// Marks the tensors that lose nothing as float16. @returns whether there are any.
+bool halve_where_exact(Tensors& tensors) {
+    bool any = false;
+    for (auto& [name, tensor] : tensors) {
+        tensor.as_half = !tensor.values.empty() &&
+                         std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) {
+                             return from_half(to_half(value)) == value;
+                         });
+        any = any || tensor.as_half;
+    }
+    return any;
+}
+
+/// @param weights  As a file of float32 tensors: how a file keeps numbers is no part of a model.
 std::string identity(const ResidualModel& model, std::string_view weights) {
     return sha256_hex(architecture(model).dump() + sha256_hex(weights));
 }
@@ -47,12 +79,17 @@ Json to_json(const TrainReport& report) {
     for (const HeldOutRecall& point : report.recall) {
         recall.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
     }
-    return {
+    Json json = {
         {"trained_rows", report.trained_rows},
         {"held_out_rows", report.held_out_rows},
         {"seconds", report.seconds},
         {"stopped_by_budget", report.stopped_by_budget},
         {"held_out_recall", recall}};
+    for (const HeldOutResidual& point : report.residuals) {
+        json["held_out_residual"].push_back(
+            {{"bytes", point.bytes}, {"share", point.share}, {"deviation", point.deviation}});
+    }
+    return json;
 }
 
 TrainReport report_from_json(const Json& json) {
@@ -64,6 +101,11 @@ TrainReport report_from_json(const Json& json) {
     for (const Json& point : json.at("held_out_recall")) {
         report.recall.push_back(
             {point.at("bytes").get<std::size_t>(), point.at("recall_at_10").get<double>()});
+    }
+    for (const Json& point : json.value("held_out_residual", Json::array())) {
+        report.residuals.push_back(
+            {point.at("bytes").get<std::size_t>(), point.at("share").get<double>(),
+             point.at("deviation").get<double>()});
     }
     return report;
 }
@@ -106,6 +148,20 @@ void check_architecture(const ResidualModel& model) {
     }
 }
 
+void check_report(const TrainReport& report, std::size_t code_bytes) {
+    const std::vector<HeldOutResidual>& points = report.residuals;
+    require(
+        points.empty() || (report.held_out_rows > 0 && points.front().bytes >= 1 &&
+                           points.back().bytes == code_bytes),
+        "held_out_residual");
+    for (std::size_t i = 0; i < points.size(); ++i) {
+        require(
+            points[i].share >= 0.0 && points[i].deviation >= 0.0 &&
+                (i == 0 || points[i - 1].bytes < points[i].bytes),
+            "held_out_residual");
+    }
+}
+
 std::vector<float> take(
     std::map<std::string, StoredTensor>& tensors, const std::string& name,
     const std::vector<std::size_t>& shape) {
@@ -123,8 +179,11 @@ std::vector<float> take(
     return std::move(found->second.values);
 }
 
-void read_weights(ResidualModel& model, std::string_view weights) {
-    std::map<std::string, StoredTensor> tensors = read_safetensors(weights);
+/// Reads the weights. @returns their identity.
+std::string read_weights(ResidualModel& model, std::string_view weights) {
+    Tensors tensors = read_safetensors(weights);
+    const bool is_halved = std::any_of(
+        tensors.begin(), tensors.end(), [](const auto& entry) { return entry.second.as_half; });
     model.mean = take(tensors, "mean", {model.dim});
     model.early = take(tensors, "early", {model.early_tokens(), kSymbols, model.dim});
     if (tensors.contains("rotation")) {
@@ -138,6 +197,7 @@ void read_weights(ResidualModel& model, std::string_view weights) {
         late_size += kSymbols * model.late_width(j);
     }
     model.late = take(tensors, "late", {late_size});
+    return identity(model, is_halved ? write_safetensors(tensors_of(model)) : weights);
 }
 
 } // namespace
@@ -174,20 +234,14 @@ std::vector<std::vector<std::vector<std::size_t>>> ResidualModel::late_runs() co
 }
 
 ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& report) {
-    std::map<std::string, StoredTensor> tensors;
-    tensors["mean"] = {{model.dim}, model.mean};
-    tensors["early"] = {{model.early_tokens(), kSymbols, model.dim}, model.early};
-    tensors["late"] = {{model.late.size()}, model.late};
-    if (!model.rotation.empty()) {
-        tensors["rotation"] = {{model.dim, model.dim}, model.rotation};
-    }
-    if (!model.decode_map.empty()) {
-        tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
-    }
+    Tensors tensors = tensors_of(model);
     ModelFiles files;
     files.weights = write_safetensors(tensors);
     Json config = architecture(model);
     config["id"] = identity(model, files.weights);
+    if (halve_where_exact(tensors)) {
+        files.weights = write_safetensors(tensors);
+    }
     config["flop_per_encoded_row"] = model.encode_flop();
     config["flop_per_query"] = model.query_flop();
     config["model_bytes"] = model.weights_bytes();
@@ -222,8 +276,8 @@ StoredResidualModel read_residual_model(const ModelFiles& files) {
             "Model's config.json lacks a field or has one of a wrong type: ", error.what());
     }
     check_architecture(model);
-    read_weights(model, files.weights);
-    if (identity(model, files.weights) != stored.id) {
+    check_report(stored.report, model.code_bytes);
+    if (read_weights(model, files.weights) != stored.id) {
         fail(ErrorKind::kCorruption, "Model's identity differs from its content: ", stored.id);
     }
     return stored;

@@ -60,6 +60,7 @@ TrainingCheckpoint::TrainingCheckpoint(
           {"metric", to_string(options.metric)},
           {"seed", options.seed},
           {"relations", options.relations},
+          {"compact", options.compact},
           {"rows", embeddings.rows()},
           {"dim", embeddings.cols()},
       }) {

@@ -228,6 +228,9 @@ Run declare_train(CLI::App& command) {
         "!--no-relations", options.relations,
         "Leave codebooks as clustering made them: faster, lower recall");
     command.add_flag(
+        "--compact", options.compact,
+        "A smaller model: fewer tokens over the whole space, weights as float16");
+    command.add_flag(
         "--resume", options.resume,
         "Go on from the checkpoint of a training that did not end, with the same options");
     command
