@@ -1,6 +1,6 @@
 # What `cmake --install` installs, in parts (--component): `development`, the rooms that have public
-# headers with their libraries and the CMake package arfc; `program`; `licences`. The wheel's part is
-# python/CMakeLists.txt's and is left out of a whole installation.
+# headers with their libraries and the CMake package arfc; `program`; `models`; `licences`. The
+# wheel's part is python/CMakeLists.txt's and is left out of a whole installation.
 include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
 

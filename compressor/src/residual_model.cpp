@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "arfc/base/error.h"
+#include "arfc/base/half.h"
 #include "arfc/base/sha256.h"
 #include "safetensors.h"
 
@@ -38,6 +39,60 @@ Json architecture(const ResidualModel& model) {
     return json;
 }
 
+using Tensors = std::map<std::string, StoredTensor>;
+
+constexpr const char* kFeatureMap = "feature_map";
+constexpr const char* kFeatureOffset = "feature_offset";
+constexpr const char* kFeatureHidden = "feature_hidden";
+constexpr const char* kFeatureHiddenBias = "feature_hidden_bias";
+constexpr const char* kFeatureOutput = "feature_output";
+
+void add_features(Tensors& tensors, const FeatureWeights& features, std::size_t dim) {
+    if (features.empty()) {
+        return;
+    }
+    tensors[kFeatureMap] = {{dim, dim}, features.map};
+    tensors[kFeatureOffset] = {{dim}, features.offset};
+    if (const std::size_t units = features.hidden_bias.size(); units > 0) {
+        tensors[kFeatureHidden] = {{units, dim}, features.hidden};
+        tensors[kFeatureHiddenBias] = {{units}, features.hidden_bias};
+        tensors[kFeatureOutput] = {{dim, units}, features.output};
+    }
+}
+
+/// Returns the weights as tensors of float32.
+Tensors tensors_of(const ResidualModel& model) {
+    Tensors tensors;
+    tensors["mean"] = {{model.dim}, model.mean};
+    tensors["early"] = {{model.early_tokens(), kSymbols, model.dim}, model.early};
+    tensors["late"] = {{model.late.size()}, model.late};
+    if (!model.rotation.empty()) {
+        tensors["rotation"] = {{model.dim, model.dim}, model.rotation};
+    }
+    if (!model.exit_map.empty()) {
+        tensors["exit_map"] = {{model.dim, model.dim}, model.exit_map};
+    }
+    if (!model.decode_map.empty()) {
+        tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
+    }
+    add_features(tensors, model.features, model.dim);
+    return tensors;
+}
+
+/// Marks the tensors that lose nothing as float16. @returns whether there are any.
+bool halve_where_exact(Tensors& tensors) {
+    bool any = false;
+    for (auto& [name, tensor] : tensors) {
+        tensor.as_half = !tensor.values.empty() &&
+                         std::all_of(tensor.values.begin(), tensor.values.end(), [](float value) {
+                             return from_half(to_half(value)) == value;
+                         });
+        any = any || tensor.as_half;
+    }
+    return any;
+}
+
+/// @param weights  As a file of float32 tensors: how a file keeps numbers is no part of a model.
 std::string identity(const ResidualModel& model, std::string_view weights) {
     return sha256_hex(architecture(model).dump() + sha256_hex(weights));
 }
@@ -78,6 +133,10 @@ Json to_json(const TrainReport& report) {
     if (report.pairs) {
         json["pairs"] = to_json(*report.pairs);
     }
+    for (const HeldOutResidual& point : report.residuals) {
+        json["held_out_residual"].push_back(
+            {{"bytes", point.bytes}, {"share", point.share}, {"deviation", point.deviation}});
+    }
     return json;
 }
 
@@ -93,6 +152,11 @@ TrainReport report_from_json(const Json& json) {
     }
     if (json.contains("pairs")) {
         report.pairs = pair_report_from_json(json.at("pairs"));
+    }
+    for (const Json& point : json.value("held_out_residual", Json::array())) {
+        report.residuals.push_back(
+            {point.at("bytes").get<std::size_t>(), point.at("share").get<double>(),
+             point.at("deviation").get<double>()});
     }
     return report;
 }
@@ -135,6 +199,20 @@ void check_architecture(const ResidualModel& model) {
     }
 }
 
+void check_report(const TrainReport& report, std::size_t code_bytes) {
+    const std::vector<HeldOutResidual>& points = report.residuals;
+    require(
+        points.empty() || (report.held_out_rows > 0 && points.front().bytes >= 1 &&
+                           points.back().bytes == code_bytes),
+        "held_out_residual");
+    for (std::size_t i = 0; i < points.size(); ++i) {
+        require(
+            points[i].share >= 0.0 && points[i].deviation >= 0.0 &&
+                (i == 0 || points[i - 1].bytes < points[i].bytes),
+            "held_out_residual");
+    }
+}
+
 std::vector<float> take(
     std::map<std::string, StoredTensor>& tensors, const std::string& name,
     const std::vector<std::size_t>& shape) {
@@ -152,26 +230,6 @@ std::vector<float> take(
     return std::move(found->second.values);
 }
 
-constexpr const char* kFeatureMap = "feature_map";
-constexpr const char* kFeatureOffset = "feature_offset";
-constexpr const char* kFeatureHidden = "feature_hidden";
-constexpr const char* kFeatureHiddenBias = "feature_hidden_bias";
-constexpr const char* kFeatureOutput = "feature_output";
-
-void add_features(
-    std::map<std::string, StoredTensor>& tensors, const FeatureWeights& features, std::size_t dim) {
-    if (features.empty()) {
-        return;
-    }
-    tensors[kFeatureMap] = {{dim, dim}, features.map};
-    tensors[kFeatureOffset] = {{dim}, features.offset};
-    if (const std::size_t units = features.hidden_bias.size(); units > 0) {
-        tensors[kFeatureHidden] = {{units, dim}, features.hidden};
-        tensors[kFeatureHiddenBias] = {{units}, features.hidden_bias};
-        tensors[kFeatureOutput] = {{dim, units}, features.output};
-    }
-}
-
 /// Floating-point operations of a row's whole feature.
 double feature_flop(const FeatureWeights& features) {
     return 2.0 * static_cast<double>(
@@ -179,7 +237,7 @@ double feature_flop(const FeatureWeights& features) {
 }
 
 /// Takes all of what features need, or nothing where there is none of it.
-FeatureWeights take_features(std::map<std::string, StoredTensor>& tensors, std::size_t dim) {
+FeatureWeights take_features(Tensors& tensors, std::size_t dim) {
     FeatureWeights features;
     const auto any = [&](const auto&... names) { return (tensors.contains(names) || ...); };
     const bool bent = any(kFeatureHidden, kFeatureHiddenBias, kFeatureOutput);
@@ -203,8 +261,11 @@ FeatureWeights take_features(std::map<std::string, StoredTensor>& tensors, std::
     return features;
 }
 
-void read_weights(ResidualModel& model, std::string_view weights) {
-    std::map<std::string, StoredTensor> tensors = read_safetensors(weights);
+/// Reads the weights. @returns their identity.
+std::string read_weights(ResidualModel& model, std::string_view weights) {
+    Tensors tensors = read_safetensors(weights);
+    const bool is_halved = std::any_of(
+        tensors.begin(), tensors.end(), [](const auto& entry) { return entry.second.as_half; });
     model.mean = take(tensors, "mean", {model.dim});
     model.early = take(tensors, "early", {model.early_tokens(), kSymbols, model.dim});
     if (tensors.contains("rotation")) {
@@ -223,6 +284,7 @@ void read_weights(ResidualModel& model, std::string_view weights) {
     }
     model.late = take(tensors, "late", {late_size});
     model.features = take_features(tensors, model.dim);
+    return identity(model, is_halved ? write_safetensors(tensors_of(model)) : weights);
 }
 
 } // namespace
@@ -259,24 +321,14 @@ std::vector<std::vector<std::vector<std::size_t>>> ResidualModel::late_runs() co
 }
 
 ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& report) {
-    std::map<std::string, StoredTensor> tensors;
-    tensors["mean"] = {{model.dim}, model.mean};
-    tensors["early"] = {{model.early_tokens(), kSymbols, model.dim}, model.early};
-    tensors["late"] = {{model.late.size()}, model.late};
-    if (!model.rotation.empty()) {
-        tensors["rotation"] = {{model.dim, model.dim}, model.rotation};
-    }
-    if (!model.exit_map.empty()) {
-        tensors["exit_map"] = {{model.dim, model.dim}, model.exit_map};
-    }
-    if (!model.decode_map.empty()) {
-        tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
-    }
-    add_features(tensors, model.features, model.dim);
+    Tensors tensors = tensors_of(model);
     ModelFiles files;
     files.weights = write_safetensors(tensors);
     Json config = architecture(model);
     config["id"] = identity(model, files.weights);
+    if (halve_where_exact(tensors)) {
+        files.weights = write_safetensors(tensors);
+    }
     config["flop_per_encoded_row"] = model.encode_flop();
     config["flop_per_query"] = model.query_flop();
     if (!model.features.empty()) {
@@ -314,8 +366,8 @@ StoredResidualModel read_residual_model(const ModelFiles& files) {
             "Model's config.json lacks a field or has one of a wrong type: ", error.what());
     }
     check_architecture(model);
-    read_weights(model, files.weights);
-    if (identity(model, files.weights) != stored.id) {
+    check_report(stored.report, model.code_bytes);
+    if (read_weights(model, files.weights) != stored.id) {
         fail(ErrorKind::kCorruption, "Model's identity differs from its content: ", stored.id);
     }
     return stored;

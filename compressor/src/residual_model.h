@@ -71,7 +71,8 @@ struct ResidualModel {
 };
 
 /// Writes config.json and model.safetensors; the report goes into the config but not into the
-/// identity.
+/// identity. Tensors whose every number is a float16 are stored as that, losing nothing: the
+/// identity is that of the numbers, whatever holds them.
 [[nodiscard]] ModelFiles write_residual_model(
     const ResidualModel& model, const TrainReport& report);
 

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "arfc/base/error.h"
+#include "arfc/base/half.h"
 #include "beam_search.h"
 #include "feature_trainer.h"
 #include "kernels.h"
@@ -17,6 +18,7 @@
 #include "pair_trainer.h"
 #include "relation_trainer.h"
 #include "residual_compressor.h"
+#include "residual_measure.h"
 #include "smooth_bootstrap.h"
 #include "subspace_trainer.h"
 #include "threads.h"
@@ -49,6 +51,10 @@ constexpr std::size_t kCommitEvery = 8;
 // expected products too low; relations are learned with the angle, which is the better for them.
 constexpr double kNormShrinkage = 0.1;
 constexpr std::size_t kLateCommitEvery = 4; // In a sub-space.
+// Largest weights that are rounded to float16: its numbers are evenly spread below 2^-14, by 2^-24,
+// so down to here rounding moves a weight by less than 2^-15 of the largest one.
+constexpr float kLeastHalved = 0x1p-10F;
+constexpr float kMostHalved = 65504.0F;
 // An eigendecomposition of 4096 x 4096 takes about a minute.
 constexpr std::size_t kMaxRotatedDim = 4096;
 constexpr std::size_t kMaxAxesPerTokenDim = 1024;
@@ -253,8 +259,8 @@ class Trainer {
         model_.norm_shrinkage = options_.metric == Metric::kCosine ? kNormShrinkage : 0.0;
         const std::size_t most = checkpoint_.most_rows(affordable_rows(dim(), options_));
         split_ = split_rows(embeddings_.rows(), most, random_);
-        early_ = std::min(
-            given_rows() < kManyRows ? kFirstTokens : kMostEarlyTokens, options_.code_bytes);
+        const bool few = given_rows() < kManyRows || options_.compact;
+        early_ = std::min(few ? kFirstTokens : kMostEarlyTokens, options_.code_bytes);
         z_ = gather(embeddings_, split_.train, options_.metric);
         held_out_ = gather(embeddings_, split_.held_out, options_.metric);
         checkpoint_.expect_rows(z_, held_out_);
@@ -746,7 +752,31 @@ class Trainer {
         });
     }
 
+    /// Rounds weights to float16, tensor by tensor; those of a scale that float16 has too few
+    /// numbers for, as rows of another scale than embeddings' make them, stay.
+    void round_weights() {
+        FeatureWeights& features = model_.features;
+        for (std::vector<float>* const tensor :
+             {&model_.rotation, &model_.exit_map, &model_.mean, &model_.early, &model_.decode_map,
+              &model_.late, &features.map, &features.offset, &features.hidden,
+              &features.hidden_bias, &features.output}) {
+            float largest = 0.0F;
+            for (const float value : *tensor) {
+                largest = std::max(largest, std::fabs(value));
+            }
+            if (largest < kLeastHalved || largest > kMostHalved) {
+                continue;
+            }
+            for (float& value : *tensor) {
+                value = from_half(to_half(value));
+            }
+        }
+    }
+
     std::unique_ptr<Compressor> finish() {
+        if (options_.compact) {
+            round_weights();
+        }
         TrainReport report;
         report.pairs = pairs_;
         report.trained_rows = given_rows();
@@ -754,7 +784,11 @@ class Trainer {
         report.stopped_by_budget = supervisor_.stopped_by_budget();
         if (!split_.held_out.empty()) {
             supervisor_.begin("measuring recall", options_.code_bytes, options_.code_bytes);
-            report.recall = measure(ResidualCompressor(model_, report));
+            const ResidualCompressor compressor(model_, report);
+            const std::vector<float> rows = gather(embeddings_, split_.held_out, options_.metric);
+            report.residuals = measure_residuals(
+                compressor, {rows.data(), held_out(), dim()}, measured_lengths(compressor));
+            report.recall = measure(compressor);
             supervisor_.set_recall(report.recall.back().recall_at_10);
         }
         report.seconds = supervisor_.seconds();

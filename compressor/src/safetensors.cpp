@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "arfc/base/error.h"
+#include "arfc/base/half.h"
 
 namespace arfc {
 namespace {
@@ -33,31 +34,56 @@ std::size_t element_count(const std::vector<std::size_t>& shape, std::size_t lim
     return count;
 }
 
+std::size_t number_bytes(const StoredTensor& tensor) {
+    return tensor.as_half ? sizeof(std::uint16_t) : sizeof(float);
+}
+
 StoredTensor read_tensor(
     const std::string& name, const nlohmann::json& entry, std::string_view data) {
     if (!entry.is_object() || !entry.contains("dtype") || !entry.contains("shape") ||
         !entry.contains("data_offsets")) {
         fail_corrupt("an entry lacks dtype, shape or data_offsets");
     }
-    if (entry["dtype"] != "F32") {
-        fail(ErrorKind::kUnsupported, "Tensor is not float32: ", name);
-    }
     StoredTensor tensor;
+    tensor.as_half = entry["dtype"] == "F16";
+    if (!tensor.as_half && entry["dtype"] != "F32") {
+        fail(ErrorKind::kUnsupported, "Tensor is neither float32 nor float16: ", name);
+    }
     tensor.shape = entry["shape"].get<std::vector<std::size_t>>();
     const auto offsets = entry["data_offsets"].get<std::vector<std::size_t>>();
     if (tensor.shape.size() > kMaxRank || offsets.size() != 2 || offsets[0] > offsets[1] ||
         offsets[1] > data.size()) {
         fail_corrupt("an entry's offsets lie outside the file");
     }
-    const std::size_t count = element_count(tensor.shape, data.size() / sizeof(float));
-    if (count * sizeof(float) != offsets[1] - offsets[0]) {
+    const std::size_t count = element_count(tensor.shape, data.size() / number_bytes(tensor));
+    if (count * number_bytes(tensor) != offsets[1] - offsets[0]) {
         fail_corrupt("an entry's shape and offsets differ");
     }
     tensor.values.resize(count);
-    if (count > 0) {
-        std::memcpy(tensor.values.data(), data.data() + offsets[0], count * sizeof(float));
+    const char* const from = data.data() + offsets[0];
+    if (tensor.as_half) {
+        for (std::size_t i = 0; i < count; ++i) {
+            std::uint16_t half = 0;
+            std::memcpy(&half, from + i * sizeof half, sizeof half);
+            tensor.values[i] = from_half(half);
+        }
+    } else if (count > 0) {
+        std::memcpy(tensor.values.data(), from, count * sizeof(float));
     }
     return tensor;
+}
+
+void append_values(const StoredTensor& tensor, std::string& out) {
+    if (!tensor.as_half) {
+        out.append(
+            reinterpret_cast<const char*>(tensor.values.data()),
+            tensor.values.size() * sizeof(float));
+        return;
+    }
+    for (const float value : tensor.values) {
+        const std::uint16_t half = to_half(value);
+        out.append(reinterpret_cast<const char*>(&half), sizeof half);
+    }
 }
 
 } // namespace
@@ -66,9 +92,11 @@ std::string write_safetensors(const std::map<std::string, StoredTensor>& tensors
     nlohmann::ordered_json header = nlohmann::ordered_json::object();
     std::size_t offset = 0;
     for (const auto& [name, tensor] : tensors) {
-        const std::size_t bytes = tensor.values.size() * sizeof(float);
+        const std::size_t bytes = tensor.values.size() * number_bytes(tensor);
         header[name] = {
-            {"dtype", "F32"}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+            {"dtype", tensor.as_half ? "F16" : "F32"},
+            {"shape", tensor.shape},
+            {"data_offsets", {offset, offset + bytes}}};
         offset += bytes;
     }
     std::string text = header.dump();
@@ -80,9 +108,7 @@ std::string write_safetensors(const std::map<std::string, StoredTensor>& tensors
     out.reserve(kLengthBytes + text.size() + offset);
     out += text;
     for (const auto& [name, tensor] : tensors) {
-        out.append(
-            reinterpret_cast<const char*>(tensor.values.data()),
-            tensor.values.size() * sizeof(float));
+        append_values(tensor, out);
     }
     return out;
 }
@@ -106,7 +132,7 @@ std::map<std::string, StoredTensor> read_safetensors(std::string_view bytes) {
                 continue;
             }
             StoredTensor tensor = read_tensor(name, entry, data);
-            covered += tensor.values.size() * sizeof(float);
+            covered += tensor.values.size() * number_bytes(tensor);
             tensors.emplace(name, std::move(tensor));
         }
     } catch (const nlohmann::json::exception&) {

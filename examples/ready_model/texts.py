@@ -12,6 +12,7 @@ import dataclasses
 import gzip
 import hashlib
 import html
+import json
 import pathlib
 import re
 import subprocess
@@ -33,12 +34,18 @@ WHOLE_PARAGRAPHS = 6  # one in so many short paragraphs stays whole: not every t
 PARAGRAPH_END = re.compile(r"\n\s*\n")
 SENTENCE_END = re.compile(r"(?<=[.!?]) +(?=[A-Z`'\"(])")
 WORD = re.compile(r"[A-Za-z]{2,}")
-CODE = re.compile(r">>>|::|==|->|=>|\$\(|[{}<>|\\=\[\]^~]|\w\(|--\w|^\W*[$#%]|(\W ?){4}|_\w+_|\.\.\.$")
+CODE = re.compile(
+    r">>>|::|==|->|=>|\$\(|[{}<>|\\=\[\]^~]|\w\(|--\w|^\W*[$#%]|(\W ?){4}|_\w+_|\.\.\.$"
+)
 # Of five words and more, an English sentence has one of these.
 ENGLISH = frozenset(
-    "a an and are as at be by can do for from has have if in is it its no not of on or so than that"
-    " the their then this to was when which will with you your".split()
-)
+    {
+        "a", "an", "and", "are", "as", "at", "be", "by", "can", "do", "for", "from", "has",
+        "have", "if", "in", "is", "it", "its", "no", "not", "of", "on", "or", "so", "than",
+        "that", "the", "their", "then", "this", "to", "was", "when", "which", "will", "with",
+        "you", "your",
+    }
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +54,17 @@ class Collected:
 
     texts: list[str]
     by_source: dict[str, int]
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes the texts as JSON; whoever waits for the file never sees a part of it."""
+        partial = path.with_suffix(path.suffix + ".part")
+        partial.write_text(json.dumps(dataclasses.asdict(self)), encoding="utf-8")
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> Collected:
+        """Reads what save() wrote."""
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def digest(self) -> str:
         """Returns the SHA-256 of every text, as hexadecimal digits."""
@@ -172,7 +190,11 @@ def info_pages(root: pathlib.Path = pathlib.Path("/usr/share/info")) -> Iterator
     for path in sorted(root.glob("*.info*")):
         text = re.sub(r"\*[Nn]ote ([^:]*)::?[^.,]*", r"\1", _read(path))
         # Quotation signs of its own; an item's name has a line of its own before its text.
-        text = re.sub(r"^(File: .*|‘.*’)$", "", text, flags=re.MULTILINE).replace("‘", "'").replace("’", "'")
+        text = (
+            re.sub(r"^(File: .*|‘.*’)$", "", text, flags=re.MULTILINE)
+            .replace("‘", "'")
+            .replace("’", "'")
+        )
         for sentence in sentences(text):
             yield path.name.partition(".")[0], sentence
 
@@ -189,7 +211,9 @@ def documents(root: pathlib.Path = pathlib.Path("/usr/share/doc")) -> Iterator[t
             continue
         text = _read(path)
         if ".htm" in path.name:
-            text = re.sub(r"<(script|style|pre|head|table)\b.*?</\1>", "\n\n", text, flags=re.S | re.I)
+            text = re.sub(
+                r"<(script|style|pre|head|table)\b.*?</\1>", "\n\n", text, flags=re.S | re.I
+            )
             text = re.sub(r"</?(p|h\d|li|div|br|td|dd|dt)\b[^>]*>", "\n\n", text, flags=re.I)
             text = html.unescape(re.sub(r"<[^>]*>", "", text))
         else:

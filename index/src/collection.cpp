@@ -407,6 +407,12 @@ CollectionInfo CollectionImpl::info() const {
     return info;
 }
 
+std::shared_ptr<const Compressor> CollectionImpl::model() const {
+    const auto lock = state_mutex_.read();
+    require_open(false);
+    return compressor_;
+}
+
 void CollectionImpl::close() {
     const std::lock_guard writing(write_mutex_);
     const auto lock = state_mutex_.write();

@@ -68,6 +68,7 @@ class CollectionImpl final : public Collection {
     [[nodiscard]] std::vector<Point> get(
         std::span<const PointId> ids, bool with_vector) const override;
     [[nodiscard]] CollectionInfo info() const override;
+    [[nodiscard]] std::shared_ptr<const Compressor> model() const override;
     void close() override;
 
   private:

@@ -10,7 +10,7 @@ Arrays go in without a copy where they are float32 and C-contiguous, from NumPy 
 speaks DLPack; NumPy arrays come out. Errors are `ArfcError`s of one class a kind.
 """
 
-from arfc import evaluate
+from arfc import evaluate, ready_models
 from arfc._arfc import num_threads, set_num_threads
 from arfc.collection import (
     Collection,
@@ -21,7 +21,15 @@ from arfc.collection import (
     SearchAnswer,
     StageUsage,
 )
-from arfc.compressor import Compressor, PairAccuracy, PairReport, Progress, TrainReport
+from arfc.compressor import (
+    Compressor,
+    Drift,
+    DriftPoint,
+    PairAccuracy,
+    PairReport,
+    Progress,
+    TrainReport,
+)
 from arfc.errors import (
     AlreadyExistsError,
     ArfcError,
@@ -64,6 +72,8 @@ __all__ = [
     "Compressor",
     "CorruptionError",
     "DeadlineError",
+    "Drift",
+    "DriftPoint",
     "FailedPreconditionError",
     "Hit",
     "Index",
@@ -86,6 +96,7 @@ __all__ = [
     "index_factory",
     "num_threads",
     "read_index",
+    "ready_models",
     "reverse_index_factory",
     "set_num_threads",
     "write_index",

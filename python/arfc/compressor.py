@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 import numpy as np
 from numpy.typing import NDArray
 
-from arfc import _arfc
+from arfc import _arfc, ready_models
 from arfc._arrays import allocate, as_codes, as_count, as_matrix
 from arfc.errors import InvalidArgumentError, UnsupportedError
 
@@ -87,8 +87,38 @@ class TrainReport:
     stopped_by_budget: bool
     recall: dict[int, float]
     """Prefix length in bytes -> recall@10 against exact neighbours, for rows not trained on."""
+    residuals: dict[int, float]
+    """Code length in bytes -> share of their squared length that codes leave of rows not trained
+    on; empty where none were held out, and in models of earlier versions."""
     pairs: PairReport | None = None
     """What became of pairs; None where none were given."""
+
+
+@final
+@dataclass(frozen=True)
+class DriftPoint:
+    """What codes of one length leave of rows, beside what they left of held-out ones."""
+
+    residual: float
+    """Share of the rows' squared length."""
+    held_out_residual: float
+    ratio: float
+    """residual / held_out_residual; 1: the model knows the rows as well as those."""
+    threshold: float
+    """Above it the ratio is neither chance nor the difference between samples of one kind."""
+
+
+@final
+@dataclass(frozen=True)
+class Drift:
+    """How well a model knows rows, measured by what it knows of rows like those it learned from."""
+
+    rows: int
+    """Rows measured."""
+    is_beyond_threshold: bool
+    """Whether the rows are unlike those of the training: a ratio is above its threshold."""
+    points: dict[int, DriftPoint]
+    """Code length in bytes, ascending -> what codes of that length leave."""
 
 
 def native_progress(progress: ProgressFunction | None) -> Callable[..., bool] | None:
@@ -140,14 +170,15 @@ class Compressor:
     :b]`, byte for byte, in every batch and thread count. A compressor is complete and immutable and
     may be used from many threads; long calls release the interpreter's lock.
 
-    Get one from `Compressor.train` or `Compressor.load`.
+    Get one from `Compressor.train`, `Compressor.load` or `Compressor.ready`.
     """
 
     __slots__ = ("_checkpoint", "_native")
 
     def __init__(self) -> None:
         raise UnsupportedError(
-            "Compressor has no constructor: use Compressor.train or Compressor.load"
+            "Compressor has no constructor: use Compressor.train, Compressor.load or"
+            " Compressor.ready"
         )
 
     @classmethod
@@ -169,6 +200,7 @@ class Compressor:
         seed: int = 0,
         relations: bool = True,
         features: bool = False,
+        compact: bool = False,
         device: str = "auto",
         progress: ProgressFunction | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
@@ -196,6 +228,8 @@ class Compressor:
                        for longer training.
         features       Learn float features, too: see `features`. Off, because they take about as
                        long as all the rest; dim is at most 4,096 then.
+        compact        A smaller model: 16 tokens over the whole space however many the rows are,
+                       and weights rounded to float16, which files keep as that.
         device         "cpu", "cuda:<n>", or "auto": the first visible GPU that the model uses, else
                        the CPU.
         progress       Called between steps with a `Progress`; see `ProgressFunction`. Ctrl-C works
@@ -236,6 +270,7 @@ class Compressor:
             directory,
             float(checkpoint_every_s),
             bool(resume),
+            bool(compact),
             queries,
             relevant,
         )
@@ -249,6 +284,18 @@ class Compressor:
         UnsupportedError (a newer format, an unknown kind, or the device is not visible).
         """
         return cls._wrap(_arfc.open_compressor(native_path(directory), device))
+
+    @classmethod
+    def ready(cls, name: str, device: str = "auto") -> Compressor:
+        """Opens a model that comes with the package, for embeddings of the model of that name.
+
+        Collections that are too small to train on need no training with it.
+        `arfc.ready_models.names()` lists the names; a README.md beside each says what it was
+        trained on and how well it does.
+
+        Raises NotFoundError (no model of that name comes with the package), and what `load` does.
+        """
+        return cls.load(ready_models.directory(name), device)
 
     def save(self, directory: str | os.PathLike[str]) -> None:
         """Writes the model directory; an existing model there is replaced. The checkpoint of this
@@ -322,6 +369,19 @@ class Compressor:
         codes = allocate(matrix.shape[0], count, np.uint8)
         self._native.encode(matrix, codes)
         return codes
+
+    def drift(self, x: Any) -> Drift:
+        """Tells how well the model knows rows: what codes of a few lengths leave of them, beside
+        what they left of the rows held out in training.
+
+        x  [n, dim] float32, finite, n >= 1; some thousand rows, drawn at random, tell as much as
+           all.
+
+        Raises InvalidArgumentError (a shape or a value), FailedPreconditionError (the report has
+        no residuals: training held nothing out, or an earlier version trained).
+        """
+        rows, beyond, points = self._native.drift(as_matrix(x, dim=self.dim))
+        return Drift(rows, beyond, {point[0]: DriftPoint(*point[1:]) for point in points})
 
     def decode(self, codes: Any) -> NDArray[np.float32]:
         """Reconstructs rows from codes or prefixes of them.

@@ -16,13 +16,14 @@ namespace {
 
 // clang-tidy 14 does not see that literals are uses of it.
 using nb::literals::operator""_a; // NOLINT(misc-unused-using-decls)
-using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict, nb::object>;
+using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict, nb::dict, nb::object>;
 
 std::unique_ptr<Compressor> train(
     const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
     std::optional<double> time_budget_s, std::uint64_t seed, bool relations, bool features,
     const std::string& device, const nb::object& progress, const std::string& checkpoint,
-    double checkpoint_every_s, bool resume, const std::optional<Matrix<const float>>& pair_queries,
+    double checkpoint_every_s, bool resume, bool compact,
+    const std::optional<Matrix<const float>>& pair_queries,
     const std::optional<Matrix<const float>>& pair_rows) {
     TrainOptions options{
         .code_bytes = code_bytes,
@@ -31,6 +32,7 @@ std::unique_ptr<Compressor> train(
         .seed = seed,
         .relations = relations,
         .features = features,
+        .compact = compact,
         .device = device,
         .progress = progress_function(progress),
         .checkpoint = checkpoint,
@@ -66,9 +68,27 @@ Report report(const Compressor& compressor) {
     for (const HeldOutRecall& point : made.recall) {
         recall[nb::int_(point.bytes)] = point.recall_at_10;
     }
-    return {
-        made.trained_rows,      made.held_out_rows, made.seconds, made.stopped_by_budget, recall,
-        pair_report(made.pairs)};
+    nb::dict residuals;
+    for (const HeldOutResidual& point : made.residuals) {
+        residuals[nb::int_(point.bytes)] = point.share;
+    }
+    return {made.trained_rows, made.held_out_rows,     made.seconds, made.stopped_by_budget, recall,
+            residuals,         pair_report(made.pairs)};
+}
+
+/// Returns (rows, beyond threshold, [(bytes, residual, held-out residual, ratio, threshold)]).
+std::tuple<std::size_t, bool, nb::list> drift(
+    const Compressor& compressor, const Matrix<const float>& embeddings) {
+    const Drift drift = [&] {
+        const nb::gil_scoped_release unlocked;
+        return compressor.drift(view(embeddings));
+    }();
+    nb::list points;
+    for (const DriftPoint& point : drift.points) {
+        points.append(nb::make_tuple(
+            point.bytes, point.residual, point.held_out_residual, point.ratio, point.threshold));
+    }
+    return {drift.rows, drift.is_beyond_threshold(), points};
 }
 
 void encode(
@@ -120,6 +140,7 @@ void bind_compressor(nb::module_& module) {
         .def_prop_ro("id", [](const Compressor& self) { return self.id(); })
         .def_prop_ro("model_bytes", &Compressor::model_bytes)
         .def_prop_ro("report", &report)
+        .def("drift", &drift, "embeddings"_a.noconvert())
         .def("encode", &encode, "embeddings"_a.noconvert(), "codes"_a.noconvert())
         .def("decode", &decode, "codes"_a.noconvert(), "embeddings"_a.noconvert())
         .def(
@@ -131,7 +152,7 @@ void bind_compressor(nb::module_& module) {
     module.def(
         "train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
         "time_budget_s"_a.none(), "seed"_a, "relations"_a, "features"_a, "device"_a,
-        "progress"_a.none(), "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a,
+        "progress"_a.none(), "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a, "compact"_a,
         "pair_queries"_a.noconvert().none(), "pair_rows"_a.noconvert().none());
     module.def("remove_checkpoint", &remove_checkpoint, "directory"_a);
     module.def("open_compressor", &open, "directory"_a, "device"_a);

@@ -1,5 +1,6 @@
 #include <sys/resource.h>
 
+#include <cmath>
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
@@ -11,6 +12,7 @@
 
 #include "arfc/base/error.h"
 #include "arfc/base/files.h"
+#include "arfc/base/half.h"
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/metric.h"
 #include "arfc/base/narrow.h"
@@ -193,6 +195,35 @@ TEST(FilesTest, AFullDiskLeavesTheOldFile) {
         write_file_atomically(path, "new"), ErrorKind::kResourceExhausted, "cannot be written");
     EXPECT_EQ(read_file(path), "old");
     EXPECT_FALSE(std::filesystem::exists(std::filesystem::symlink_status(path.string() + ".tmp")));
+}
+
+TEST(HalfTest, EveryNumberComesBack) {
+    for (std::uint32_t bits = 0; bits < 0x10000U; ++bits) {
+        const auto half = static_cast<std::uint16_t>(bits);
+        const float value = from_half(half);
+        if (std::isnan(value)) {
+            EXPECT_TRUE(std::isnan(from_half(to_half(value)))) << bits;
+        } else {
+            EXPECT_EQ(to_half(value), half) << value;
+        }
+    }
+}
+
+TEST(HalfTest, RoundsToTheNearestAndToEvenBetweenTwo) {
+    for (std::uint32_t bits = 0; bits < 0x7BFFU; ++bits) { // Positive, up to 65,504.
+        const auto low = static_cast<std::uint16_t>(bits);
+        const auto high = static_cast<std::uint16_t>(bits + 1);
+        const float middle = (from_half(low) + from_half(high)) / 2.0F; // Exact in float.
+        EXPECT_EQ(to_half(std::nextafter(middle, 0.0F)), low) << middle;
+        EXPECT_EQ(to_half(std::nextafter(middle, 1e9F)), high) << middle;
+        EXPECT_EQ(to_half(middle), bits % 2 == 0 ? low : high) << middle;
+        EXPECT_EQ(to_half(-middle), 0x8000U + to_half(middle)) << middle;
+    }
+    EXPECT_EQ(from_half(to_half(std::nextafter(65520.0F, 0.0F))), 65504.0F);
+    EXPECT_TRUE(std::isinf(from_half(to_half(65520.0F))));
+    EXPECT_TRUE(std::isinf(from_half(to_half(-1e30F))));
+    EXPECT_EQ(to_half(1e-30F), 0U);
+    EXPECT_EQ(to_half(-0.0F), 0x8000U);
 }
 
 } // namespace

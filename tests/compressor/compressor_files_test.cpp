@@ -111,6 +111,102 @@ TEST_F(CompressorFilesTest, ContentThatContradictsItselfIsRefused) {
     refuses("id", "0", ErrorKind::kCorruption);
 }
 
+TEST_F(CompressorFilesTest, ResidualsThatContradictThemselvesAreRefused) {
+    const ModelFiles good = model().files();
+    const auto point = [](std::size_t bytes, double share, double deviation) {
+        return nlohmann::json{{"bytes", bytes}, {"share", share}, {"deviation", deviation}};
+    };
+    using Json = nlohmann::json;
+    const auto refuses = [&](const Json& points, const std::string& text) {
+        auto config = nlohmann::ordered_json::parse(good.config);
+        config["training"]["held_out_residual"] = points;
+        ARFC_EXPECT_ERROR(
+            (void)Compressor::open(ModelFiles{config.dump(), good.weights}), ErrorKind::kCorruption,
+            text);
+    };
+    const std::string contradicts = "contradicts itself: held_out_residual";
+    refuses(Json::array({point(8, 0.5, 0.1)}), contradicts); // The longest code is of 20 bytes.
+    refuses({point(20, 0.5, 0.1), point(8, 0.5, 0.1)}, contradicts);
+    refuses({point(0, 0.5, 0.1), point(20, 0.5, 0.1)}, contradicts);
+    refuses(Json::array({point(20, -0.5, 0.1)}), contradicts);
+    refuses(Json::array({point(20, 0.5, -0.1)}), contradicts);
+    refuses(Json::array({{{"bytes", 20}}}), "lacks a field");
+    refuses("none", "lacks a field or has one of a wrong type");
+    auto config = nlohmann::ordered_json::parse(good.config);
+    config["training"]["held_out_residual"] = Json::array({point(20, 0.5, 0.1)});
+    EXPECT_NO_THROW((void)Compressor::open(ModelFiles{config.dump(), good.weights}));
+}
+
+class CompactModelTest : public ::testing::Test {
+  protected:
+    static std::unique_ptr<Compressor> train(
+        bool compact, float scale, Metric metric, std::size_t code_bytes) {
+        std::vector<float> rows = test::random_rows(1100, 24); // Few, and yet some are held out.
+        for (float& value : rows) {
+            value *= scale;
+        }
+        TrainOptions options;
+        options.code_bytes = code_bytes;
+        options.metric = metric;
+        options.compact = compact;
+        options.relations = false;
+        return Compressor::train(test::view(rows, 24), options);
+    }
+    /// The small model of two tests.
+    static const Compressor& compact() {
+        static const std::unique_ptr<Compressor> kModel = train(true, 1.0F, Metric::kCosine, 20);
+        return *kModel;
+    }
+};
+
+TEST_F(CompactModelTest, FilesAreHalfAsLargeAndTheModelIsTheSame) {
+    const auto whole = train(false, 1.0F, Metric::kCosine, 20);
+    const ModelFiles files = compact().files();
+    EXPECT_NEAR(
+        static_cast<double>(files.weights.size()),
+        static_cast<double>(whole->files().weights.size()) / 2.0, 500.0);
+    EXPECT_EQ(compact().model_bytes(), whole->model_bytes()); // In memory.
+    EXPECT_NE(compact().id(), whole->id());
+    const auto opened = Compressor::open(files);
+    EXPECT_EQ(opened->id(), compact().id());
+    EXPECT_EQ(opened->files().weights, files.weights);
+    EXPECT_EQ(opened->files().config, files.config);
+    const std::vector<float> rows = test::random_rows(200, 24, 3);
+    std::vector<std::byte> left(200 * 20);
+    std::vector<std::byte> right(200 * 20);
+    compact().encode(test::view(rows, 24), 20, {left.data(), 200, 20});
+    opened->encode(test::view(rows, 24), 20, {right.data(), 200, 20});
+    EXPECT_EQ(left, right);
+    ASSERT_FALSE(compact().report().residuals.empty());
+    constexpr double kRounding = 1e-4; // Of the rows' energy, where little else is left.
+    for (std::size_t i = 0; i < compact().report().residuals.size(); ++i) {
+        EXPECT_NEAR(
+            compact().report().residuals[i].share, whole->report().residuals[i].share,
+            0.01 * whole->report().residuals[i].share + kRounding);
+    }
+}
+
+TEST_F(CompactModelTest, DamageToAHalfIsFound) {
+    ModelFiles files = compact().files();
+    files.weights[files.weights.size() / 2] =
+        static_cast<char>(files.weights[files.weights.size() / 2] ^ 0x01);
+    ARFC_EXPECT_ERROR(
+        (void)Compressor::open(files), ErrorKind::kCorruption,
+        "Model's identity differs from its content");
+}
+
+TEST_F(CompactModelTest, RowsOfAScaleThatHalvesDoNotReachAreCodedAsWell) {
+    for (const float scale : {1e-7F, 1e6F}) {
+        const auto whole = train(false, scale, Metric::kL2, 6);
+        const auto compact = train(true, scale, Metric::kL2, 6);
+        ASSERT_EQ(whole->report().residuals.size(), compact->report().residuals.size());
+        EXPECT_NEAR(
+            compact->report().residuals.back().share, whole->report().residuals.back().share,
+            0.02 * whole->report().residuals.back().share)
+            << scale;
+    }
+}
+
 TEST_F(CompressorFilesTest, DevicesAreChecked) {
     EXPECT_NO_THROW((void)Compressor::open(directory_ / "model", "cpu"));
     ARFC_EXPECT_ERROR(

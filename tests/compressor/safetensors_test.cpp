@@ -1,5 +1,6 @@
 #include "safetensors.h"
 
+#include <cmath>
 #include <random>
 
 #include "expect_error.h"
@@ -62,12 +63,43 @@ TEST(SafetensorsTest, HugeShapesAllocateNothing) {
         (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kCorruption, "shape exceeds");
 }
 
-TEST(SafetensorsTest, OtherTypesAreUnsupported) {
-    const std::string header = R"({"x":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}})";
+TEST(SafetensorsTest, HalvesTakeHalfTheRoomAndComeBack) {
+    auto tensors = sample();
+    const std::string floats = write_safetensors(tensors);
+    tensors.at("b").as_half = true;
+    tensors.at("b").values = {1, -2, 0.333251953125F, 65504, 5.9604644775390625e-08F, -0.0F};
+    const std::string halves = write_safetensors(tensors);
+    EXPECT_EQ(floats.size() - halves.size(), 12U);
+    const auto back = read_safetensors(halves);
+    EXPECT_TRUE(back.at("b").as_half);
+    EXPECT_FALSE(back.at("c").as_half);
+    EXPECT_EQ(back.at("b").values, tensors.at("b").values);
+    EXPECT_TRUE(std::signbit(back.at("b").values[5]));
+    EXPECT_EQ(back.at("c").values, tensors.at("c").values); // What lies behind it.
+    EXPECT_EQ(write_safetensors(back), halves);
+    for (std::size_t length = 0; length < halves.size(); ++length) {
+        ARFC_EXPECT_ERROR(
+            (void)read_safetensors(std::string_view(halves).substr(0, length)),
+            ErrorKind::kCorruption, "safetensors");
+    }
+}
+
+TEST(SafetensorsTest, AHalfsShapeMustFitItsBytes) {
+    const std::string header = R"({"x":{"dtype":"F16","shape":[1],"data_offsets":[0,4]}})";
     std::string bytes(8, '\0');
     bytes[0] = static_cast<char>(header.size());
     ARFC_EXPECT_ERROR(
-        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kUnsupported, "not float32: x");
+        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kCorruption,
+        "shape and offsets differ");
+}
+
+TEST(SafetensorsTest, OtherTypesAreUnsupported) {
+    const std::string header = R"({"x":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}})";
+    std::string bytes(8, '\0');
+    bytes[0] = static_cast<char>(header.size());
+    ARFC_EXPECT_ERROR(
+        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kUnsupported,
+        "neither float32 nor float16: x");
 }
 
 } // namespace

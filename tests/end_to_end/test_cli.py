@@ -157,6 +157,18 @@ class TestTrain:
 
         assert identity("npy") == identity("fvecs")
 
+    def test_a_compact_model_is_smaller_and_serves(self, cli, files, model, tmp_path):
+        result = cli.json(
+            "train", files / "rows.npy", "--output", tmp_path / "m", "--bytes", 24, "--compact"
+        )
+        small, large = (
+            (path / "model.safetensors").stat().st_size for path in (tmp_path / "m", model)
+        )
+        assert small < 0.52 * large
+        assert cli.json("inspect", tmp_path / "m")["id"] == result["id"]
+        recall = result["held_out_recall"][-1]["recall_at_10"]
+        assert recall > cli.json("inspect", model)["held_out_recall"][-1]["recall_at_10"] - 0.02
+
     def test_unusable_rows_are_left_out_and_said(self, cli, rows, tmp_path):
         bad = rows[:1000].copy()
         bad[3], bad[7, 5] = 0, np.nan
@@ -609,6 +621,139 @@ class TestInspect:
     def test_other_directories_are_no_collections(self, cli, tmp_path):
         cli.refused(NOT_FOUND, "inspect", tmp_path / "absent")
         cli.refused(NOT_FOUND, "inspect", tmp_path)
+
+
+class TestDrift:
+    @pytest.fixture(scope="class")
+    def unlike(self, tmp_path_factory) -> pathlib.Path:
+        """Rows without any structure."""
+        path = tmp_path_factory.mktemp("unlike") / "unlike.npy"
+        rows = np.random.default_rng(0).normal(size=(1500, DIM)).astype(np.float32)
+        np.save(path, rows)
+        return path
+
+    def test_tells_rows_of_the_same_kind_from_others(
+        self, cli, model, unlike, clustered_rows, tmp_path
+    ):
+        np.save(tmp_path / "alike.npy", clustered_rows(1500, DIM, seed=5))
+        alike = cli.json("drift", "--model", model, "--input", tmp_path / "alike.npy")
+        assert alike["beyond_threshold"] is False
+        assert alike["rows"] == alike["rows_read"] == 1500
+        assert alike["model_id"] == cli.json("inspect", model)["id"]
+        assert [point["bytes"] for point in alike["points"]] == [8, 16, 24]
+        other = cli.json("drift", "--model", model, "--input", unlike)
+        assert other["beyond_threshold"] is True
+        for point, same in zip(other["points"], alike["points"], strict=True):
+            assert point["held_out_residual"] == same["held_out_residual"]
+            assert point["ratio"] > point["threshold"] > same["ratio"] > 0.7
+
+    def test_text_is_a_table_and_a_sentence(self, cli, model, unlike, files):
+        text = cli.run("drift", "--model", model, unlike).stdout
+        assert re.search(r"^ +24( +\d\.\d{4}){2}( +\d+\.\d\d){2}$", text, re.MULTILINE), text
+        assert "Rows are unlike those that the model was trained on" in text
+        assert text.endswith("rows: 1,500\n")
+        text = cli.run("drift", "--model", model, files / "rows.jsonl").stdout
+        assert "Rows are like those that the model was trained on, rows: 2,000" in text
+
+    def test_measures_a_sample(self, cli, model, files):
+        first, second, other = (
+            cli.json("drift", "--model", model, files / "rows.npy", "--sample", 300, "--seed", seed)
+            for seed in (1, 1, 2)
+        )
+        assert first == second
+        assert (first["rows"], first["rows_read"]) == (300, 2000)
+        assert first["points"] != other["points"]
+
+    def test_unusable_rows_are_left_out(self, cli, model, rows, tmp_path):
+        bad = rows[:50].copy()
+        bad[3] = np.nan
+        np.save(tmp_path / "bad.npy", bad)
+        result = cli.json("drift", "--model", model, tmp_path / "bad.npy")
+        assert (result["rows"], result["rows_read"], result["rows_rejected"]) == (49, 50, 1)
+        np.save(tmp_path / "bad.npy", bad[3:4])
+        assert "no row that the model can encode" in cli.refused(
+            INVALID_ARGUMENT, "drift", "--model", model, tmp_path / "bad.npy"
+        )
+
+    def test_refuses_what_it_cannot_tell(self, cli, model, rows, files, tmp_path):
+        np.save(tmp_path / "few.npy", rows[:500])
+        cli.run("train", tmp_path / "few.npy", "--output", tmp_path / "m", "--bytes", 8)
+        assert "does not know how well it codes rows" in cli.refused(
+            FAILED_PRECONDITION, "drift", "--model", tmp_path / "m", files / "rows.npy"
+        )
+        np.save(tmp_path / "wide.npy", np.ones((5, DIM + 1), np.float32))
+        assert "expected 32" in cli.refused(
+            INVALID_ARGUMENT, "drift", "--model", model, tmp_path / "wide.npy"
+        )
+        cli.refused(NOT_FOUND, "drift", "--model", tmp_path / "absent", files / "rows.npy")
+        cli.refused(INVALID_ARGUMENT, "drift", "--model", model, files / "rows.npy", "--sample", 0)
+
+    def test_ingest_warns_once(self, cli, model, unlike, files, tmp_path):
+        arguments = ("ingest", "--create", "--model", model, "--factory", "ARFC24/8")
+        done = cli.run(*arguments, "--collection", tmp_path / "a", "--input", unlike)
+        assert done.stderr.count("Rows are unlike those that the model was trained on") == 1
+        assert re.search(r"^arfc: Rows are unlike .*, expected at most 1\.\d\d$", done.stderr, re.M)
+        done = cli.run(*arguments, "--collection", tmp_path / "b", "--input", files / "rows.npy")
+        assert "Rows are unlike" not in done.stderr
+        more = ("ingest", "--collection", tmp_path / "b", "--input", unlike)
+        result = cli.json(*more, "--start-id", 5000)
+        assert result["drift"]["beyond_threshold"] is True
+        assert result["drift"]["rows"] == 1000
+        assert result["rows_stored"] == 1500
+        raw = make_raw(cli, tmp_path / "c", unlike, "--factory", "ARFC24/8")
+        assert "drift" not in raw  # There is no model yet.
+
+    def test_a_long_load_warns_early_and_once(self, cli, model, tmp_path, rows):
+        random = np.random.default_rng(1)
+        np.save(tmp_path / "long.npy", random.normal(size=(6000, DIM)).astype(np.float32))
+        done = cli.run(
+            "ingest", "--create", "--model", model, "--factory", "ARFC24/8",
+            "--collection", tmp_path / "c", "--input", tmp_path / "long.npy",
+        )  # fmt: skip
+        assert done.stderr.count("Rows are unlike") == 1
+
+    def test_inspect_shows_what_codes_leave(self, cli, model, collection):
+        for path in (model, collection):
+            points = cli.json("inspect", path)["held_out_residual"]
+            assert [point["bytes"] for point in points] == [8, 16, 24]
+            assert 0 < points[-1]["share"] < points[0]["share"] < 1
+            text = cli.run("inspect", path).stdout
+            assert "share of their squared length that codes leave" in text
+            assert f"    24 bytes  {points[-1]['share']:.4f}" in text
+
+
+class TestReadyModel:
+    NAME = "ready:all-MiniLM-L6-v2"
+
+    def test_serves_rows_without_a_training(self, cli, tmp_path):
+        """Rows are drawn from the codes themselves: there is no embedding model here."""
+        report = cli.json("inspect", self.NAME)
+        assert (report["kind"], report["dim"], report["code_bytes"]) == ("model", 384, 96)
+        rows = np.random.default_rng(0).normal(size=(40, 384)).astype(np.float32)
+        np.save(tmp_path / "rows.npy", rows)
+        result = cli.json(
+            "ingest", "--collection", tmp_path / "c", "--input", tmp_path / "rows.npy", "--create",
+            "--model", self.NAME,
+        )  # fmt: skip
+        assert result["rows_stored"] == 40
+        assert result["drift"]["beyond_threshold"] is True
+        assert cli.json("inspect", tmp_path / "c")["model_id"] == report["id"]
+        assert found_ids(cli, tmp_path / "c", rows[7], 1, "--exact") == [7]
+
+    def test_other_names_are_told_which_there_are(self, cli, files, tmp_path):
+        message = cli.refused(
+            NOT_FOUND, "ingest", "--collection", tmp_path / "c", "--input", files / "rows.npy",
+            "--create", "--model", "ready:word2vec",
+        )  # fmt: skip
+        assert message == (
+            'No ready model of this name comes with arfc: "word2vec", there is: all-MiniLM-L6-v2'
+        )
+        assert not (tmp_path / "c").exists()
+        message = cli.refused(
+            INVALID_ARGUMENT, "ingest", "--collection", tmp_path / "c",
+            "--input", files / "rows.npy", "--create", "--model", self.NAME,
+        )  # fmt: skip
+        assert message.endswith("384, expected 32")
 
 
 class TestServe:

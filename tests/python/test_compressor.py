@@ -8,7 +8,7 @@ import sys
 import arfc
 import numpy as np
 import pytest
-from conftest import CODE_BYTES, DIM
+from conftest import CODE_BYTES, DIM, clustered_rows
 
 
 def test_it_tells_what_it_is(model):
@@ -68,6 +68,98 @@ def test_a_saved_model_is_the_same_model(model, model_folder, rows, queries):
     codes = model.encode(rows)
     np.testing.assert_array_equal(loaded.encode(rows), codes)
     np.testing.assert_array_equal(loaded.score(queries, codes), model.score(queries, codes))
+
+
+def test_drift_tells_rows_of_the_same_kind_from_others(model):
+    alike = model.drift(clustered_rows(800, seed=5))
+    assert isinstance(alike, arfc.Drift) and alike.rows == 800
+    assert list(alike.points) == list(model.report.residuals) == [8, CODE_BYTES]
+    assert not alike.is_beyond_threshold
+    for size, point in alike.points.items():
+        assert point.held_out_residual == model.report.residuals[size]
+        assert point.ratio == pytest.approx(point.residual / point.held_out_residual)
+        assert 0.7 < point.ratio < point.threshold
+    unlike = np.random.default_rng(0).normal(size=(800, DIM))
+    assert model.drift(unlike).is_beyond_threshold
+    assert model.drift(unlike).points[CODE_BYTES].ratio > 1.5
+
+
+def test_drift_is_what_codes_leave(model, rows):
+    point = model.drift(rows).points[8]
+    left = model.decode(model.encode(rows, 8)).astype(np.float64) - rows
+    assert point.residual == pytest.approx((left**2).sum() / len(rows), rel=1e-5)
+
+
+def test_drift_refuses_what_it_cannot_tell(model, rows):
+    few = arfc.Compressor.train(rows[:300], 4, device="cpu")
+    assert few.report.residuals == {}
+    with pytest.raises(arfc.FailedPreconditionError, match="held-out rows: 0"):
+        few.drift(rows)
+    with pytest.raises(arfc.InvalidArgumentError, match="at least one row: 0"):
+        model.drift(rows[:0])
+    with pytest.raises(arfc.InvalidArgumentError, match=f"expected {DIM}"):
+        model.drift(rows[:, :5])
+    with pytest.raises(arfc.InvalidArgumentError, match="not finite"):
+        model.drift(np.full((2, DIM), np.nan, np.float32))
+
+
+def test_a_compact_model_is_half_as_large_and_the_same_when_loaded(rows, tmp_path):
+    large, small = (
+        arfc.Compressor.train(rows, 8, relations=False, compact=compact, device="cpu")
+        for compact in (False, True)
+    )
+    large.save(tmp_path / "large")
+    small.save(tmp_path / "small")
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("large", "small")]
+    assert sizes[1] < 0.52 * sizes[0]
+    loaded = arfc.Compressor.load(tmp_path / "small")
+    assert loaded.id == small.id != large.id
+    np.testing.assert_array_equal(loaded.encode(rows), small.encode(rows))
+    assert np.mean(small.encode(rows) == large.encode(rows)) > 0.9
+
+
+class TestReadyModels:
+    NAME = "all-MiniLM-L6-v2"
+
+    def test_there_is_one_and_it_is_complete(self):
+        assert arfc.ready_models.names() == [self.NAME]
+        model = arfc.Compressor.ready(self.NAME)
+        assert (model.dim, model.code_bytes, model.metric) == (384, 96, "cosine")
+        assert model.report.trained_rows > 50_000
+        assert list(model.report.residuals) == [8, 16, 32, 96]
+        assert model.report.recall[96] > 0.8
+        folder = arfc.ready_models.directory(self.NAME)
+        assert sum(path.stat().st_size for path in folder.iterdir()) <= 6_000_000
+
+    def test_its_card_tells_of_this_model(self):
+        card = (arfc.ready_models.directory(self.NAME) / "README.md").read_text(encoding="utf-8")
+        model = arfc.Compressor.ready(self.NAME)
+        assert model.id in card
+        for size, recall in model.report.recall.items():
+            assert f"| {size} | {recall:.3f} |" in card
+        assert f"{model.report.trained_rows:,} train" in card
+        assert "Licence" in card
+
+    def test_it_encodes_and_finds(self):
+        """Rows near to what codes stand for: there is no embedding model here."""
+        model = arfc.Compressor.ready(self.NAME)
+        random = np.random.default_rng(0)
+        rows = model.decode(random.integers(0, 256, (50, 96), dtype=np.uint8))
+        scores = model.score(rows, model.encode(rows))
+        assert (scores.argmax(axis=1) == np.arange(50)).all()
+
+    def test_gaussian_rows_are_unlike_its_own(self):
+        rows = np.random.default_rng(0).normal(size=(300, 384))
+        drift = arfc.Compressor.ready(self.NAME).drift(rows)
+        assert drift.is_beyond_threshold and drift.points[96].ratio > 2
+
+    @pytest.mark.parametrize("name", ["", "word2vec", "..", "../models", "all-MiniLM-L6-v2/"])
+    def test_other_names_are_told_which_there_are(self, name):
+        with pytest.raises(arfc.NotFoundError) as caught:
+            arfc.Compressor.ready(name)
+        assert str(caught.value) == (
+            f"No ready model of this name comes with arfc: {name!r}, there is: {self.NAME}"
+        )
 
 
 def test_the_same_seed_gives_the_same_model(rows):

@@ -157,8 +157,14 @@ def test_the_parts_of_an_installation(tmp_path):
     assert install(tmp_path / "program", "--component", "program") == ["bin/arfc"]
     licences = install(tmp_path / "licences", "--component", "licences")
     assert {"share/doc/arfc/LICENSE", "share/doc/arfc/LICENSES/faiss.txt"} <= set(licences)
+    models = install(tmp_path / "models", "--component", "models")
+    name = "all-MiniLM-L6-v2"
+    expected = ("README.md", "config.json", "manifest.json", "model.safetensors")
+    assert models == [f"share/arfc/models/{name}/{file}" for file in expected]
     whole = install(tmp_path / "whole")
-    assert whole == sorted([*development, "bin/arfc", *licences])
+    assert whole == sorted([*development, "bin/arfc", *licences, *models])
+    done = call(tmp_path / "whole" / "bin" / "arfc", "inspect", f"ready:{name}")
+    assert "384 floats" in done.stdout, done.stderr
     done = call(tmp_path / "program" / "bin" / "arfc", "--version")
     assert done.stdout.startswith("arfc "), done.stderr
 
@@ -168,6 +174,7 @@ def test_the_python_package_has_the_modules_files_and_the_program_alone():
 
     files = {str(file) for file in importlib.metadata.files("arfc") or []}
     assert any(file.endswith("bin/arfc") for file in files)
+    assert "arfc/models/all-MiniLM-L6-v2/model.safetensors" in files
     assert any(file.endswith("licenses/LICENSES/faiss.txt") for file in files)
     assert not [file for file in files if file.endswith((".a", ".cmake", ".h"))]
 

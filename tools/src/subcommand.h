@@ -34,5 +34,6 @@ Run declare_ingest(CLI::App& command);
 Run declare_search(CLI::App& command);
 Run declare_serve(CLI::App& command);
 Run declare_inspect(CLI::App& command);
+Run declare_drift(CLI::App& command);
 
 } // namespace arfc::tools

@@ -5,7 +5,7 @@
 namespace arfc::tools {
 namespace {
 
-constexpr std::array<Subcommand, 5> kSubcommands = {{
+constexpr std::array<Subcommand, 6> kSubcommands = {{
     {"train", "Learns a model directory from a file of embeddings.",
      "arfc train --input rows.npy --output model --bytes 96 --metric cosine", declare_train},
     {"ingest", "Loads a file of embeddings into a collection, in bounded memory.",
@@ -19,6 +19,8 @@ constexpr std::array<Subcommand, 5> kSubcommands = {{
      "arfc serve --data collections --port 6333", declare_serve},
     {"inspect", "Shows what a collection or a model directory holds and costs.",
      "arfc inspect docs", declare_inspect},
+    {"drift", "Tells whether rows are like those that a model was trained on.",
+     "arfc drift --model model --input new_rows.npy", declare_drift},
 }};
 
 } // namespace

@@ -1,26 +1,13 @@
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "arfc/base/error.h"
+#include "arfc/base/half.h"
 #include "readers/npy_array.h"
 #include "readers/row_reader.h"
 
 namespace arfc::tools {
 namespace {
-
-/// Returns the value of an IEEE 754 binary16 number; every one is exact as a float.
-float from_half(std::uint16_t half) noexcept {
-    const std::uint32_t sign = (half & 0x8000U) << 16U;
-    const std::uint32_t exponent = half >> 10U & 0x1FU;
-    const std::uint32_t fraction = half & 0x3FFU;
-    if (exponent == 0) { // Zero and the subnormals: fraction * 2^-24.
-        const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
-        return sign == 0 ? magnitude : -magnitude;
-    }
-    const std::uint32_t wide = exponent == 0x1FU ? 0xFFU : exponent + 112U;
-    return std::bit_cast<float>(sign | wide << 23U | fraction << 13U);
-}
 
 template <class From, class Convert>
 void convert(std::span<const std::byte> bytes, std::span<float> values, const Convert& to_float) {

@@ -10,9 +10,12 @@
 #include "arfc/compressor/compressor.h"
 #include "arfc/index/collection.h"
 #include "count_option.h"
+#include "ingest/drift_watch.h"
 #include "ingest/ingestion.h"
+#include "model_argument.h"
 #include "readers/row_reader.h"
 #include "subcommand.h"
+#include "subcommands/drift_report.h"
 #include "terminal/key_values.h"
 #include "terminal/numbers.h"
 #include "terminal/stop_signal.h"
@@ -44,6 +47,7 @@ struct IngestOutcome {
     std::uint64_t rows_stored = 0;
     double seconds = 0;
     std::optional<CollectionTrainReport> training;
+    std::optional<Drift> drift; ///< Nothing where no model encoded the rows, or it cannot tell.
     std::uint64_t points = 0;
 };
 
@@ -115,9 +119,12 @@ IngestOutcome load(
     const auto seconds = [&] {
         return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     };
+    DriftWatch watch(
+        collection.model(), [&](const std::string& sentence) { terminal.note(sentence); });
     Ingestion ingestion(
         reader, rejects, arguments.options, [&](auto ids, auto rows, auto payloads) {
             collection.upsert(ids, rows, payloads, /*wait=*/true);
+            watch.add(rows);
         });
     const auto end_early = [&](ErrorKind kind, const char* why) {
         fail(
@@ -142,7 +149,9 @@ IngestOutcome load(
     return {
         .rows_in = ingestion.rows_in(),
         .rows_stored = ingestion.rows_stored(),
-        .seconds = seconds()};
+        .seconds = seconds(),
+        .training = {},
+        .drift = watch.finish()};
 }
 
 /// Learns a model from the rows; an error says that they are still there.
@@ -180,6 +189,9 @@ Json outcome_json(const IngestOutcome& outcome, const RejectLog& rejects) {
     Json json = {{"rows_in", outcome.rows_in},       {"rows_stored", outcome.rows_stored},
                  {"rows_rejected", rejects.count()}, {"first_rejected", first},
                  {"seconds", outcome.seconds},       {"points", outcome.points}};
+    if (outcome.drift) {
+        json["drift"] = drift_json(*outcome.drift);
+    }
     if (outcome.training) {
         const CollectionTrainReport& training = *outcome.training;
         json["training"] = {
@@ -228,6 +240,7 @@ std::string outcome_text(const IngestOutcome& outcome, const RejectLog& rejects)
 
 void ingest(IngestArguments arguments, Terminal& terminal) {
     const StopSignal stop;
+    arguments.model = model_directory(arguments.model).string();
     if (!arguments.max_memory.empty()) {
         arguments.options.max_memory = parse_size(arguments.max_memory);
     }
@@ -281,7 +294,9 @@ void declare_creation(CLI::App& command, IngestArguments& arguments) {
         ->needs(create);
     CLI::Option* const model =
         command
-            .add_option("--model", arguments.model, "Model directory to copy into a new collection")
+            .add_option(
+                "--model", arguments.model,
+                std::string(kModelArgument) + ", to copy into a new collection")
             ->needs(create);
     CLI::Option* const train =
         command

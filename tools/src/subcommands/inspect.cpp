@@ -4,7 +4,9 @@
 
 #include "arfc/base/error.h"
 #include "arfc/index/collection.h"
+#include "model_argument.h"
 #include "subcommand.h"
+#include "subcommands/drift_report.h"
 #include "subcommands/model_report.h"
 #include "terminal/key_values.h"
 #include "terminal/numbers.h"
@@ -28,7 +30,14 @@ std::vector<std::pair<std::string, double>> bytes_per_point(const CollectionInfo
         {"disk", per_point(info.disk_bytes, info)}};
 }
 
-Json collection_json(const CollectionInfo& info) {
+/// Returns what codes leave of rows held out of the training of a collection's model.
+std::vector<HeldOutResidual> residuals_of(const Collection& collection) {
+    const auto model = collection.model();
+    return model == nullptr ? std::vector<HeldOutResidual>() : model->report().residuals;
+}
+
+Json collection_json(const Collection& collection) {
+    const CollectionInfo info = collection.info();
     Json shares = Json::object();
     for (const auto& [name, bytes] : bytes_per_point(info)) {
         shares[name] = bytes;
@@ -50,10 +59,12 @@ Json collection_json(const CollectionInfo& info) {
         {"model_bytes", info.model_bytes},
         {"disk_bytes", info.disk_bytes},
         {"held_out_recall", recall_json(info.held_out_recall)},
+        {"held_out_residual", residuals_json(residuals_of(collection))},
         {"bytes_per_point", std::move(shares)}};
 }
 
-std::string collection_text(const CollectionInfo& info) {
+std::string collection_text(const Collection& collection) {
+    const CollectionInfo info = collection.info();
     std::string stages;
     for (const std::size_t bytes : info.stage_bytes) {
         stages += (stages.empty() ? "" : ", ") + std::to_string(bytes);
@@ -81,6 +92,9 @@ std::string collection_text(const CollectionInfo& info) {
         text += "\nrecall@10 on rows that were held out of the model's training\n" +
                 recall_text(info.held_out_recall);
     }
+    if (const auto residuals = residuals_of(collection); !residuals.empty()) {
+        text += "\nshare of their squared length that codes leave\n" + residuals_text(residuals);
+    }
     return text;
 }
 
@@ -95,16 +109,19 @@ void inspect(const std::filesystem::path& path, Terminal& terminal) {
         terminal.result(json, model_text(*model));
         return;
     }
-    const CollectionInfo info = Collection::open(path, {.read_only = true})->info();
-    terminal.result(collection_json(info), collection_text(info));
+    const auto collection = Collection::open(path, {.read_only = true});
+    terminal.result(collection_json(*collection), collection_text(*collection));
 }
 
 } // namespace
 
 Run declare_inspect(CLI::App& command) {
     const auto path = std::make_shared<std::string>();
-    command.add_option("path", *path, "Collection or model directory")->required();
-    return [path](Terminal& terminal) { inspect(*path, terminal); };
+    command
+        .add_option(
+            "path", *path, "Collection or model directory, or ready:NAME for a model of arfc's own")
+        ->required();
+    return [path](Terminal& terminal) { inspect(model_directory(*path), terminal); };
 }
 
 } // namespace arfc::tools

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "subcommands/drift_report.h"
 #include "terminal/key_values.h"
 #include "terminal/numbers.h"
 
@@ -64,7 +65,8 @@ Json model_json(const Compressor& model) {
         {"held_out_rows", report.held_out_rows},
         {"training_seconds", report.seconds},
         {"stopped_by_budget", report.stopped_by_budget},
-        {"held_out_recall", recall_json(report.recall)}};
+        {"held_out_recall", recall_json(report.recall)},
+        {"held_out_residual", residuals_json(report.residuals)}};
     if (report.pairs) {
         json["pairs"] = pairs_json(*report.pairs);
     }
@@ -100,8 +102,13 @@ std::string model_text(const Compressor& model) {
     if (report.recall.empty()) {
         return text + "held-out recall@10  not measured, too few rows to hold any out\n";
     }
-    return text + "\nrecall@10 on " + grouped(report.held_out_rows) + " rows that were held out\n" +
-           recall_text(report.recall);
+    text += "\nrecall@10 on " + grouped(report.held_out_rows) + " rows that were held out\n" +
+            recall_text(report.recall);
+    if (!report.residuals.empty()) {
+        text +=
+            "\nshare of their squared length that codes leave\n" + residuals_text(report.residuals);
+    }
+    return text;
 }
 
 } // namespace arfc::tools

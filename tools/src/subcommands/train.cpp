@@ -283,6 +283,9 @@ Run declare_train(CLI::App& command) {
         "--features", options.features,
         "Learn float features for classifiers and clusterings, too: takes about twice as long");
     command.add_flag(
+        "--compact", options.compact,
+        "A smaller model: fewer tokens over the whole space, weights as float16");
+    command.add_flag(
         "--resume", options.resume,
         "Go on from the checkpoint of a training that did not end, with the same options");
     command

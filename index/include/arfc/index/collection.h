@@ -171,6 +171,10 @@ class Collection {
 
     [[nodiscard]] virtual CollectionInfo info() const = 0;
 
+    /// Returns the model that encodes the rows; nothing where there is none yet.
+    /// @throws Error  kFailedPrecondition: closed.
+    [[nodiscard]] virtual std::shared_ptr<const Compressor> model() const = 0;
+
     /// Makes everything durable, writes the coarse file and releases the directory; called by the
     /// destructor too.
     virtual void close() = 0;
