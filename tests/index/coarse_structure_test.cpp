@@ -4,11 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "arfc/base/sha256.h"
+#include "code_graph.h"
 #include "expect_error.h"
 #include "staged_index.h"
 #include "structured_index.h"
@@ -292,6 +294,63 @@ TEST(CoarseStructure, ReachesEveryRowOfASparseGraph) {
         all, {.values = query.row(0), .tables = tables.data(), .terms = terms, .beam = kRows});
     const std::set<std::uint32_t> reached(proposals.rows.begin(), proposals.rows.end());
     EXPECT_EQ(reached.size(), kRows);
+}
+
+/// Rows of a kind that the graph has no row of are inserted side by side: what is near to them is
+/// among themselves alone.
+TEST(CoarseStructure, LinksRowsThatCameTogether) {
+    constexpr std::size_t kThere = 6400;
+    constexpr std::size_t kTogether = 200; // A thirty-second of those: inserted at once.
+    const TrainedModel& model = trained_model(Metric::kCosine);
+    std::vector<float> rows = random_rows(kThere + kTogether, kDim, 31);
+    for (std::size_t i = 0; i < kThere + kTogether; ++i) {
+        float& first = rows[i * kDim];
+        first = i < kThere ? -std::abs(first) : std::abs(first) + 4.0F;
+    }
+    std::vector<std::byte> heads((kThere + kTogether) * kHead);
+    model.compressor->encode(view(rows, kDim), kHead, {heads.data(), kThere + kTogether, kHead});
+    StagedIndex index(model.compressor, {.stage_bytes = {kHead}, .coarse = "HNSW8"});
+    index.add({heads.data(), kThere, kHead});
+    index.add({heads.data() + kThere * kHead, kTogether, kHead});
+    const MatrixView<const float> queries{rows.data() + kThere * kDim, kTogether, kDim};
+    StagedRequest request = heads_only(10);
+    request.ef_search = 32;
+    const StagedAnswer found = index.search(queries, request, nullptr);
+    request = heads_only(10);
+    request.exhaustive = true;
+    const StagedAnswer truth = index.search(queries, request, nullptr);
+    std::size_t hits = 0;
+    for (std::size_t i = 0; i < found.rows.size(); ++i) {
+        const auto wanted = truth.rows.begin() + static_cast<std::ptrdiff_t>(i / 10 * 10);
+        hits += std::find(wanted, wanted + 10, found.rows[i]) != wanted + 10 ? 1 : 0;
+    }
+    EXPECT_GE(hits, found.rows.size() * 98 / 100);
+}
+
+TEST(CoarseStructure, ChoosesEachLinkOnceWhateverTheOrder) {
+    constexpr std::size_t kFew = 300;
+    const TrainedModel& model = trained_model(Metric::kCosine);
+    std::vector<std::byte> heads;
+    for (std::size_t row = 0; row < kFew; ++row) {
+        const std::size_t from = row == 7 ? 0 : row; // Row 7 has the head of row 0.
+        const auto code =
+            many_codes(Metric::kCosine).begin() + static_cast<std::ptrdiff_t>(from * kCodeBytes);
+        heads.insert(heads.end(), code, code + kHead);
+    }
+    const HeadSketches sketches(*model.compressor, kHead);
+    const HeadRows all{model.compressor.get(), {heads.data(), kFew, kHead}, {}, {}, {}};
+    std::vector<std::uint32_t> near(kFew - 1);
+    std::iota(near.begin(), near.end(), 1U);
+    const std::vector<std::uint32_t> links = choose_links(sketches, all, 0, near, 8);
+    ASSERT_FALSE(links.empty());
+    EXPECT_EQ(links.front(), 7U) << "the nearest comes first";
+    EXPECT_LE(links.size(), 8U);
+    EXPECT_EQ(std::set<std::uint32_t>(links.begin(), links.end()).size(), links.size());
+    std::vector<std::uint32_t> shuffled(near.rbegin(), near.rend());
+    shuffled.insert(shuffled.end(), {7, 0, 42, 7});
+    EXPECT_EQ(choose_links(sketches, all, 0, shuffled, 8), links);
+    EXPECT_EQ(choose_links(sketches, all, 0, near, 1), (std::vector<std::uint32_t>{7}));
+    EXPECT_TRUE(choose_links(sketches, all, 0, std::vector<std::uint32_t>{0}, 8).empty());
 }
 
 TEST(CoarseStructure, RefusesWhatIsOutOfRange) {
