@@ -11,7 +11,9 @@
 #include <utility>
 
 #include "arfc/base/error.h"
+#include "learning_tensors.h"
 #include "pair_graph.h"
+#include "relation_graph.h"
 #include "threads.h"
 
 namespace arfc {
@@ -22,13 +24,12 @@ constexpr std::size_t kMinHeldOut = 50; // and of fewer held-out queries no gain
 constexpr std::size_t kMinRows = 100;   // That have neighbours to keep.
 constexpr std::size_t kMaxRows = 16384; // Whose neighbours are sought, among themselves.
 constexpr std::size_t kMaxGallery = 8192;
-constexpr std::int64_t kMeasurements = 6; // Of the steps.
-constexpr std::int64_t kBatch = 256;      // Pairs of a step,
-constexpr std::int64_t kUnpaired = 512;   // rows without a pair that stand against them,
-constexpr std::int64_t kAnchors = 96;     // rows that keep their neighbours,
-constexpr std::int64_t kNeighbours = 32;  // so many of them,
-constexpr std::int64_t kNeighboursDrawn = 8;
-constexpr std::int64_t kRandomRows = 384; // among so many others.
+constexpr std::int64_t kMeasurements = 6;    // Of the steps.
+constexpr std::int64_t kBatch = 256;         // Pairs of a step,
+constexpr std::int64_t kUnpaired = 512;      // rows without a pair that stand against them,
+constexpr std::int64_t kAnchors = 96;        // rows that keep their neighbours,
+constexpr std::int64_t kNeighboursDrawn = 8; // so many of them at a time,
+constexpr std::int64_t kRandomRows = 384;    // among so many others.
 // A row without a pair may belong with the query all the same. 1 instead of .3 gains .4 points more
 // of seen kinds (banking77) and loses .5 of others.
 constexpr double kUnpairedWeight = 0.3;
@@ -42,59 +43,49 @@ constexpr std::int64_t kVoters = 10;
 constexpr double kSignificance = 2.5; // Standard errors of a gain that is no chance,
 constexpr double kTolerance = 1.0;    // and of a loss that is.
 
-torch::Tensor copy(std::span<const float> values, const std::vector<std::int64_t>& shape) {
-    return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32).clone();
-}
-
-std::vector<float> values_of(const torch::Tensor& tensor) {
-    const torch::Tensor flat = tensor.detach().contiguous();
-    return {flat.data_ptr<float>(), flat.data_ptr<float>() + flat.numel()};
-}
-
 torch::Tensor indices(const std::vector<std::size_t>& values) {
     torch::Tensor out = torch::empty({static_cast<std::int64_t>(values.size())}, torch::kInt64);
     std::copy(values.begin(), values.end(), out.data_ptr<std::int64_t>());
     return out;
 }
 
-[[noreturn]] void fail_corrupt(std::string_view name) {
-    fail(
-        ErrorKind::kCorruption,
-        "Checkpoint's learning from pairs does not fit its training, train without resume: ", name);
-}
-
-double number_of(const LearningState& state, const std::string& name) {
-    const auto found = state.numbers.find(name);
-    if (found == state.numbers.end() || !(std::fabs(found->second) < 1e9)) {
-        fail_corrupt(name);
-    }
-    return found->second;
-}
-
 /// How held-out queries are answered.
 struct Answers {
-    std::vector<bool> right; ///< Seen ones, then unseen ones.
+    std::vector<double> right; ///< 1 or 0; seen ones, then unseen ones.
+    std::vector<double> share; ///< Of the voters, those that belong with the query.
     std::size_t seen = 0;
 
-    [[nodiscard]] double share(bool of_seen) const {
-        const auto middle = right.begin() + static_cast<std::ptrdiff_t>(seen);
-        const auto first = of_seen ? right.begin() : middle;
-        const auto last = of_seen ? middle : right.end();
-        return first == last ? 0.0
-                             : static_cast<double>(std::count(first, last, true)) /
-                                   static_cast<double>(last - first);
+    [[nodiscard]] std::span<const double> of(
+        const std::vector<double>& values, bool seen_ones) const {
+        return seen_ones ? std::span(values).first(seen) : std::span(values).subspan(seen);
     }
+    [[nodiscard]] double accuracy(bool seen_ones) const { return mean(of(right, seen_ones)); }
+    [[nodiscard]] double voters(bool seen_ones) const { return mean(of(share, seen_ones)); }
+
     /// Returns by how many standard errors these are better than `before`; 0 where none differ.
-    [[nodiscard]] double gain(const Answers& before, bool of_seen) const {
+    /// Voters tell a gain from fewer queries than answers do: ten a query instead of one.
+    [[nodiscard]] double gain(const Answers& before, bool seen_ones) const {
+        return significance(of(share, seen_ones), before.of(before.share, seen_ones));
+    }
+    [[nodiscard]] double gain_of_answers(const Answers& before, bool seen_ones) const {
+        return significance(of(right, seen_ones), before.of(before.right, seen_ones));
+    }
+
+  private:
+    [[nodiscard]] static double mean(std::span<const double> values) {
+        return values.empty() ? 0.0
+                              : std::accumulate(values.begin(), values.end(), 0.0) /
+                                    static_cast<double>(values.size());
+    }
+    [[nodiscard]] static double significance(
+        std::span<const double> now, std::span<const double> before) {
         double difference = 0.0;
-        double changed = 0.0;
-        for (std::size_t i = of_seen ? 0 : seen; i < (of_seen ? seen : right.size()); ++i) {
-            if (right[i] != before.right[i]) {
-                difference += right[i] ? 1.0 : -1.0;
-                changed += 1.0;
-            }
+        double squares = 0.0;
+        for (std::size_t i = 0; i < now.size(); ++i) {
+            difference += now[i] - before[i];
+            squares += (now[i] - before[i]) * (now[i] - before[i]);
         }
-        return changed > 0.0 ? difference / std::sqrt(changed) : 0.0;
+        return squares > 0.0 ? difference / std::sqrt(squares) : 0.0;
     }
 };
 
@@ -109,7 +100,8 @@ class PairTrainer {
   public:
     explicit PairTrainer(const PairTask& task)
         : task_(task), graph_(task.queries, task.relevant),
-          width_(static_cast<std::int64_t>(task.rows.cols())), random_(task.seed) {}
+          width_(static_cast<std::int64_t>(task.rows.cols())), random_(task.seed),
+          relations_(task.metric) {}
 
     PairMap run() {
         held_out_ = hold_out(graph_, random_);
@@ -119,9 +111,9 @@ class PairTrainer {
             return learned;
         }
         const Answers before = measure(torch::eye(width_));
-        learned.report.seen = {before.seen, before.share(true), before.share(true)};
+        learned.report.seen = {before.seen, before.accuracy(true), before.accuracy(true)};
         learned.report.unseen = {
-            before.right.size() - before.seen, before.share(false), before.share(false)};
+            before.right.size() - before.seen, before.accuracy(false), before.accuracy(false)};
         begin();
         if (task_.begun) {
             restore(*task_.begun);
@@ -134,8 +126,8 @@ class PairTrainer {
         }
         const Answers after = measure(best_);
         learned.report.is_kept = true;
-        learned.report.seen.after = after.share(true);
-        learned.report.unseen.after = after.share(false);
+        learned.report.seen.after = after.accuracy(true);
+        learned.report.unseen.after = after.accuracy(false);
         learned.map = values_of(learn_from_all());
         return learned;
     }
@@ -172,11 +164,12 @@ class PairTrainer {
                 table.insert(table.end(), row.begin(), row.end());
             }
         }
-        table_ = copy(table, {static_cast<std::int64_t>(table.size() / width), width_});
+        table_ = tensor_of(
+            std::span<const float>(table),
+            {static_cast<std::int64_t>(table.size() / width), width_});
         rows_ = indices(rows);
         selection_ = material(std::move(trained), unpaired, rows, true);
         all_ = material(std::move(all), unpaired, rows, false);
-        set_scale();
         find_neighbours();
         return true;
     }
@@ -241,30 +234,10 @@ class PairTrainer {
         }
     }
 
-    /// Brings similarities to the range of cosines, as the fine-tuning of relations does.
-    void set_scale() {
-        if (task_.metric == Metric::kCosine) {
-            return;
-        }
-        const torch::Tensor rows = table_.index_select(0, rows_);
-        const double energy = task_.metric == Metric::kL2
-                                ? (rows - rows.mean(0, true)).square().sum(1).mean().item<double>()
-                                : rows.square().sum(1).mean().item<double>();
-        scale_ = energy > 0.0 ? (task_.metric == Metric::kL2 ? 0.5 : 1.0) / energy : 1.0;
-    }
     void find_neighbours() {
         const torch::Tensor rows = table_.index_select(0, rows_);
-        const std::int64_t count = rows.size(0);
-        std::vector<torch::Tensor> parts;
-        constexpr std::int64_t kTogether = 512;
-        for (std::int64_t first = 0; first < count; first += kTogether) {
-            const std::int64_t last = std::min(count, first + kTogether);
-            torch::Tensor near = similarities(rows.slice(0, first, last), rows);
-            near.slice(1, first, last).fill_diagonal_(-INFINITY);
-            parts.push_back(std::get<1>(near.topk(std::min(kNeighbours, count - 1), 1)));
-            (void)task_.go_on(); // Reports.
-        }
-        neighbours_ = torch::cat(parts);
+        neighbours_ = relations_.nearest_rows(rows, task_.go_on);
+        relations_.fit_scale(rows, neighbours_);
     }
 
     /// Maps rows as the model will.
@@ -272,57 +245,59 @@ class PairTrainer {
         const torch::Tensor out = torch::mm(rows, map.t());
         return task_.metric == Metric::kCosine ? out / out.norm(2, 1, true).clamp_min(1e-12) : out;
     }
-    /// @returns [m, n], in the units of a cosine.
-    [[nodiscard]] torch::Tensor similarities(
-        const torch::Tensor& queries, const torch::Tensor& rows) const {
-        torch::Tensor products = torch::mm(queries, rows.t());
-        if (task_.metric == Metric::kL2) { // Minus the squared distance.
-            products = 2.0 * products - rows.square().sum(1).unsqueeze(0) -
-                       queries.square().sum(1).unsqueeze(1);
-        }
-        return products * scale_;
-    }
-
     /// Answers held-out queries by their nearest rows: ten vote for their kinds, or as many as
     /// belong with the query where those are fewer; of equal counts the nearer rows' wins.
     [[nodiscard]] Answers measure(const torch::Tensor& map) const {
         const torch::NoGradGuard guard;
         const torch::Tensor rows = mapped(table_.index_select(0, gallery_), map);
-        Answers answers{.right = {}, .seen = seen_};
+        Answers answers{.right = {}, .share = {}, .seen = seen_};
         constexpr std::size_t kTogether = 256;
         for (std::size_t first = 0; first < queries_.size(); first += kTogether) {
             const std::size_t count = std::min(kTogether, queries_.size() - first);
             const auto begin = queries_.begin() + static_cast<std::ptrdiff_t>(first);
             const torch::Tensor asked =
                 indices({begin, begin + static_cast<std::ptrdiff_t>(count)});
-            torch::Tensor scores = similarities(mapped(table_.index_select(0, asked), map), rows);
+            torch::Tensor scores =
+                relations_.similarities(mapped(table_.index_select(0, asked), map), rows);
             scores.masked_fill_(asked.unsqueeze(1) == gallery_.unsqueeze(0), -INFINITY);
             const torch::Tensor nearest =
                 std::get<1>(scores.topk(std::min(kVoters, scores.size(1)), 1));
             for (std::size_t i = 0; i < count; ++i) {
-                answers.right.push_back(is_right(
-                    first + i, nearest.data_ptr<std::int64_t>() +
-                                   static_cast<std::int64_t>(i) * nearest.size(1)));
+                const std::span<const std::int64_t> voters(
+                    nearest.data_ptr<std::int64_t>() +
+                        static_cast<std::int64_t>(i) * nearest.size(1),
+                    static_cast<std::size_t>(voters_[first + i]));
+                const std::size_t query = queries_[first + i];
+                const auto belongs = [&](std::int64_t place) {
+                    return graph_.related(query, gallery_nodes_[static_cast<std::size_t>(place)]);
+                };
+                answers.right.push_back(graph_.related(query, elected(voters)) ? 1.0 : 0.0);
+                answers.share.push_back(
+                    static_cast<double>(std::ranges::count_if(voters, belongs)) /
+                    static_cast<double>(voters.size()));
             }
         }
         return answers;
     }
-    [[nodiscard]] bool is_right(std::size_t query, const std::int64_t* nearest) const {
+    /// @param voters  Places in the gallery, the nearest first. @returns a node of the kind
+    /// elected.
+    [[nodiscard]] std::size_t elected(std::span<const std::int64_t> voters) const {
+        const auto node_at = [&](std::int64_t place) {
+            return gallery_nodes_[static_cast<std::size_t>(place)];
+        };
         std::map<std::size_t, std::size_t> votes;
+        for (const std::int64_t place : voters) {
+            ++votes[graph_.kind(node_at(place))];
+        }
         std::size_t winner = 0;
         std::size_t most = 0;
-        const std::int64_t voters = voters_[query];
-        for (std::int64_t i = 0; i < voters; ++i) {
-            ++votes[graph_.kind(gallery_nodes_[static_cast<std::size_t>(nearest[i])])];
-        }
-        for (std::int64_t i = 0; i < voters; ++i) { // The nearest first.
-            const std::size_t node = gallery_nodes_[static_cast<std::size_t>(nearest[i])];
-            if (votes[graph_.kind(node)] > most) {
-                most = votes[graph_.kind(node)];
-                winner = node;
+        for (const std::int64_t place : voters) {
+            if (const std::size_t count = votes[graph_.kind(node_at(place))]; count > most) {
+                most = count;
+                winner = node_at(place);
             }
         }
-        return graph_.related(queries_[query], winner);
+        return winner;
     }
 
     /// Begins a course of steps at the identity.
@@ -354,12 +329,15 @@ class PairTrainer {
     }
     void consider(const Answers& before, const Answers& now) {
         const bool has_seen = before.seen >= kMinHeldOut;
-        const double gain = now.gain(before, has_seen);
-        if (gain < kSignificance || (has_seen && now.gain(before, false) < -kTolerance) ||
-            now.share(has_seen) <= most_) {
+        if (now.gain(before, has_seen) < kSignificance ||
+            now.accuracy(has_seen) < before.accuracy(has_seen) || now.voters(has_seen) <= most_) {
             return;
         }
-        most_ = now.share(has_seen);
+        if (has_seen &&
+            std::min(now.gain(before, false), now.gain_of_answers(before, false)) < -kTolerance) {
+            return;
+        }
+        most_ = now.voters(has_seen);
         best_step_ = step_;
         best_ = map().detach().clone();
     }
@@ -415,13 +393,13 @@ class PairTrainer {
         }
         const torch::Tensor asked = mapped(table_.index_select(0, indices(queries)), map);
         torch::Tensor edges =
-            similarities(asked, mapped(table_.index_select(0, indices(rows)), map));
+            relations_.similarities(asked, mapped(table_.index_select(0, indices(rows)), map));
         edges = (edges / kTemperature).masked_fill(others, -1e4);
         if (material.unpaired.size(0) > 0) {
             const torch::Tensor unpaired =
                 material.unpaired.index_select(0, drawn(kUnpaired, material.unpaired.size(0)));
             const torch::Tensor against =
-                similarities(asked, mapped(table_.index_select(0, unpaired), map));
+                relations_.similarities(asked, mapped(table_.index_select(0, unpaired), map));
             edges = torch::cat({edges, against / kTemperature + std::log(kUnpairedWeight)}, 1);
         }
         return -torch::log_softmax(edges, 1).diagonal().mean();
@@ -429,7 +407,7 @@ class PairTrainer {
 
     /// How far the graph of neighbours is from what it was: the listwise loss of relate().
     [[nodiscard]] torch::Tensor relation(const Material& material, const torch::Tensor& map) {
-        const torch::Tensor anchors = drawn(kAnchors, rows_.size(0));
+        const torch::Tensor anchors = drawn(kAnchors, neighbours_.size(0));
         const torch::Tensor near =
             neighbours_.index_select(0, anchors)
                 .index_select(1, drawn(kNeighboursDrawn, neighbours_.size(1)))
@@ -438,22 +416,16 @@ class PairTrainer {
         const torch::Tensor itself = anchors.unsqueeze(1) == others.unsqueeze(0);
         const torch::Tensor from = table_.index_select(0, rows_.index_select(0, anchors));
         const torch::Tensor to = table_.index_select(0, rows_.index_select(0, others));
-        const auto graph = [&](const torch::Tensor& edges) {
-            return torch::log_softmax((edges / kTemperature).masked_fill(itself, -1e4), 1);
-        };
-        const torch::Tensor wanted = graph(similarities(from, to));
-        const torch::Tensor found = graph(similarities(mapped(from, map), mapped(to, map)));
+        const torch::Tensor wanted =
+            RelationGraph::edges(relations_.similarities(from, to), itself);
+        const torch::Tensor found = RelationGraph::edges(
+            relations_.similarities(mapped(from, map), mapped(to, map)), itself);
         const torch::Tensor apart = (wanted.exp() * (wanted - found)).sum(1);
         return (material.relation_weights.index_select(0, anchors) * apart).mean();
     }
 
     [[nodiscard]] torch::Tensor drawn(std::int64_t count, std::int64_t below) {
-        torch::Tensor numbers = torch::empty({count}, torch::kInt64);
-        auto* const out = numbers.data_ptr<std::int64_t>();
-        for (std::int64_t i = 0; i < count; ++i) {
-            out[i] = static_cast<std::int64_t>(random_() % static_cast<std::uint64_t>(below));
-        }
-        return numbers;
+        return drawn_rows(random_, count, below);
     }
 
     void offer() {
@@ -463,7 +435,6 @@ class PairTrainer {
     }
     /// Tells where the learning stands before a step: all that does not follow from the task.
     [[nodiscard]] LearningState state() const {
-        const auto d = static_cast<std::size_t>(width_);
         LearningState out;
         out.numbers = {
             {"selected", selected_ ? 1.0 : 0.0},
@@ -473,23 +444,15 @@ class PairTrainer {
         std::ostringstream random;
         random << random_;
         out.random = random.str();
-        const auto add = [&](const char* name, const torch::Tensor& values) {
-            out.arrays[name] = {{d, d}, values_of(values)};
-        };
-        add("change", change_);
         if (step_ > 0) {
-            const auto& moments = static_cast<const torch::optim::AdamWParamState&>(
-                *optimizer_->state().at(change_.unsafeGetTensorImpl()));
-            add("average", moments.exp_avg());
-            add("square", moments.exp_avg_sq());
+            store_parameter(out, "change", change_, *optimizer_);
         }
         if (best_.defined()) {
-            add("best", best_);
+            out.arrays["best"] = stored(best_);
         }
         return out;
     }
     void restore(const LearningState& state) {
-        const torch::NoGradGuard guard;
         selected_ = number_of(state, "selected") > 0.0;
         step_ = static_cast<std::int64_t>(number_of(state, "step"));
         best_step_ = static_cast<std::int64_t>(number_of(state, "best_step"));
@@ -497,29 +460,14 @@ class PairTrainer {
         std::istringstream random(state.random);
         if (!(random >> random_) || step_ < 0 || step_ > task_.steps || best_step_ < 0 ||
             best_step_ > task_.steps) {
-            fail_corrupt("random");
+            fail_corrupt_state("random");
         }
-        change_.copy_(array(state, "change"));
         if (step_ > 0) {
-            auto moments = std::make_unique<torch::optim::AdamWParamState>();
-            moments->step(step_);
-            moments->exp_avg(array(state, "average"));
-            moments->exp_avg_sq(array(state, "square"));
-            optimizer_->state()[change_.unsafeGetTensorImpl()] = std::move(moments);
+            restore_parameter(state, "change", change_, *optimizer_, step_);
         }
         if (best_step_ > 0) {
-            best_ = array(state, "best");
+            best_ = tensor_of(state, "best", {width_, width_});
         }
-    }
-    [[nodiscard]] torch::Tensor array(const LearningState& state, const std::string& name) const {
-        const auto d = static_cast<std::size_t>(width_);
-        const auto found = state.arrays.find(name);
-        if (found == state.arrays.end() || found->second.shape != std::vector<std::size_t>{d, d} ||
-            !std::ranges::all_of(
-                found->second.values, [](float value) { return std::isfinite(value); })) {
-            fail_corrupt(name);
-        }
-        return copy(found->second.values, {width_, width_});
     }
 
     const PairTask& task_;
@@ -527,7 +475,7 @@ class PairTrainer {
     std::int64_t width_;
     std::mt19937_64 random_;
     HeldOutNodes held_out_;
-    double scale_ = 1.0;                     ///< Brings similarities to the range of cosines.
+    RelationGraph relations_;
     torch::Tensor table_;                    ///< [nodes and rows that are none, d].
     torch::Tensor rows_;                     ///< [rows]: their places in the table.
     torch::Tensor neighbours_;               ///< [rows, 32]: places among the rows.
@@ -542,7 +490,7 @@ class PairTrainer {
     std::unique_ptr<torch::optim::AdamW> optimizer_;
     std::int64_t step_ = 0;
     bool selected_ = false; ///< Whether the best step is known.
-    double most_ = 0.0;     ///< Share of held-out queries that the best step answers,
+    double most_ = 0.0;     ///< Share of right voters at the best step,
     std::int64_t best_step_ = 0;
     torch::Tensor best_; ///< and its map; undefined while that is the identity.
 };
@@ -602,7 +550,7 @@ PairMap pair_map_from(LearningState state, const PairTask& task) {
     std::vector<float>& values = state.arrays["map"].values;
     if (values.size() != task.rows.cols() * task.rows.cols() ||
         !std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-        fail_corrupt("map");
+        fail_corrupt_state("map");
     }
     report.is_kept = true;
     learned.map = std::move(values);
@@ -622,8 +570,8 @@ std::vector<float> inverse_map(
     const std::vector<float>& moments, const std::vector<float>& map, Metric metric, double noise) {
     const torch::InferenceMode guard;
     const auto d = static_cast<std::int64_t>(std::llround(std::sqrt(map.size())));
-    torch::Tensor w = copy(map, {d, d}).to(torch::kFloat64);
-    torch::Tensor spread = copy(moments, {d, d}).to(torch::kFloat64);
+    torch::Tensor w = tensor_of(std::span<const float>(map), {d, d}).to(torch::kFloat64);
+    torch::Tensor spread = tensor_of(std::span<const float>(moments), {d, d}).to(torch::kFloat64);
     // Few rows fill no d x d matrix: a little of what they would be without any direction.
     constexpr double kPrior = 0.05;
     const double energy = spread.diagonal().mean().item<double>();
