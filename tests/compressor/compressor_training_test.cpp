@@ -9,6 +9,7 @@
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
 #include "random_rows.h"
+#include "residual_model.h"
 #include "temporary_directory.h"
 
 namespace arfc {
@@ -320,10 +321,68 @@ TEST(TrainingTest, EqualRowsAreAModel) {
     EXPECT_NEAR(back[3], 4.0F, 1e-5);
 }
 
+/// Spread of the sub-spaces' log-variances, an axis on the average, along the axes of a rotation.
+double spread_of_subspaces(
+    const std::vector<float>& rows, const std::vector<float>& rotation,
+    const std::vector<std::size_t>& bounds) {
+    const std::size_t d = bounds.back();
+    std::vector<double> variance(d, 0.0);
+    for (std::size_t first = 0; first < rows.size(); first += d) {
+        for (std::size_t j = 0; j < d; ++j) {
+            double along = 0.0;
+            for (std::size_t c = 0; c < d; ++c) {
+                along += double{rotation[j * d + c]} * double{rows[first + c]};
+            }
+            variance[j] += along * along;
+        }
+    }
+    std::vector<double> means;
+    for (std::size_t s = 0; s + 1 < bounds.size(); ++s) {
+        double sum = 0.0;
+        for (std::size_t j = bounds[s]; j < bounds[s + 1]; ++j) {
+            sum += std::log(variance[j]);
+        }
+        means.push_back(sum / static_cast<double>(bounds[s + 1] - bounds[s]));
+    }
+    const auto [least, most] = std::minmax_element(means.begin(), means.end());
+    return *most - *least;
+}
+
+/// Sub-spaces share what the first tokens leave: none has all of the strong axes.
+TEST(TrainingTest, SubspacesGetEqualShares) {
+    constexpr std::size_t kDim = 32;
+    constexpr std::size_t kCount = 600;
+    std::vector<float> rows = test::random_rows(kCount, kDim);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        rows[i] *= std::pow(0.85F, static_cast<float>(i % kDim));
+    }
+    TrainOptions options = small(18);
+    options.metric = Metric::kL2;
+    options.relations = false;
+    const auto trained = Compressor::train(test::view(rows, kDim), options);
+    const ResidualModel model = read_residual_model(trained->files()).model;
+    ASSERT_EQ(model.rotation.size(), kDim * kDim);
+    std::vector<std::byte> codes(kCount * 16);
+    trained->encode(test::view(rows, kDim), 16, {codes.data(), kCount, 16});
+    std::vector<float> left(rows.size());
+    trained->decode({codes.data(), kCount, 16}, {left.data(), kCount, kDim});
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        left[i] = rows[i] - left[i];
+    }
+    std::vector<float> natural(kDim * kDim, 0.0F);
+    for (std::size_t j = 0; j < kDim; ++j) {
+        natural[j * kDim + j] = 1.0F;
+    }
+    EXPECT_GT(spread_of_subspaces(left, natural, model.subspace_bounds), 0.8);
+    EXPECT_LT(spread_of_subspaces(left, model.rotation, model.subspace_bounds), 0.4);
+}
+
 TEST(TrainingTest, VeryWideRowsTrainAndEncode) {
     const std::size_t dim = 4128; // Beyond what is turned to principal axes.
     const std::vector<float> rows = test::random_rows(60, dim);
-    const auto model = Compressor::train(test::view(rows, dim), small(18));
+    TrainOptions options = small(18);
+    options.time_budget_s = 1.0; // How well they are learned is another matter.
+    const auto model = Compressor::train(test::view(rows, dim), options);
     std::vector<std::byte> full(60 * 18);
     model->encode(test::view(rows, dim), 18, {full.data(), 60, 18});
     std::vector<std::byte> one(17);
