@@ -41,7 +41,7 @@ constexpr double kUnpairedRelationWeight = 3.0;
 constexpr double kPairedRelationWeight = 0.3;
 constexpr std::int64_t kVoters = 10;
 constexpr double kSignificance = 2.5; // Standard errors of a gain that is no chance,
-constexpr double kTolerance = 1.0;    // and of a loss that is.
+constexpr double kTolerance = 2.0;    // and of a loss that may be.
 
 torch::Tensor indices(const std::vector<std::size_t>& values) {
     torch::Tensor out = torch::empty({static_cast<std::int64_t>(values.size())}, torch::kInt64);
