@@ -1,0 +1,97 @@
+#include "residual_compressor.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "random_rows.h"
+
+namespace arfc {
+namespace {
+
+constexpr std::size_t kDim = 4;
+constexpr std::size_t kWidth = 2; // Of each of two sub-spaces.
+constexpr std::size_t kCount = 200;
+
+/// A model of numbers drawn at random: one token over the whole space, one for each half of it.
+ResidualModel drawn_model(bool has_map) {
+    ResidualModel model;
+    model.dim = kDim;
+    model.code_bytes = 3;
+    model.metric = Metric::kL2;
+    model.beam_width = 1;
+    model.commit_points = {1};
+    model.mean = {5.0F, -4.0F, 3.0F, -2.0F};
+    model.early = test::random_rows(kSymbols, kDim, 1);
+    if (has_map) {
+        model.decode_map.assign(kDim * kDim, 0.0F);
+        for (std::size_t j = 0; j < kDim; ++j) {
+            model.decode_map[j * kDim + j] = 0.9F;
+        }
+    }
+    model.subspace_bounds = {0, kWidth, kDim};
+    model.late_subspaces = {1, 0};
+    model.late = test::random_rows(2 * kSymbols, kWidth, 2);
+    return model;
+}
+
+/// What is left of a half behind a symbol: squared.
+double left_by(std::span<const double> half, const float* symbol) {
+    double sum = 0.0;
+    for (std::size_t j = 0; j < kWidth; ++j) {
+        const double difference = half[j] - double{symbol[j]};
+        sum += difference * difference;
+    }
+    return sum;
+}
+
+/// The first token is the nearest by the codebook; later ones by what the tokens before decode to,
+/// the mean's image included.
+TEST(ResidualCompressor, LaterTokensSeeWhatEarlierOnesDecodeTo) {
+    for (const bool has_map : {false, true}) {
+        const ResidualModel model = drawn_model(has_map);
+        const double scale = has_map ? double{0.9F} : 1.0;
+        const ResidualCompressor compressor(model, {});
+        std::vector<float> rows = test::random_rows(kCount, kDim, 3);
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            rows[i] += model.mean[i % kDim];
+        }
+        std::vector<std::byte> codes(kCount * 3);
+        compressor.encode(test::view(rows, kDim), 3, {codes.data(), kCount, 3});
+        std::vector<float> decoded(rows.size());
+        compressor.decode({codes.data(), kCount, 3}, {decoded.data(), kCount, kDim});
+        for (std::size_t i = 0; i < kCount; ++i) {
+            const auto symbol = [&](std::size_t token) {
+                return std::to_integer<std::size_t>(codes[i * 3 + token]);
+            };
+            std::vector<double> left(kDim);
+            for (std::size_t j = 0; j < kDim; ++j) {
+                const double sum =
+                    double{model.mean[j]} + double{model.early[symbol(0) * kDim + j]};
+                left[j] = double{rows[i * kDim + j]} - scale * sum;
+            }
+            for (std::size_t token = 0; token < 2; ++token) {
+                const std::size_t s = model.late_subspaces[token];
+                const std::span<const double> half(left.data() + s * kWidth, kWidth);
+                const float* const codebook = model.late.data() + token * kSymbols * kWidth;
+                double least = std::numeric_limits<double>::infinity();
+                for (std::size_t k = 0; k < kSymbols; ++k) {
+                    least = std::min(least, left_by(half, codebook + k * kWidth));
+                }
+                const float* const chosen = codebook + symbol(1 + token) * kWidth;
+                EXPECT_NEAR(left_by(half, chosen), least, 1e-4) << has_map << ", row " << i;
+                for (std::size_t j = 0; j < kWidth; ++j) {
+                    const std::size_t at = i * kDim + s * kWidth + j;
+                    EXPECT_NEAR(decoded[at], double{rows[at]} - half[j] + double{chosen[j]}, 1e-4);
+                }
+            }
+        }
+    }
+}
+
+} // namespace
+} // namespace arfc
