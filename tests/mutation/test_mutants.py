@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
+import subprocess
 import sys
 
 import pytest
@@ -246,6 +247,15 @@ def test_programs_that_end_as_tests_do(tmp_path, monkeypatch, text, by):
     monkeypatch.setattr(run, "WORK", tmp_path)
     monkeypatch.setattr(run, "BUSY", 30 if "while" in text else 3)
     assert run.run_tests(script(tmp_path, text), 1) == by
+
+
+def test_a_disk_that_a_test_leaves_is_taken_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "WORK", tmp_path)
+    text = 'mkdir "$TMPDIR/disk" && mount -t tmpfs arfc-test "$TMPDIR/disk" && kill -9 $$'
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
+        pytest.skip("needs the right to mount a file system")
+    assert run.run_tests(script(tmp_path, text), 1) == "ended with -9"
+    assert "arfc-mutants-" not in pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8")
 
 
 def test_the_slow_tests_run_last():
