@@ -623,15 +623,16 @@ class TestInspect:
         cli.refused(NOT_FOUND, "inspect", tmp_path)
 
 
-class TestDrift:
-    @pytest.fixture(scope="class")
-    def unlike(self, tmp_path_factory) -> pathlib.Path:
-        """Rows without any structure."""
-        path = tmp_path_factory.mktemp("unlike") / "unlike.npy"
-        rows = np.random.default_rng(0).normal(size=(1500, DIM)).astype(np.float32)
-        np.save(path, rows)
-        return path
+@pytest.fixture(scope="module")
+def unlike(tmp_path_factory) -> pathlib.Path:
+    """Rows without any structure."""
+    path = tmp_path_factory.mktemp("unlike") / "unlike.npy"
+    rows = np.random.default_rng(0).normal(size=(1500, DIM)).astype(np.float32)
+    np.save(path, rows)
+    return path
 
+
+class TestDrift:
     def test_tells_rows_of_the_same_kind_from_others(
         self, cli, model, unlike, clustered_rows, tmp_path
     ):
