@@ -7,6 +7,7 @@
 #include <random>
 
 #include "arfc/compressor/compressor.h"
+#include "expect_error.h"
 #include "kmeans.h"
 #include "random_rows.h"
 
@@ -124,6 +125,47 @@ TEST(RelationTrainer, IsDeterministicForASeed) {
     RelationTask other = start.task();
     other.seed = 4;
     EXPECT_NE(relate(other)->codebooks, first->codebooks);
+}
+
+TEST(RelationTrainer, RefusesStatesThatDoNotFit) {
+    const Start start;
+    std::optional<LearningState> good;
+    RelationTask first = start.task();
+    first.keep = [&](const std::function<LearningState()>& state) { good = state(); };
+    first.go_on = [&] { return !good; };
+    static_cast<void>(relate(first));
+    ASSERT_TRUE(good);
+    const auto refuses = [&](const char* name, const std::function<void(LearningState&)>& change) {
+        RelationTask task = start.task();
+        task.begun = *good;
+        change(*task.begun);
+        ARFC_EXPECT_ERROR(static_cast<void>(relate(task)), ErrorKind::kCorruption, name);
+    };
+    refuses("random", [](LearningState& state) { state.random = "dice"; });
+    refuses("random", [](LearningState& state) { state.numbers["step"] = 0; });
+    refuses("random", [](LearningState& state) { state.numbers["best_step"] = -1; });
+    refuses("random", [](LearningState& state) { state.numbers["best_step"] = 2; });
+    refuses("most", [](LearningState& state) { state.numbers.erase("most"); });
+    refuses("symbols", [](LearningState& state) { state.arrays["symbols"].values[5] = 256.0F; });
+    refuses("symbols", [](LearningState& state) { state.arrays["symbols"].values[5] = -1.0F; });
+    refuses("symbols", [](LearningState& state) { state.arrays["symbols"].shape[0] = 3; });
+    refuses("neighbours", [](LearningState& state) { state.arrays.erase("neighbours"); });
+    refuses("neighbours", [](LearningState& state) { state.arrays["neighbours"] = {{32}, {}}; });
+    refuses("neighbours", [](LearningState& state) { state.arrays["neighbours"] = {{0, 32}, {}}; });
+    refuses("neighbours", [](LearningState& state) {
+        state.arrays["neighbours"] = {{kRows + 1, 32}, std::vector<float>((kRows + 1) * 32, 0.0F)};
+    });
+    refuses("neighbours", [](LearningState& state) {
+        state.arrays["neighbours"].values[0] = static_cast<float>(kRows);
+    });
+    refuses("codebooks", [](LearningState& state) {
+        state.arrays["codebooks"].values[0] = std::nanf("");
+    });
+    refuses("mean.average", [](LearningState& state) { state.arrays.erase("mean.average"); });
+    RelationTask resumed = start.task();
+    resumed.begun = *good;
+    resumed.go_on = [] { return false; };
+    EXPECT_FALSE(relate(resumed)) << "nothing was gained yet";
 }
 
 TEST(RelationTrainer, LeavesAloneWhatItCannotImprove) {
