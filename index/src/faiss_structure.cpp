@@ -98,8 +98,10 @@ class Numbers {
         bool is_modest = error == std::errc() && value <= kMostLists && (value > 0 || is_period);
         if (before.ends_with('x') && next != 'x') {
             is_modest = is_modest && value <= kMostBits;
-            bits_ = is_modest ? std::max(bits_, value) : bits_;
-            ask_for(is_modest ? std::size_t{1} << value : 1);
+            if (is_modest) {
+                bits_ = std::max(bits_, value);
+                ask_for(std::size_t{1} << value);
+            }
         } else if (before.ends_with("IVF")) {
             ask_for(value);
         } else if (before.ends_with("HNSW") || before.ends_with("NSG")) {

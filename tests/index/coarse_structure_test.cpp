@@ -353,6 +353,19 @@ TEST(CoarseStructure, ChoosesEachLinkOnceWhateverTheOrder) {
     EXPECT_TRUE(choose_links(sketches, all, 0, std::vector<std::uint32_t>{0}, 8).empty());
 }
 
+/// No direction is that of a row of zeros, which a search by cosine would refuse.
+TEST(CoarseStructure, AsksForSomeDirectionWhereARowDecodesToZeros) {
+    const std::vector<float> zeros(300 * kDim, 0.0F);
+    const std::shared_ptr<const Compressor> model =
+        Compressor::train(view(zeros, kDim), {.code_bytes = kHead, .metric = Metric::kL2});
+    std::vector<std::byte> heads(5 * kHead);
+    model->encode(view(zeros, kDim).slice(0, 5), kHead, {heads.data(), 5, kHead});
+    const HeadRows all{model.get(), {heads.data(), 5, kHead}, {}, {}, {}};
+    std::vector<float> expected(3 * kDim, 0.0F);
+    expected[0] = expected[kDim] = expected[2 * kDim] = 1.0F;
+    EXPECT_EQ(decode_as_queries(all, 2, 3), expected);
+}
+
 TEST(CoarseStructure, RefusesWhatIsOutOfRange) {
     const Structured fixture("HNSW8", Metric::kCosine, 100);
     for (const std::size_t beam : {std::size_t{0}, kMostEfSearch + 1}) {
