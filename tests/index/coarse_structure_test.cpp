@@ -198,6 +198,49 @@ TEST_P(StructureOfEveryKind, FollowsWhereRowsMoveUp) {
     }
 }
 
+/// A node may go while rows with its head stay: one of them takes its place, and is met once.
+TEST_P(StructureOfEveryKind, KeepsRowsWhoseNodeGoes) {
+    constexpr std::size_t kThere = 3000;
+    constexpr std::size_t kTwice = 60;
+    Structured fixture(GetParam(), Metric::kCosine, kThere);
+    fixture.add(0, kTwice); // Heads of nodes,
+    fixture.add(0, kTwice); // two rows each.
+    std::vector<std::uint64_t> gone(kTwice);
+    std::iota(gone.begin(), gone.end(), std::uint64_t{0});
+    for (std::uint64_t row = kThere; row < kThere + kTwice / 2; ++row) {
+        gone.push_back(row); // Of the first half one row each stays, of the other two.
+    }
+    fixture.index.erase(gone);
+    fixture.index.compact();
+    const std::size_t left = kThere + 2 * kTwice - gone.size();
+    ASSERT_EQ(fixture.index.rows(), left);
+    std::vector<float> queries(kTwice * kDim);
+    std::vector<std::byte> heads(kTwice * kHead);
+    for (std::size_t i = 0; i < kTwice; ++i) {
+        std::copy_n(
+            fixture.codes.begin() + static_cast<std::ptrdiff_t>(i * kCodeBytes), kHead,
+            heads.begin() + static_cast<std::ptrdiff_t>(i * kHead));
+    }
+    fixture.model.compressor->decode({heads.data(), kTwice, kHead}, {queries.data(), kTwice, kDim});
+    StagedRequest request = heads_only(5);
+    request.ef_search = 64;
+    const StagedAnswer found = fixture.index.search(view(queries, kDim), request, nullptr);
+    request = heads_only(5);
+    request.exhaustive = true;
+    const StagedAnswer truth = fixture.index.search(view(queries, kDim), request, nullptr);
+    for (std::size_t q = 0; q < kTwice; ++q) {
+        const std::set<std::uint64_t> rows(
+            found.rows.begin() + static_cast<std::ptrdiff_t>(5 * q),
+            found.rows.begin() + static_cast<std::ptrdiff_t>(5 * q + 5));
+        EXPECT_EQ(rows.size(), 5U) << "a row came twice for query " << q;
+        const std::size_t same = q < kTwice / 2 ? 1 : 2; // Rows with the query's head.
+        for (std::size_t i = 0; i < same; ++i) {
+            EXPECT_EQ(found.rows[5 * q + i], truth.rows[5 * q + i]) << q;
+            EXPECT_GE(found.rows[5 * q + i], kThere - kTwice);
+        }
+    }
+}
+
 TEST_P(StructureOfEveryKind, StaysWhenDefaultsAreLearnedAnew) {
     Structured fixture(GetParam());
     StagedIndex next = fixture.index.trained_anew(fixture.model.code_view(), {});
