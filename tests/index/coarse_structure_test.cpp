@@ -239,6 +239,15 @@ TEST_P(StructureOfEveryKind, KeepsRowsWhoseNodeGoes) {
             EXPECT_GE(found.rows[5 * q + i], kThere - kTwice);
         }
     }
+    const std::string saved = fixture.index.save();
+    StagedIndex other(fixture.model.compressor, fixture.index.shape());
+    EXPECT_EQ(other.restore(saved).rows, left);
+    heads = fixture.index.all_heads();
+    other.add({heads.data(), left, kHead});
+    request = heads_only(5);
+    request.ef_search = 64;
+    EXPECT_EQ(other.search(view(queries, kDim), request, nullptr).rows, found.rows);
+    EXPECT_EQ(other.save(), saved);
 }
 
 TEST_P(StructureOfEveryKind, StaysWhenDefaultsAreLearnedAnew) {
