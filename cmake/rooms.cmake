@@ -75,9 +75,9 @@ function(arfc_test room)
     # One entry a program: its cases share what is costly to make, such as trained models. Waiting
     # OpenMP threads sleep, because tests run beside each other.
     add_test(NAME ${target} COMMAND ${target})
-    set(timeout 1200) # A guard against what hangs; slow machines take minutes.
+    set(timeout 2400) # A guard against what hangs; slow machines take minutes.
     if(ARFC_SANITIZE OR ARFC_COVERAGE)
-        set(timeout 2400)
+        set(timeout 4800)
     endif()
     set_tests_properties(${target} PROPERTIES
         TIMEOUT ${timeout} ENVIRONMENT "OMP_WAIT_POLICY=PASSIVE")

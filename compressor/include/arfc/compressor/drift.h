@@ -7,8 +7,8 @@ namespace arfc {
 
 /// What codes of one length leave of rows that a model was not trained on.
 struct HeldOutResidual {
-    std::size_t bytes;    ///< Code length.
-    double share;         ///< Squared length of row minus reconstruction over that of the row, both
+    std::size_t bytes = 0; ///< Code length.
+    double share = 0;     ///< Squared length of row minus reconstruction over that of the row, both
                           ///< summed over the rows; at least 0, about 1 where codes know nothing.
     double deviation = 0; ///< Standard deviation of one row's contribution to `share`: that of n
                           ///< rows has a standard error of deviation / sqrt(n).
