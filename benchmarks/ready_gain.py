@@ -18,15 +18,9 @@ import time
 
 import arfc
 import numpy as np
-from numpy.typing import NDArray
+from nearest import recall, top10
 
-Rows = NDArray[np.float32]
 QUERIES = 1000
-
-
-def top10(scores: Rows) -> NDArray[np.int64]:
-    """Returns the places of the ten largest of each row."""
-    return np.argpartition(-scores, 9, axis=1)[:, :10]
 
 
 def main() -> None:
@@ -50,12 +44,11 @@ def main() -> None:
 
     def show(name: str, model: arfc.Compressor, note: str) -> None:
         codes = model.encode(indexed)
-        recall = []
-        for length in lengths:
-            found = top10(model.score(queries, np.ascontiguousarray(codes[:, :length])))
-            pairs = zip(found.tolist(), truth.tolist(), strict=True)
-            recall.append(np.mean([len({*a} & {*b}) / 10 for a, b in pairs]))
-        print(f"{name:>20}  {'  '.join(f'{value:.3f}' for value in recall)}  {note}", flush=True)
+        found = [
+            recall(model.score(queries, np.ascontiguousarray(codes[:, :length])), truth)
+            for length in lengths
+        ]
+        print(f"{name:>20}  {'  '.join(f'{value:.3f}' for value in found)}  {note}", flush=True)
 
     print(f"{args.rows}: {len(indexed):,} rows are indexed, {asking:,} ask")
     print(f"{'recall@10':>20}  {'  '.join(f'{length:>3} B' for length in lengths)}")

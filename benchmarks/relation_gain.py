@@ -22,20 +22,18 @@ import sys
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples" / "documentation_search"))
 
 import arfc
 import corpus
 import embedding
+from nearest import Rows, recall, top10
 
 INDEXED = 20_000
 QUERIES = 1_500
 MOST_CHARACTERS = 400  # longer ones are tables and signatures
 SENTENCE_END = re.compile(r"(?<=[.!?]) +(?=[A-Z`'\"(])")
-
-Rows = NDArray[np.float32]
 
 
 def sentences() -> list[str]:
@@ -48,17 +46,6 @@ def sentences() -> list[str]:
                 if len(words) >= 4 and len(sentence) <= MOST_CHARACTERS and ">>>" not in sentence:
                     found.setdefault(sentence.casefold(), sentence)
     return list(found.values())
-
-
-def top10(scores: Rows) -> NDArray[np.int64]:
-    """Returns the places of the ten largest of each row."""
-    return np.argpartition(-scores, 9, axis=1)[:, :10]
-
-
-def recall(scores: Rows, truth: NDArray[np.int64]) -> float:
-    """Returns recall@10."""
-    pairs = zip(top10(scores), truth, strict=True)
-    return float(np.mean([len(np.intersect1d(found, best)) / 10 for found, best in pairs]))
 
 
 class Trial:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "arfc/base/error.h"
 #include "arfc/compressor/compressor.h"
@@ -20,62 +21,71 @@ constexpr double kHarmless = 0.10;
 // Standard errors of the ratio beyond that. A normal error exceeds four once in 30,000.
 constexpr double kErrors = 4.0;
 
-/// Squared length of each row, and of what a code of one length leaves of it.
-struct Energies {
-    std::vector<double> whole; ///< [n]
-    std::vector<double> left;  ///< [n]
-};
+/// Returns the squared length of each row.
+std::vector<double> squared_lengths(MatrixView<const float> rows) {
+    std::vector<double> squared(rows.rows());
+    parallel_for(rows.rows(), 2.0 * static_cast<double>(rows.size()), [&](std::size_t i) {
+        for (const float value : rows.row(i)) {
+            squared[i] += static_cast<double>(value) * static_cast<double>(value);
+        }
+    });
+    return squared;
+}
 
-/// Takes codes to what they leave of rows [first, first + codes.rows()).
+/// Returns what rows are divided by: codes stand for their direction alone where scores see that.
+double measured_length(const Compressor& model, double squared) {
+    return model.metric() == Metric::kCosine ? std::sqrt(squared) : 1.0;
+}
+
+/// Measures what codes leave of rows. @param squared, left  [n] squared lengths: of rows; out.
 void subtract_decoded(
     const Compressor& model, MatrixView<const float> rows, MatrixView<const std::byte> codes,
-    std::size_t first, Energies& energies) {
+    const double* squared, double* left) {
     const std::size_t d = model.dim();
     std::vector<float> decoded(codes.rows() * d);
     model.decode(codes, {decoded.data(), codes.rows(), d});
-    const auto operations = 8.0 * static_cast<double>(decoded.size());
+    const auto operations = 6.0 * static_cast<double>(decoded.size());
     parallel_for(codes.rows(), operations, [&](std::size_t i) {
-        const std::span<const float> row = rows.row(first + i);
-        double squared = 0.0;
-        for (const float value : row) {
-            squared += static_cast<double>(value) * static_cast<double>(value);
-        }
-        // Codes stand for the direction of a row alone where that is what scores see.
-        const double length = model.metric() == Metric::kCosine ? std::sqrt(squared) : 1.0;
-        double left = 0.0;
+        const std::span<const float> row = rows.row(i);
+        const double length = measured_length(model, squared[i]);
+        left[i] = 0.0;
         for (std::size_t j = 0; j < d; ++j) {
             const double difference =
                 static_cast<double>(row[j]) / length - static_cast<double>(decoded[i * d + j]);
-            left += difference * difference;
+            left[i] += difference * difference;
         }
-        energies.whole[first + i] = squared / (length * length);
-        energies.left[first + i] = left;
     });
 }
 
 /// Returns the ratio of the sums, and its deviation by linearisation.
-HeldOutResidual summed(std::size_t bytes, const Energies& energies) {
-    double whole = 0.0;
-    double left = 0.0;
-    const std::size_t n = energies.whole.size();
-    for (std::size_t i = 0; i < n; ++i) {
-        whole += energies.whole[i];
-        left += energies.left[i];
-    }
+HeldOutResidual summed(
+    std::size_t bytes, const std::vector<double>& wholes, const std::vector<double>& lefts) {
+    const double whole = std::accumulate(wholes.begin(), wholes.end(), 0.0);
+    const double left = std::accumulate(lefts.begin(), lefts.end(), 0.0);
     if (!(whole > 0.0)) { // Rows of zeros: nothing to know.
         return {bytes, 0.0, 0.0};
     }
     const double share = left / whole;
     double squares = 0.0;
-    for (std::size_t i = 0; i < n; ++i) {
-        const double difference = energies.left[i] - share * energies.whole[i];
+    for (std::size_t i = 0; i < wholes.size(); ++i) {
+        const double difference = lefts[i] - share * wholes[i];
         squares += difference * difference;
     }
-    const auto count = static_cast<double>(n);
+    const auto count = static_cast<double>(wholes.size());
     return {bytes, share, std::sqrt(squares / count) * count / whole};
 }
 
 } // namespace
+
+std::vector<std::byte> prefixes(
+    const std::vector<std::byte>& codes, std::size_t bytes, std::size_t length) {
+    const std::size_t rows = codes.size() / bytes;
+    std::vector<std::byte> out(rows * length);
+    for (std::size_t i = 0; i < rows; ++i) {
+        std::copy_n(codes.data() + i * bytes, length, out.data() + i * length);
+    }
+    return out;
+}
 
 std::vector<std::size_t> measured_lengths(const Compressor& model) {
     std::vector<std::size_t> lengths;
@@ -89,28 +99,27 @@ std::vector<std::size_t> measured_lengths(const Compressor& model) {
 std::vector<HeldOutResidual> measure_residuals(
     const Compressor& model, MatrixView<const float> rows, std::span<const std::size_t> lengths) {
     const std::size_t n = rows.rows();
-    std::vector<Energies> energies(
-        lengths.size(), {std::vector<double>(n), std::vector<double>(n)});
+    std::vector<double> whole = squared_lengths(rows);
+    std::vector<std::vector<double>> left(lengths.size(), std::vector<double>(n));
     for (std::size_t first = 0; first < n; first += kBlockRows) {
         const std::size_t count = std::min(kBlockRows, n - first);
+        const MatrixView<const float> block = rows.slice(first, count);
         std::vector<std::byte> codes(count * model.code_bytes());
-        model.encode(
-            rows.slice(first, count), model.code_bytes(),
-            {codes.data(), count, model.code_bytes()});
-        std::vector<std::byte> prefix;
+        model.encode(block, model.code_bytes(), {codes.data(), count, model.code_bytes()});
         for (std::size_t l = 0; l < lengths.size(); ++l) {
-            prefix.resize(count * lengths[l]);
-            for (std::size_t i = 0; i < count; ++i) {
-                std::copy_n(
-                    codes.data() + i * model.code_bytes(), lengths[l],
-                    prefix.data() + i * lengths[l]);
-            }
-            subtract_decoded(model, rows, {prefix.data(), count, lengths[l]}, first, energies[l]);
+            const std::vector<std::byte> cut = prefixes(codes, model.code_bytes(), lengths[l]);
+            subtract_decoded(
+                model, block, {cut.data(), count, lengths[l]}, whole.data() + first,
+                left[l].data() + first);
         }
+    }
+    for (double& squared : whole) {
+        const double length = measured_length(model, squared);
+        squared /= length * length;
     }
     std::vector<HeldOutResidual> residuals;
     for (std::size_t l = 0; l < lengths.size(); ++l) {
-        residuals.push_back(summed(lengths[l], energies[l]));
+        residuals.push_back(summed(lengths[l], whole, left[l]));
     }
     return residuals;
 }

@@ -245,6 +245,7 @@ class PairTrainer {
         const torch::Tensor out = torch::mm(rows, map.t());
         return task_.metric == Metric::kCosine ? out / out.norm(2, 1, true).clamp_min(1e-12) : out;
     }
+
     /// Answers held-out queries by their nearest rows: ten vote for their kinds, or as many as
     /// belong with the query where those are fewer; of equal counts the nearer rows' wins.
     [[nodiscard]] Answers measure(const torch::Tensor& map) const {

@@ -9,6 +9,10 @@
 
 namespace arfc {
 
+/// Cuts codes of so many bytes each to a length.
+[[nodiscard]] std::vector<std::byte> prefixes(
+    const std::vector<std::byte>& codes, std::size_t bytes, std::size_t length);
+
 /// Returns the code lengths whose residuals training keeps: 8, 16 and 32 bytes, as far as they are
 /// shorter than the model's own length, and that.
 [[nodiscard]] std::vector<std::size_t> measured_lengths(const Compressor& model);

@@ -214,8 +214,7 @@ void check_report(const TrainReport& report, std::size_t code_bytes) {
 }
 
 std::vector<float> take(
-    std::map<std::string, StoredTensor>& tensors, const std::string& name,
-    const std::vector<std::size_t>& shape) {
+    Tensors& tensors, const std::string& name, const std::vector<std::size_t>& shape) {
     const auto found = tensors.find(name);
     if (found == tensors.end() || found->second.shape != shape) {
         fail(ErrorKind::kCorruption, "Weights file does not fit its config.json in tensor: ", name);

@@ -830,17 +830,6 @@ torch::Tensor tensor_of(std::vector<float>& values, std::size_t width) {
         torch::kFloat32);
 }
 
-/// Cuts codes of so many bytes each to a length.
-std::vector<std::byte> prefixes(
-    const std::vector<std::byte>& codes, std::size_t bytes, std::size_t length) {
-    const std::size_t rows = codes.size() / bytes;
-    std::vector<std::byte> out(rows * length);
-    for (std::size_t i = 0; i < rows; ++i) {
-        std::copy_n(codes.data() + i * bytes, length, out.data() + i * length);
-    }
-    return out;
-}
-
 /// Recall of held-out rows as queries, against the rows trained on.
 std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor) const {
     const torch::InferenceMode guard;

@@ -12,6 +12,13 @@ std::map<std::string, StoredTensor> sample() {
     return {{"b", {{2, 3}, {1, 2, 3, 4, 5, 6}}}, {"a", {{0}, {}}}, {"c", {{1}, {-0.5F}}}};
 }
 
+/// A file of a short header and four bytes of data.
+std::string file_of(const std::string& header) {
+    std::string length(8, '\0');
+    length[0] = static_cast<char>(header.size());
+    return length + header + "abcd";
+}
+
 TEST(SafetensorsTest, RoundTrips) {
     const std::string bytes = write_safetensors(sample());
     const auto back = read_safetensors(bytes);
@@ -57,10 +64,8 @@ TEST(SafetensorsTest, RandomDamageNeverCrashes) {
 TEST(SafetensorsTest, HugeShapesAllocateNothing) {
     const std::string header =
         R"({"x":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}})";
-    std::string bytes(8, '\0');
-    bytes[0] = static_cast<char>(header.size());
     ARFC_EXPECT_ERROR(
-        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kCorruption, "shape exceeds");
+        (void)read_safetensors(file_of(header)), ErrorKind::kCorruption, "shape exceeds");
 }
 
 TEST(SafetensorsTest, HalvesTakeHalfTheRoomAndComeBack) {
@@ -86,19 +91,15 @@ TEST(SafetensorsTest, HalvesTakeHalfTheRoomAndComeBack) {
 
 TEST(SafetensorsTest, AHalfsShapeMustFitItsBytes) {
     const std::string header = R"({"x":{"dtype":"F16","shape":[1],"data_offsets":[0,4]}})";
-    std::string bytes(8, '\0');
-    bytes[0] = static_cast<char>(header.size());
     ARFC_EXPECT_ERROR(
-        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kCorruption,
+        (void)read_safetensors(file_of(header)), ErrorKind::kCorruption,
         "shape and offsets differ");
 }
 
 TEST(SafetensorsTest, OtherTypesAreUnsupported) {
     const std::string header = R"({"x":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}})";
-    std::string bytes(8, '\0');
-    bytes[0] = static_cast<char>(header.size());
     ARFC_EXPECT_ERROR(
-        (void)read_safetensors(bytes + header + "abcd"), ErrorKind::kUnsupported,
+        (void)read_safetensors(file_of(header)), ErrorKind::kUnsupported,
         "neither float32 nor float16: x");
 }
 

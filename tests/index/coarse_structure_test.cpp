@@ -215,12 +215,7 @@ TEST_P(StructureOfEveryKind, KeepsRowsWhoseNodeGoes) {
     const std::size_t left = kThere + 2 * kTwice - gone.size();
     ASSERT_EQ(fixture.index.rows(), left);
     std::vector<float> queries(kTwice * kDim);
-    std::vector<std::byte> heads(kTwice * kHead);
-    for (std::size_t i = 0; i < kTwice; ++i) {
-        std::copy_n(
-            fixture.codes.begin() + static_cast<std::ptrdiff_t>(i * kCodeBytes), kHead,
-            heads.begin() + static_cast<std::ptrdiff_t>(i * kHead));
-    }
+    std::vector<std::byte> heads = heads_of(fixture.codes, 0, kTwice);
     fixture.model.compressor->decode({heads.data(), kTwice, kHead}, {queries.data(), kTwice, kDim});
     StagedRequest request = heads_only(5);
     request.ef_search = 64;
@@ -326,12 +321,7 @@ TEST(CoarseStructure, ScansRowsThatAGraphMadeAtOnceDoesNotCover) {
 TEST(CoarseStructure, ReachesEveryRowOfASparseGraph) {
     const TrainedModel& model = trained_model(Metric::kCosine);
     constexpr std::size_t kRows = 2500;
-    std::vector<std::byte> heads;
-    for (std::size_t row = 0; row < kRows; ++row) {
-        const auto code =
-            many_codes(Metric::kCosine).begin() + static_cast<std::ptrdiff_t>(row * kCodeBytes);
-        heads.insert(heads.end(), code, code + kHead);
-    }
+    const std::vector<std::byte> heads = heads_of(many_codes(Metric::kCosine), 0, kRows);
     const std::vector<float> no_terms(kRows, 1.0F);
     const HeadRows all{model.compressor.get(), {heads.data(), kRows, kHead}, {}, no_terms, {}};
     const auto structure = make_coarse(kDim, Metric::kCosine, "NSG4");
@@ -371,24 +361,14 @@ TEST(CoarseStructure, LinksRowsThatCameTogether) {
     request = heads_only(10);
     request.exhaustive = true;
     const StagedAnswer truth = index.search(queries, request, nullptr);
-    std::size_t hits = 0;
-    for (std::size_t i = 0; i < found.rows.size(); ++i) {
-        const auto wanted = truth.rows.begin() + static_cast<std::ptrdiff_t>(i / 10 * 10);
-        hits += std::find(wanted, wanted + 10, found.rows[i]) != wanted + 10 ? 1 : 0;
-    }
-    EXPECT_GE(hits, found.rows.size() * 98 / 100);
+    EXPECT_GE(share_found(found, truth, 10), 0.98);
 }
 
 TEST(CoarseStructure, ChoosesEachLinkOnceWhateverTheOrder) {
     constexpr std::size_t kFew = 300;
     const TrainedModel& model = trained_model(Metric::kCosine);
-    std::vector<std::byte> heads;
-    for (std::size_t row = 0; row < kFew; ++row) {
-        const std::size_t from = row == 7 ? 0 : row; // Row 7 has the head of row 0.
-        const auto code =
-            many_codes(Metric::kCosine).begin() + static_cast<std::ptrdiff_t>(from * kCodeBytes);
-        heads.insert(heads.end(), code, code + kHead);
-    }
+    std::vector<std::byte> heads = heads_of(many_codes(Metric::kCosine), 0, kFew);
+    std::copy_n(heads.begin(), kHead, heads.begin() + 7 * kHead); // Row 7 has the head of row 0.
     const HeadSketches sketches(*model.compressor, kHead);
     const HeadRows all{model.compressor.get(), {heads.data(), kFew, kHead}, {}, {}, {}};
     std::vector<std::uint32_t> near(kFew - 1);

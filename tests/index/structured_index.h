@@ -30,6 +30,30 @@ inline const std::vector<std::byte>& many_codes(Metric metric) {
     return found;
 }
 
+/// The heads of rows [first, first + count) of codes.
+inline std::vector<std::byte> heads_of(
+    const std::vector<std::byte>& codes, std::size_t first, std::size_t count) {
+    std::vector<std::byte> heads;
+    for (std::size_t row = first; row < first + count; ++row) {
+        const auto head = codes.begin() + static_cast<std::ptrdiff_t>(row * kCodeBytes);
+        heads.insert(heads.end(), head, head + kHead);
+    }
+    return heads;
+}
+
+/// @returns the share of the rows of one answer that another finds too, query by query.
+inline double share_found(const StagedAnswer& found, const StagedAnswer& truth, std::size_t k) {
+    std::size_t hits = 0;
+    std::size_t wanted = 0;
+    for (std::size_t i = 0; i < truth.rows.size(); ++i) {
+        const auto begin = found.rows.begin() + static_cast<std::ptrdiff_t>(i / k * k);
+        const auto end = begin + static_cast<std::ptrdiff_t>(k);
+        wanted += truth.rows[i] != kNoRow ? 1 : 0;
+        hits += truth.rows[i] != kNoRow && std::find(begin, end, truth.rows[i]) != end ? 1 : 0;
+    }
+    return wanted == 0 ? 1.0 : static_cast<double>(hits) / static_cast<double>(wanted);
+}
+
 /// An index with a coarse structure, and where its tails lie.
 struct Structured {
     explicit Structured(
@@ -41,11 +65,7 @@ struct Structured {
     }
 
     void add(std::size_t first, std::size_t count) {
-        std::vector<std::byte> heads;
-        for (std::size_t row = first; row < first + count; ++row) {
-            const auto head = codes.begin() + static_cast<std::ptrdiff_t>(row * kCodeBytes);
-            heads.insert(heads.end(), head, head + kHead);
-        }
+        const std::vector<std::byte> heads = heads_of(codes, first, count);
         index.add({heads.data(), count, kHead});
     }
 
@@ -61,23 +81,7 @@ struct Structured {
 
     /// @returns the share of the scan's rows that the structure's search finds too.
     [[nodiscard]] double recall(const StagedRequest& request) const {
-        const StagedAnswer found = search(request);
-        const StagedAnswer truth = scan(request);
-        std::size_t hits = 0;
-        std::size_t wanted = 0;
-        for (std::size_t q = 0; q < kQueries; ++q) {
-            const auto begin = static_cast<std::ptrdiff_t>(q * request.k);
-            const auto end = begin + static_cast<std::ptrdiff_t>(request.k);
-            for (auto row = truth.rows.begin() + begin; row != truth.rows.begin() + end; ++row) {
-                wanted += *row != kNoRow ? 1 : 0;
-                hits += *row != kNoRow && std::find(
-                                              found.rows.begin() + begin, found.rows.begin() + end,
-                                              *row) != found.rows.begin() + end
-                          ? 1
-                          : 0;
-            }
-        }
-        return wanted == 0 ? 1.0 : static_cast<double>(hits) / static_cast<double>(wanted);
+        return share_found(search(request), scan(request), request.k);
     }
 
     const TrainedModel& model;

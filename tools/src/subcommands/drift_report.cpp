@@ -22,25 +22,6 @@ std::string table_row(std::initializer_list<std::string> cells) {
 
 } // namespace
 
-Json residuals_json(std::span<const HeldOutResidual> residuals) {
-    Json list = Json::array();
-    for (const HeldOutResidual& point : residuals) {
-        list.push_back(
-            {{"bytes", point.bytes}, {"share", point.share}, {"deviation", point.deviation}});
-    }
-    return list;
-}
-
-std::string residuals_text(std::span<const HeldOutResidual> residuals) {
-    std::string text;
-    for (const HeldOutResidual& point : residuals) {
-        std::ostringstream bytes;
-        bytes << std::setw(6) << point.bytes;
-        text += bytes.str() + " bytes  " + with_digits(point.share, 4) + "\n";
-    }
-    return text;
-}
-
 Json drift_json(const Drift& drift) {
     Json points = Json::array();
     for (const DriftPoint& point : drift.points) {

@@ -6,7 +6,6 @@
 #include "arfc/index/collection.h"
 #include "model_argument.h"
 #include "subcommand.h"
-#include "subcommands/drift_report.h"
 #include "subcommands/model_report.h"
 #include "terminal/key_values.h"
 #include "terminal/numbers.h"

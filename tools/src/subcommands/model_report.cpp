@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "subcommands/drift_report.h"
 #include "terminal/key_values.h"
 #include "terminal/numbers.h"
 
@@ -13,6 +12,13 @@ std::string compression_ratio(const Compressor& model) {
     const double ratio =
         static_cast<double>(model.dim() * sizeof(float)) / static_cast<double>(model.code_bytes());
     return with_digits(ratio, 1) + "x";
+}
+
+/// Returns a line of a list by code length.
+std::string length_line(std::size_t bytes, const std::string& value) {
+    const std::string number = std::to_string(bytes);
+    return std::string(6 - std::min<std::size_t>(6, number.size()), ' ') + number + " bytes  " +
+           value + "\n";
 }
 
 } // namespace
@@ -28,9 +34,24 @@ Json recall_json(std::span<const HeldOutRecall> recall) {
 std::string recall_text(std::span<const HeldOutRecall> recall) {
     std::string text;
     for (const HeldOutRecall& point : recall) {
-        const std::string bytes = std::to_string(point.bytes);
-        text += std::string(6 - std::min<std::size_t>(6, bytes.size()), ' ') + bytes + " bytes  " +
-                with_digits(point.recall_at_10, 3) + "\n";
+        text += length_line(point.bytes, with_digits(point.recall_at_10, 3));
+    }
+    return text;
+}
+
+Json residuals_json(std::span<const HeldOutResidual> residuals) {
+    Json list = Json::array();
+    for (const HeldOutResidual& point : residuals) {
+        list.push_back(
+            {{"bytes", point.bytes}, {"share", point.share}, {"deviation", point.deviation}});
+    }
+    return list;
+}
+
+std::string residuals_text(std::span<const HeldOutResidual> residuals) {
+    std::string text;
+    for (const HeldOutResidual& point : residuals) {
+        text += length_line(point.bytes, with_digits(point.share, 4));
     }
     return text;
 }
