@@ -795,6 +795,8 @@ class Trainer {
         supervisor_.begin("done", options_.code_bytes, options_.code_bytes);
         return std::make_unique<ResidualCompressor>(std::move(model_), std::move(report));
     }
+    [[nodiscard]] torch::Tensor neighbours(
+        std::vector<float> queries, std::vector<float> base) const;
     [[nodiscard]] std::vector<HeldOutRecall> measure(const ResidualCompressor& compressor) const;
 
     const TrainOptions& options_;
@@ -830,6 +832,18 @@ torch::Tensor tensor_of(std::vector<float>& values, std::size_t width) {
         torch::kFloat32);
 }
 
+/// Returns the places of each query's ten nearest rows [queries, 10], as the model is to rank them:
+/// behind the map that pairs taught.
+torch::Tensor Trainer::neighbours(std::vector<float> queries, std::vector<float> base) const {
+    map_rows(queries);
+    map_rows(base);
+    torch::Tensor exact = torch::mm(tensor_of(queries, dim()), tensor_of(base, dim()).t());
+    if (options_.metric == Metric::kL2) {
+        exact = 2 * exact - tensor_of(base, dim()).square().sum(1).unsqueeze(0);
+    }
+    return top10(exact);
+}
+
 /// Recall of held-out rows as queries, against the rows trained on.
 std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor) const {
     const torch::InferenceMode guard;
@@ -837,13 +851,7 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
     std::vector<float> queries = gather(embeddings_, split_.held_out, options_.metric);
     std::vector<float> base =
         gather(embeddings_, std::span(split_.train).first(base_rows), options_.metric);
-    map_rows(queries);
-    map_rows(base);
-    torch::Tensor exact = torch::mm(tensor_of(queries, dim()), tensor_of(base, dim()).t());
-    if (options_.metric == Metric::kL2) {
-        exact = 2 * exact - tensor_of(base, dim()).square().sum(1).unsqueeze(0);
-    }
-    const torch::Tensor truth = top10(exact);
+    const torch::Tensor truth = neighbours(queries, base);
     std::vector<std::byte> codes(base_rows * model_.code_bytes);
     const MatrixView<const float> base_view(base.data(), base_rows, dim());
     compressor.encode(base_view, model_.code_bytes, {codes.data(), base_rows, model_.code_bytes});

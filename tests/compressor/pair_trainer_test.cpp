@@ -233,6 +233,26 @@ const Compressor& cosine_model() {
     return *once;
 }
 
+/// Returns rows behind a model's map, in double.
+std::vector<double> mapped_rows(const Compressor& model, const std::vector<float>& rows) {
+    const std::vector<float> map = read_residual_model(model.files()).model.rotation;
+    std::vector<double> mapped(rows.size(), 0.0);
+    for (std::size_t i = 0; i < rows.size() / kDim; ++i) {
+        double squared = 0.0;
+        for (std::size_t j = 0; j < kDim; ++j) {
+            for (std::size_t k = 0; k < kDim; ++k) {
+                mapped[i * kDim + j] += static_cast<double>(map[j * kDim + k]) *
+                                        static_cast<double>(rows[i * kDim + k]);
+            }
+            squared += std::pow(mapped[i * kDim + j], 2.0);
+        }
+        for (std::size_t j = 0; model.metric() == Metric::kCosine && j < kDim; ++j) {
+            mapped[i * kDim + j] /= std::sqrt(squared);
+        }
+    }
+    return mapped;
+}
+
 TEST(PairTrainer, MakesModelsThatScoreMappedRowsAndDecodeToRows) {
     constexpr std::size_t kBytes = 6;
     constexpr std::size_t kScored = 40;
@@ -251,22 +271,8 @@ TEST(PairTrainer, MakesModelsThatScoreMappedRowsAndDecodeToRows) {
         model->score(
             test::view(rows, kDim), {codes.data(), kScored, kBytes}, false,
             {scores.data(), kScored, kScored});
-        // What scores approximate, in double.
-        const std::vector<float> map = read_residual_model(model->files()).model.rotation;
-        std::vector<double> mapped(kScored * kDim, 0.0);
-        for (std::size_t i = 0; i < kScored; ++i) {
-            double squared = 0.0;
-            for (std::size_t j = 0; j < kDim; ++j) {
-                for (std::size_t k = 0; k < kDim; ++k) {
-                    mapped[i * kDim + j] += static_cast<double>(map[j * kDim + k]) *
-                                            static_cast<double>(rows[i * kDim + k]);
-                }
-                squared += std::pow(mapped[i * kDim + j], 2.0);
-            }
-            for (std::size_t j = 0; metric == Metric::kCosine && j < kDim; ++j) {
-                mapped[i * kDim + j] /= std::sqrt(squared);
-            }
-        }
+        // What scores approximate.
+        const std::vector<double> mapped = mapped_rows(*model, rows);
         double error = 0.0;
         double spread = 0.0;
         for (std::size_t q = 0; q < kScored; ++q) {
@@ -290,6 +296,46 @@ TEST(PairTrainer, MakesModelsThatScoreMappedRowsAndDecodeToRows) {
         }
         EXPECT_LT(lost / kScored, 0.25) << to_string(metric) << ", of rows of length 1";
     }
+}
+
+TEST(PairTrainer, ReportsRecallOfMappedRows) {
+    constexpr std::size_t kTop = 10;
+    const Compressor& model = cosine_model();
+    const std::vector<float>& rows = two_factors().rows;
+    std::vector<std::byte> codes(kRows * model.code_bytes());
+    const MatrixView<std::byte> all(codes.data(), kRows, model.code_bytes());
+    model.encode(test::view(rows, kDim), model.code_bytes(), all);
+    constexpr std::size_t kQueries = 100;
+    std::vector<float> scores(kQueries * kRows);
+    model.score({rows.data(), kQueries, kDim}, all, false, {scores.data(), kQueries, kRows});
+    const std::vector<double> mapped = mapped_rows(model, rows);
+    std::size_t found = 0;
+    for (std::size_t q = 0; q < kQueries; ++q) {
+        std::vector<std::pair<double, std::size_t>> exact;
+        std::vector<std::pair<double, std::size_t>> scored;
+        for (std::size_t i = 0; i < kRows; ++i) {
+            if (i == q) {
+                continue;
+            }
+            double product = 0.0;
+            for (std::size_t j = 0; j < kDim; ++j) {
+                product += mapped[q * kDim + j] * mapped[i * kDim + j];
+            }
+            exact.emplace_back(-product, i);
+            scored.emplace_back(-static_cast<double>(scores[q * kRows + i]), i);
+        }
+        for (auto* const ranked : {&exact, &scored}) {
+            std::ranges::partial_sort(*ranked, ranked->begin() + kTop);
+            ranked->resize(kTop);
+        }
+        for (const auto& [score, i] : scored) {
+            found += static_cast<std::size_t>(
+                std::ranges::count(exact, i, [](const auto& hit) { return hit.second; }));
+        }
+    }
+    EXPECT_NEAR(
+        model.report().recall.back().recall_at_10,
+        static_cast<double>(found) / static_cast<double>(kQueries * kTop), 0.08);
 }
 
 TEST(PairTrainer, NoiseLeavesTheModelOfNoPairs) {
