@@ -31,14 +31,12 @@ double products(std::size_t points, std::size_t width) {
 struct Partial {
     std::vector<float> sums; ///< [256, width]
     std::vector<std::size_t> counts;
-    double error = 0;
 };
 
 /// Looks up the closest centroid of tiles of points by the first `width` coordinates.
 class Assigner {
   public:
-    Assigner(const float* centroids, std::size_t width, std::size_t stride)
-        : width_(width), norms_(kSymbols) {
+    Assigner(const float* centroids, std::size_t width, std::size_t stride) : norms_(kSymbols) {
         std::vector<float> narrow(kSymbols * width);
         for (std::size_t k = 0; k < kSymbols; ++k) {
             std::copy_n(centroids + k * stride, width, narrow.data() + k * width);
@@ -47,7 +45,8 @@ class Assigner {
         packed_ = PackedMatrix({narrow.data(), kSymbols, width});
     }
 
-    /// @param visit  Called with (index in the tile, symbol, squared distance).
+    /// @param visit  Called with (index in the tile, symbol, squared distance less the point's own
+    ///               squared norm).
     template <class Visit>
     void tile(
         const float* points, std::size_t stride, std::size_t count, float* scratch,
@@ -57,19 +56,16 @@ class Assigner {
             float cost = 0.0F;
             const std::size_t symbol =
                 kernels().closest(norms_.data(), scratch + i * kSymbols, &cost);
-            const float* const point = points + i * stride;
-            const float distance = cost + kernels().dot(point, point, width_);
-            visit(i, symbol, static_cast<double>(std::max(distance, 0.0F)));
+            visit(i, symbol, cost);
         }
     }
 
   private:
-    std::size_t width_;
     AlignedFloats norms_;
     PackedMatrix packed_;
 };
 
-/// One pass over points: sums and counts of each centroid's points, and the error.
+/// One pass over points: sums and counts of each centroid's points.
 Partial accumulate(
     MatrixView<const float> points, const std::vector<float>& centroids, std::size_t width) {
     const std::size_t d = points.cols();
@@ -86,10 +82,9 @@ Partial accumulate(
             const float* const tile = points.data() + first * d;
             assigner.tile(
                 tile, d, std::min(kTile, end - first), scratch.data(),
-                [&](std::size_t i, std::size_t symbol, double distance) {
+                [&](std::size_t i, std::size_t symbol, float /*cost*/) {
                     kernels().add(partial.sums.data() + symbol * width, tile + i * d, width);
                     ++partial.counts[symbol];
-                    partial.error += distance;
                 });
         }
     });
@@ -98,7 +93,6 @@ Partial accumulate(
         for (std::size_t k = 0; k < kSymbols; ++k) {
             partials[0].counts[k] += partials[r].counts[k];
         }
-        partials[0].error += partials[r].error;
     }
     return std::move(partials[0]);
 }
@@ -298,9 +292,11 @@ double assign(
         const std::size_t first = tile * kTile;
         assigner.tile(
             points.data() + first * d, d, std::min(kTile, points.rows() - first), scratch.data(),
-            [&](std::size_t i, std::size_t symbol, double distance) {
+            [&](std::size_t i, std::size_t symbol, float cost) {
+                const float* const point = points.data() + (first + i) * d;
+                const float distance = cost + kernels().dot(point, point, d);
                 symbols[first + i] = static_cast<std::uint8_t>(symbol);
-                errors[tile] += distance;
+                errors[tile] += static_cast<double>(std::max(distance, 0.0F));
             });
     });
     return std::accumulate(errors.begin(), errors.end(), 0.0);
