@@ -39,6 +39,8 @@ TEST_P(StructureOfEveryKind, FindsWhatAScanOfTheSameCodesFinds) {
         request.ef_search = 128;
         const StagedAnswer answer = fixture.search(request);
         EXPECT_TRUE(is_walk(answer, kMany)) << "rows were scanned";
+        EXPECT_EQ(answer.stages.front().bytes_read, answer.stages.front().candidates * kHead);
+        EXPECT_EQ(fixture.scan(request).stages.front().candidates, kQueries * kMany);
         EXPECT_GE(fixture.recall(request), 0.98) << to_string(metric);
         StagedRequest heads = heads_only(10);
         heads.ef_search = 128;
@@ -104,6 +106,11 @@ TEST_P(StructureOfEveryKind, AsksTheFilter) {
         EXPECT_GE(fixture.recall(request), 0.98) << every;
         const StagedAnswer truth = fixture.scan(request);
         EXPECT_EQ(std::ranges::count(answer.rows, kNoRow), std::ranges::count(truth.rows, kNoRow));
+        if (every >= 100) { // A walk would pass through many rows that are not accepted.
+            EXPECT_EQ(answer.stages.front().candidates, truth.stages.front().candidates) << every;
+        } else if (every == 1) {
+            EXPECT_NE(answer.stages.front().candidates, truth.stages.front().candidates) << every;
+        }
     }
     StagedRequest none{.k = 2};
     none.accepts = [](std::uint64_t) { return false; };
@@ -141,6 +148,8 @@ TEST_P(StructureOfEveryKind, AnswersTheSameAfterItIsReadBack) {
     const StagedIndex::Restored restored = other.index.restore(saved);
     EXPECT_EQ(restored.rows, 5050U);
     other.add(0, 2000); // In other portions: what is covered is taken from the file.
+    EXPECT_EQ(other.search({.k = 10}).rows, other.scan({.k = 10}).rows)
+        << "rows were found that are not there yet";
     other.add(2000, 3000);
     other.add(0, 50);
     EXPECT_EQ(other.index.save(42), saved);
@@ -301,7 +310,9 @@ TEST_P(StructureOfEveryKind, RefusesDamagedFiles) {
 TEST(CoarseStructure, ScansRowsThatAGraphMadeAtOnceDoesNotCover) {
     Structured fixture("NSG32", Metric::kCosine, 4000);
     const std::size_t before = fixture.index.resident_bytes().structure;
+    const std::size_t walked = fixture.search({.k = 10}).stages.front().candidates;
     fixture.add(4000, 3000);
+    EXPECT_EQ(fixture.search({.k = 10}).stages.front().candidates, walked + kQueries * 3000);
     EXPECT_EQ(fixture.index.resident_bytes().structure, before) << "fewer rows than it covers";
     StagedRequest request = heads_only(10);
     request.ef_search = 128;

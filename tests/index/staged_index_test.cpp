@@ -4,6 +4,9 @@
 
 #include <atomic>
 #include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
 #include <set>
 #include <string>
 #include <thread>
@@ -11,6 +14,7 @@
 #include "arfc/base/sha256.h"
 #include "expect_error.h"
 #include "memory_tails.h"
+#include "structured_index.h"
 #include "trained_model.h"
 
 namespace arfc {
@@ -130,6 +134,11 @@ TEST_P(StagedIndexOfEveryMetric, RanksByThePrefixThatIsAskedFor) {
                 const StagedAnswer answer =
                     fixture.search({.k = 25, .stages = wide(lengths), .nprobe = {}, .accepts = {}});
                 ASSERT_EQ(answer.stages.size(), lengths.size());
+                EXPECT_EQ(answer.stages[0].candidates, kQueries * kRows);
+                EXPECT_EQ(answer.stages[0].bytes_read, kQueries * kRows * kHead);
+                for (const StageUsage& stage : answer.stages) {
+                    EXPECT_GT(stage.milliseconds, 0.0);
+                }
                 for (std::size_t q = 0; q < kQueries; ++q) {
                     const std::vector<Ranked> found = fixture.answer(answer, q, 25);
                     ASSERT_EQ(found.size(), 25U);
@@ -145,6 +154,110 @@ TEST_P(StagedIndexOfEveryMetric, RanksByThePrefixThatIsAskedFor) {
             }
         }
     }
+}
+
+/// What the scan of heads chooses by: their terms are kept in 255 steps between the least and the
+/// largest of the `learned` first rows.
+std::vector<float> rounded_scores(
+    const TrainedModel& model, const std::vector<std::byte>& heads, std::size_t learned) {
+    const Compressor& compressor = *model.compressor;
+    std::vector<float> terms(kRows);
+    compressor.row_terms({heads.data(), kRows, kHead}, terms);
+    const auto [low, high] = std::ranges::minmax(std::span(terms).first(learned));
+    for (float& term : terms) {
+        const float share = (std::clamp(term, low, high) - low) / (high - low);
+        term = low + (high - low) * (std::round(share * 255.0F) / 255.0F);
+    }
+    std::vector<float> tables(kQueries * kHead * kSymbols);
+    compressor.query_tables(model.query_view(), 0, {tables.data(), kQueries, kHead * kSymbols});
+    std::vector<Compressor::QueryTerms> of_queries(kQueries);
+    compressor.query_terms(model.query_view(), of_queries);
+    std::vector<float> scores;
+    for (std::size_t q = 0; q < kQueries; ++q) {
+        for (std::size_t row = 0; row < kRows; ++row) {
+            float sum = of_queries[q].bias;
+            for (std::size_t t = 0; t < kHead; ++t) {
+                const auto token = std::to_integer<std::size_t>(heads[row * kHead + t]);
+                sum += tables[(q * kHead + t) * kSymbols + token];
+            }
+            scores.push_back(Compressor::combine(
+                compressor.metric(), sum, terms[row], of_queries[q].squared_norm));
+        }
+    }
+    return scores;
+}
+
+TEST_P(StagedIndexOfEveryMetric, EachStageKeepsTheBestByItsOwnScores) {
+    constexpr std::size_t kLearned = 200; // Terms of the other rows may lie outside the steps.
+    Fixture fixture(GetParam(), {kHead, kMiddle, kCodeBytes}, 0);
+    fixture.index.train(
+        fixture.model.code_view().slice(0, kLearned), fixture.model.row_view().slice(0, kLearned));
+    fixture.add();
+    const std::vector<float> by_head = rounded_scores(fixture.model, fixture.heads, kLearned);
+    const std::vector<float> by_middle = fixture.model.scores(kMiddle);
+    const std::vector<float> by_code = fixture.model.scores(kCodeBytes);
+    const StagedAnswer answer = fixture.search(
+        {.k = 10,
+         .stages = {{kHead, 25}, {kMiddle, 15}, {kCodeBytes, 0}},
+         .nprobe = {},
+         .accepts = {}});
+    for (std::size_t q = 0; q < kQueries; ++q) {
+        const auto best = [&](const std::vector<float>& scores, std::size_t count,
+                              const std::vector<Ranked>* among) {
+            std::set<std::uint64_t> rows;
+            for (std::size_t i = 0; among != nullptr && i < among->size(); ++i) {
+                rows.insert((*among)[i].row);
+            }
+            return brute_force(
+                std::span(scores).subspan(q * kRows, kRows), count,
+                [&](std::uint64_t row) { return among == nullptr || rows.contains(row); });
+        };
+        const std::vector<Ranked> first = best(by_head, 25, nullptr);
+        const std::vector<Ranked> second = best(by_middle, 15, &first);
+        ASSERT_EQ(fixture.answer(answer, q, 10), best(by_code, 10, &second));
+    }
+    // Where the head is the only stage its rounded terms decide nothing, whatever its limit.
+    const std::vector<float> exact = fixture.model.scores(kHead);
+    for (const std::size_t limit : {0, 10}) {
+        const StagedAnswer heads =
+            fixture.search({.k = 10, .stages = {{kHead, limit}}, .nprobe = {}, .accepts = {}});
+        for (std::size_t q = 0; q < kQueries; ++q) {
+            ASSERT_EQ(
+                fixture.answer(heads, q, 10),
+                brute_force(
+                    std::span(exact).subspan(q * kRows, kRows), 10, [](auto) { return true; }));
+        }
+    }
+}
+
+TEST(StagedIndex, RanksByTheTermsItWasGiven) {
+    Fixture fixture(Metric::kL2, {kHead, kMiddle, kCodeBytes}, 3);
+    std::vector<float> terms = fixture.index.rank_terms(fixture.model.code_view());
+    for (std::size_t row = 0; row < kRows; ++row) { // Squared lengths: they push rows far away.
+        terms[2 * row] += row % 3 == 0 ? 1000.0F : 0.0F;
+        terms[2 * row + 1] += row % 2 == 0 ? 1000.0F : 0.0F;
+    }
+    fixture.index.add({fixture.heads.data(), kRows, kHead}, {terms.data(), kRows, 2});
+    const auto expect_none = [&](std::size_t bytes, std::size_t every, std::size_t gone) {
+        StagedRequest request{.k = 50, .stages = wide({kHead, bytes})};
+        request.exhaustive = true;
+        const MemoryTails tails(
+            fixture.model.codes.data() + gone * kCodeBytes + kHead, kCodeBytes, kCodeBytes - kHead);
+        const StagedAnswer answer =
+            fixture.index.search(fixture.model.query_view(), request, &tails);
+        EXPECT_TRUE(std::ranges::none_of(
+            answer.rows, [&](std::uint64_t row) { return (row + gone) % every == 0; }))
+            << bytes << " bytes, " << gone << " rows gone";
+    };
+    expect_none(kMiddle, 3, 0);
+    expect_none(kCodeBytes, 2, 0);
+    fixture.train();
+    expect_none(kMiddle, 3, 0);
+    expect_none(kCodeBytes, 2, 0);
+    fixture.index.erase(std::vector<std::uint64_t>{0});
+    fixture.index.compact();
+    expect_none(kMiddle, 3, 1);
+    expect_none(kCodeBytes, 2, 1);
 }
 
 TEST_P(StagedIndexOfEveryMetric, ScoresTheSameWithTermsSuppliedCachedOrComputed) {
@@ -279,6 +392,134 @@ TEST(StagedIndex, LeavesOutWhatItsFilterRefusesAndWhatIsErased) {
         std::set<std::uint64_t>{kNoRow});
 }
 
+TEST(StagedIndex, LeavesOutASingleErasedRow) {
+    Fixture fixture(Metric::kCosine, {kCodeBytes}, 0);
+    fixture.add();
+    const StagedAnswer before = fixture.search({.k = 2});
+    fixture.index.erase(std::vector<std::uint64_t>{before.rows[0]});
+    const StagedAnswer after = fixture.search({.k = 2});
+    EXPECT_EQ(after.rows[0], before.rows[1]);
+    EXPECT_EQ(after.scores[0], before.scores[1]);
+    const StagedRangeAnswer range = fixture.index.range_search(
+        fixture.model.query_view(), {}, [](std::size_t, float) { return true; }, nullptr);
+    EXPECT_EQ(range.rows.size(), kQueries * (kRows - 1));
+    EXPECT_EQ(std::ranges::count(range.rows, before.rows[0]), 0);
+}
+
+TEST(StagedIndex, AsksAFilterOfEachRowItMeetsOrOnceOfEveryRow) {
+    Fixture fixture(Metric::kCosine, {kHead, kCodeBytes}, 16);
+    fixture.train().add();
+    fixture.index.erase(std::vector<std::uint64_t>{4, 5});
+    std::atomic<std::size_t> asked = 0;
+    StagedRequest request{.k = kRows, .stages = wide({kHead, kCodeBytes}), .nprobe = 1};
+    request.accepts = [&](std::uint64_t row) {
+        ++asked;
+        EXPECT_NE(row / 2, 2U) << "an erased row was asked about";
+        return row % 2 == 0;
+    };
+    const MemoryTails tails = fixture.tails();
+    const StagedAnswer one =
+        fixture.index.search(fixture.model.query_view().slice(0, 1), request, &tails); // Meets a
+                                                                                       // list
+                                                                                       // alone.
+    EXPECT_LT(asked.load(), kRows / 2);
+    EXPECT_GE(asked.load(), one.stages[0].candidates);
+    EXPECT_GT(one.stages[0].candidates, 0U);
+    for (const std::uint64_t row : one.rows) {
+        EXPECT_TRUE(row == kNoRow || (row % 2 == 0 && row != 4)) << row;
+    }
+    asked = 0;
+    (void)fixture.search(request); // Thirty lists of sixteen.
+    EXPECT_EQ(asked.load(), kRows - 2);
+}
+
+TEST(StagedIndex, RangesAreOfTheWholeCodeBeforeTraining) {
+    Fixture fixture(Metric::kCosine, {kHead, kCodeBytes}, 0);
+    fixture.add();
+    const std::vector<float> scores = fixture.model.scores(kCodeBytes);
+    const MemoryTails tails = fixture.tails();
+    const StagedRangeAnswer found = fixture.index.range_search(
+        fixture.model.query_view(), {}, [](std::size_t, float score) { return score > 0.5F; },
+        &tails);
+    EXPECT_GT(found.rows.size(), 0U);
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+        if (scores[i] > 0.5F) {
+            ASSERT_LT(at, found.rows.size());
+            ASSERT_EQ(found.rows[at], i % kRows);
+            ASSERT_EQ(found.scores[at++], scores[i]);
+        }
+    }
+    EXPECT_EQ(at, found.rows.size());
+}
+
+TEST(StagedIndex, HasTwoListsWhereTwoAreAskedFor) {
+    Fixture fixture(Metric::kL2, {kHead, kCodeBytes}, 2);
+    fixture.train().add();
+    const StagedRequest one{.k = 10, .stages = wide({kHead, kCodeBytes}), .nprobe = 1};
+    const StagedAnswer narrow = fixture.search(one);
+    EXPECT_LT(narrow.stages[0].candidates, kQueries * kRows);
+    EXPECT_EQ(std::ranges::count(narrow.rows, kNoRow), 0);
+    EXPECT_EQ(fixture.index.resident_bytes().lists, kRows * 4 + (kRows + 7) / 8 + 2 * kDim * 4);
+    Fixture restored(Metric::kL2, {kHead, kCodeBytes}, 2);
+    EXPECT_EQ(restored.index.restore(fixture.index.save()).rows, kRows);
+    restored.add();
+    EXPECT_EQ(restored.index.save(), fixture.index.save());
+    EXPECT_EQ(restored.search(one).rows, narrow.rows);
+    std::vector<std::uint64_t> all(kRows);
+    std::iota(all.begin(), all.end(), std::uint64_t{0});
+    std::vector<std::byte> heads(kRows * kHead);
+    restored.index.read_heads(all, {heads.data(), kRows, kHead});
+    EXPECT_EQ(heads, fixture.heads);
+    EXPECT_EQ(restored.index.all_heads(), fixture.heads);
+}
+
+TEST(StagedIndex, AddsMoreRowsThanItDecodesAtOnce) {
+    constexpr std::size_t kCount = 5000;
+    const TrainedModel& model = trained_model(Metric::kCosine);
+    const std::vector<std::byte> heads =
+        test::heads_of(test::many_codes(Metric::kCosine), 0, kCount);
+    const MatrixView<const std::byte> view(heads.data(), kCount, test::kHead);
+    for (const std::size_t copies : {1, 2}) {
+        const StagedShape shape{.stage_bytes = {test::kHead, kCodeBytes}, .nlist = 20};
+        StagedIndex whole(model.compressor, shape);
+        whole.train(model.code_view(), {}, {.lists_per_row = copies});
+        StagedIndex pieces(model.compressor, shape);
+        EXPECT_EQ(pieces.restore(whole.save()).rows, 0U);
+        whole.add(view);
+        for (std::size_t first = 0; first < kCount; first += 500) {
+            pieces.add(view.slice(first, 500));
+        }
+        EXPECT_EQ(whole.save(), pieces.save()) << copies;
+    }
+}
+
+/// What a file said of rows 0, 1, 2, ... is not said of other rows that get these numbers.
+TEST(StagedIndex, ForgetsWhatAFileSaidOfRowsThatAreGone) {
+    Fixture saved(Metric::kCosine, {kHead, kCodeBytes}, 9);
+    saved.train();
+    const std::string training = saved.index.save();
+    saved.add();
+    const std::string bytes = saved.index.save();
+    Fixture expected(Metric::kCosine, {kHead, kCodeBytes}, 9);
+    (void)expected.index.restore(training);
+    Fixture cleared(Metric::kCosine, {kHead, kCodeBytes}, 9);
+    (void)cleared.index.restore(bytes);
+    cleared.index.clear();
+    cleared.add(100, 300);
+    expected.add(100, 300);
+    EXPECT_EQ(cleared.index.save(), expected.index.save());
+    Fixture compacted(Metric::kCosine, {kHead, kCodeBytes}, 9);
+    (void)compacted.index.restore(bytes);
+    compacted.add(0, 101);
+    std::vector<std::uint64_t> first(100);
+    std::iota(first.begin(), first.end(), std::uint64_t{0});
+    compacted.index.erase(first);
+    compacted.index.compact();
+    compacted.add(101, 299);
+    EXPECT_EQ(compacted.index.save(), expected.index.save());
+}
+
 TEST(StagedIndex, ProbesOnlyTheNearestLists) {
     Fixture fixture(Metric::kCosine, {kHead, kCodeBytes}, 16);
     fixture.train().add();
@@ -332,6 +573,9 @@ TEST(StagedIndex, FindsMoreInAsManyListsWhereRowsAreInSeveral) {
                 if (nprobe == 50) {
                     ASSERT_EQ(hits, truth);
                 }
+            }
+            if (nprobe == 50) {
+                EXPECT_EQ(spread.stages[0].candidates, kQueries * kRows) << "each row once";
             }
         }
         EXPECT_GT(found[1], found[0]);
@@ -561,6 +805,9 @@ TEST(StagedIndex, MeasuresDefaultsThatReachTheirRecall) {
     EXPECT_GE(stages[0].limit, 10U);
     EXPECT_EQ(fixture.index.default_stages(95)[0].limit, 10 * stages[0].limit);
     EXPECT_EQ(fixture.index.default_stages(95)[1].limit, 95U);
+    EXPECT_EQ(fixture.index.default_stages(91)[0].limit, 10 * stages[0].limit);
+    EXPECT_EQ(fixture.index.default_stages(90)[0].limit, 9 * stages[0].limit);
+    EXPECT_EQ(fixture.index.default_stages(1)[0].limit, stages[0].limit);
     const std::vector<float> scores = fixture.model.scores(kCodeBytes);
     const StagedAnswer answer = fixture.search({});
     std::size_t found = 0;
@@ -690,6 +937,33 @@ TEST(StagedIndex, RefusesWhatIsOutOfRange) {
         large.train(), ErrorKind::kInvalidArgument,
         "fewer than inverted lists: 1500, expected at least 2000");
     EXPECT_FALSE(large.index.is_trained());
+    const MatrixView<const std::byte> codes = fixture.model.code_view();
+    ARFC_EXPECT_ERROR(
+        fixture.index.train(codes.slice(0, 0), {}), ErrorKind::kInvalidArgument,
+        "shape other than [n >= 1, 12]: [0, 12]");
+    ARFC_EXPECT_ERROR(
+        fixture.index.train({codes.data(), 20, 11}, {}), ErrorKind::kInvalidArgument,
+        "shape other than [n >= 1, 12]: [20, 11]");
+    ARFC_EXPECT_ERROR(
+        fixture.index.train(codes, fixture.model.row_view().slice(0, 3)),
+        ErrorKind::kInvalidArgument, "[3, 24], expected [1500, 24]");
+    ARFC_EXPECT_ERROR(
+        fixture.index.train(codes, {fixture.model.rows.data(), kRows, kDim - 1}),
+        ErrorKind::kInvalidArgument, "[1500, 23], expected [1500, 24]");
+    ARFC_EXPECT_ERROR(
+        (void)fixture.index.rank_terms({codes.data(), 5, 11}), ErrorKind::kInvalidArgument,
+        "11, expected 12");
+    // No room for so many is asked for before they are refused.
+    const std::size_t most = std::numeric_limits<std::uint32_t>::max();
+    ARFC_EXPECT_ERROR(
+        fixture.index.add({fixture.heads.data(), most - kRows + 1, kHead}),
+        ErrorKind::kResourceExhausted, "at most 4294967295 rows; it has 1500");
+    ARFC_EXPECT_ERROR(
+        StagedIndex(compressor, {.stage_bytes = {4}, .nlist = (std::size_t{1} << 24U) + 1}),
+        ErrorKind::kInvalidArgument, "too many lists: 16777217");
+    ARFC_EXPECT_ERROR(
+        (void)fixture.index.search(fixture.model.query_view(), {}, nullptr), ErrorKind::kInternal,
+        "no place to read them");
 }
 
 TEST(StagedIndex, StopsTrainingWhenToldTo) {
@@ -704,6 +978,21 @@ TEST(StagedIndex, StopsTrainingWhenToldTo) {
             "cancelled");
         EXPECT_EQ(fixture.index.save(), before);
     }
+}
+
+TEST(StagedIndex, TellsHowFarTrainingIs) {
+    Fixture fixture(Metric::kCosine, {kHead, kCodeBytes}, 6);
+    std::vector<std::size_t> done;
+    StagedTrainOptions options;
+    options.progress = [&](const Progress& progress) {
+        if (progress.stage == "defaults") {
+            EXPECT_EQ(progress.total, 2U);
+            done.push_back(progress.done);
+        }
+        return true;
+    };
+    fixture.index.train(fixture.model.code_view(), {}, options);
+    EXPECT_EQ(done, (std::vector<std::size_t>{0, 1}));
 }
 
 TEST(StagedIndex, ScoresHugeQueriesWithoutHarm) {
@@ -774,6 +1063,43 @@ TEST(StagedIndex, RefusesDamagedCoarseFiles) {
     ARFC_EXPECT_ERROR((void)foreign.restore(good), ErrorKind::kFailedPrecondition, "another model");
     ARFC_EXPECT_ERROR(
         (void)saved.index.restore(good), ErrorKind::kFailedPrecondition, "has rows: 40");
+}
+
+/// Fields that no search could be made with are refused, though the checksum is right.
+TEST(StagedIndex, RefusesFieldsOutOfRange) {
+    Fixture saved(Metric::kCosine, {kHead, kCodeBytes}, 5);
+    saved.train().add(0, 40);
+    const std::string good = saved.index.save();
+    const std::string body = good.substr(0, good.size() - 64);
+    const std::size_t scale =
+        8 + 4 + 8 + saved.model.compressor->id().size() + 8 + 4 + 2 * 4 + 4 + 8 + 8; // Magic,
+                                                                                     // format, id,
+                                                                                     // mark,
+                                                                                     // stages,
+                                                                                     // lists, no
+                                                                                     // structure,
+                                                                                     // rows.
+    const std::size_t nprobe = scale + 2 * 4 + 8;
+    const std::size_t copies = nprobe + 4;
+    const std::size_t centroids = copies + 1;
+    const std::size_t count = centroids + 5 * kDim * 4;
+    const auto refuse = [&](std::size_t offset, auto value, const std::string& text) {
+        std::string bytes = body;
+        std::memcpy(bytes.data() + offset, &value, sizeof(value));
+        StagedIndex index(saved.model.compressor, saved.index.shape());
+        ARFC_EXPECT_ERROR(
+            (void)index.restore(bytes + sha256_hex(bytes)), ErrorKind::kCorruption, text);
+    };
+    refuse(scale, std::nanf(""), "scale of row terms is not finite");
+    refuse(scale + 4, INFINITY, "scale of row terms is not finite");
+    refuse(nprobe, std::uint32_t{0}, "nprobe 0 of 5 lists");
+    refuse(nprobe, std::uint32_t{6}, "nprobe 6 of 5 lists");
+    refuse(copies, std::uint8_t{0}, "lists a row 0");
+    refuse(copies, std::uint8_t{4}, "lists a row 4");
+    refuse(centroids + 4, std::nanf(""), "a centroid is not finite");
+    refuse(count, std::uint64_t{1} << 32U, "row count 4294967296");
+    refuse(count + 8 + 3 * 4, std::uint32_t{5}, "row 3 is in list 5 of 5");
+    refuse(count, std::uint64_t{39}, "longer than its sizes say");
 }
 
 } // namespace
