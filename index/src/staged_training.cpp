@@ -331,8 +331,6 @@ void StagedIndex::learn_defaults(
         const MatrixView<const std::byte> view(sample.data(), used, code_bytes());
         const std::vector<std::byte> heads = spread(view, used, head_bytes());
         add({heads.data(), used, head_bytes()});
-        default_nprobe_ = defaults.nprobe;
-        default_limits_ = defaults.limits;
         std::vector<float> kept;
         if (!originals.empty()) {
             kept = spread(originals, used, compressor_->dim());

@@ -273,6 +273,11 @@ TEST(ArfcIndex, RemovesRowsAsIndexFlatDoesWithoutIdsAndAsIndexIvfDoesWithThem) {
     const auto fresh = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
     fresh->add(left.signed_count(), left.data());
     EXPECT_EQ(search(*shifted, queries, 20), search(*fresh, queries, 20));
+    for (ArfcIndex* const index : {shifted.get(), fresh.get()}) { // Later rows follow those left.
+        index->add(100, rows.data() + 10 * kDim);
+    }
+    EXPECT_EQ(search(*shifted, queries, 20), search(*fresh, queries, 20));
+    fresh->remove_ids(faiss::IDSelectorRange(400, 500));
 
     const auto kept = trained_index("ARFC12/6/3,IVF7", faiss::METRIC_L2, rows);
     std::vector<std::int64_t> ids(kN);
@@ -289,6 +294,55 @@ TEST(ArfcIndex, RemovesRowsAsIndexFlatDoesWithoutIdsAndAsIndexIvfDoesWithThem) {
         const std::int64_t position = by_position.labels[i];
         ASSERT_EQ(by_id.labels[i], position < 10 ? -position : -(position + 500));
     }
+    const std::int64_t late = 77;
+    kept->add_with_ids(1, rows.data() + 10 * kDim, &late);
+    fresh->add(1, rows.data() + 10 * kDim);
+    std::vector<float> added(kDim);
+    std::vector<float> expected(kDim);
+    kept->reconstruct(77, added.data());
+    fresh->reconstruct(400, expected.data());
+    EXPECT_EQ(added, expected);
+}
+
+TEST(ArfcIndex, ForgetsRowsAndIdsWhenReset) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    const auto fresh = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    fresh->add(100, rows.data() + 30 * kDim);
+    const auto used = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    std::vector<std::int64_t> ids(100);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        ids[i] = 9000 + static_cast<std::int64_t>(i);
+    }
+    used->add_with_ids(100, rows.data(), ids.data());
+    used->reset();
+    EXPECT_EQ(used->resident_bytes().ids, 0U);
+    used->add(100, rows.data() + 30 * kDim);
+    EXPECT_EQ(used->resident_bytes().ids, 0U) << "positions are no ids to keep";
+    EXPECT_EQ(search(*used, queries, 9), search(*fresh, queries, 9));
+    used->reset();
+    used->add_with_ids(100, rows.data() + 30 * kDim, ids.data());
+    Answer expected = search(*fresh, queries, 9);
+    for (std::int64_t& label : expected.labels) {
+        label += 9000;
+    }
+    EXPECT_EQ(search(*used, queries, 9), expected);
+}
+
+TEST(ArfcIndex, AddsMoreRowsThanItEncodesAtOnce) {
+    constexpr std::size_t kMany = 16'500;
+    const Rows sample(kN, 1);
+    const Rows rows(kMany, 3);
+    const auto whole = trained_index("ARFC12", faiss::METRIC_L2, sample);
+    const auto halves = trained_index("ARFC12", faiss::METRIC_L2, sample);
+    whole->add(kMany, rows.data());
+    halves->add(kMany / 2, rows.data());
+    halves->add(kMany / 2, rows.data() + kMany / 2 * kDim);
+    std::vector<float> of_whole(kMany * kDim);
+    std::vector<float> of_halves(kMany * kDim);
+    whole->reconstruct_n(0, kMany, of_whole.data());
+    halves->reconstruct_n(0, kMany, of_halves.data());
+    EXPECT_EQ(of_whole, of_halves);
 }
 
 TEST(ArfcIndex, KeepsPositionsAsIdsOfRowsAddedBeforeOthersHadIds) {
@@ -330,6 +384,23 @@ TEST(ArfcIndex, ReconstructsWhatTheWholeCodeSays) {
     ARFC_EXPECT_ERROR(index->reconstruct(-1, row.data()), ErrorKind::kNotFound, "no row of id: -1");
     ARFC_EXPECT_ERROR(
         index->reconstruct_n(899, 2, some.data()), ErrorKind::kNotFound, "rows [0, 900)");
+    ARFC_EXPECT_ERROR(
+        index->reconstruct_n(-1, 1, some.data()), ErrorKind::kNotFound, "asked for [-1, -1 + 1)");
+    ARFC_EXPECT_ERROR(
+        index->reconstruct_n(0, -1, some.data()), ErrorKind::kNotFound, "asked for [0, 0 + -1)");
+    index->reconstruct_n(900, 0, nullptr);
+    const auto by_position = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    by_position->add(kN, rows.data());
+    for (const std::size_t i : {std::size_t{0}, kN - 1}) {
+        by_position->reconstruct(static_cast<std::int64_t>(i), row.data());
+        EXPECT_TRUE(std::equal(
+            row.begin(), row.end(), expected.begin() + static_cast<std::ptrdiff_t>(i * kDim)));
+    }
+    for (const std::int64_t absent : {-1, 900}) {
+        ARFC_EXPECT_ERROR(
+            by_position->reconstruct(absent, row.data()), ErrorKind::kNotFound,
+            "no row of id: " + std::to_string(absent));
+    }
     index->reset();
     ARFC_EXPECT_ERROR(index->reconstruct(5000, row.data()), ErrorKind::kNotFound, "5000");
 }
@@ -510,6 +581,10 @@ TEST(ArfcIndex, RefusesWhatIsNotInOrder) {
         index.train(6, rows.data()), ErrorKind::kInvalidArgument,
         "too few: 6, expected at least 7");
     EXPECT_FALSE(index.is_trained);
+    EXPECT_EQ(index.resident_bytes().model, 0U);
+    ArfcIndex plain(kDim, "ARFC12", faiss::METRIC_L2);
+    ARFC_EXPECT_ERROR(
+        plain.train(0, nullptr), ErrorKind::kInvalidArgument, "too few: 0, expected at least 1");
     index.reset();
     EXPECT_EQ(index.remove_ids(faiss::IDSelectorRange(0, 10)), 0U);
 
@@ -519,9 +594,15 @@ TEST(ArfcIndex, RefusesWhatIsNotInOrder) {
         trained->train(kN, rows.data()), ErrorKind::kFailedPrecondition,
         "call reset() first; rows: 900");
     ARFC_EXPECT_ERROR(trained->add(-1, rows.data()), ErrorKind::kInvalidArgument, "negative: -1");
+    for (const std::int64_t k : {0, -1}) {
+        ARFC_EXPECT_ERROR(
+            trained->search(1, rows.data(), k, &distance, &label), ErrorKind::kInvalidArgument,
+            "Number of answers is outside [1, 2147483647]: 0");
+    }
+    const auto of_one = trained_index("ARFC12/4,IVF7", faiss::METRIC_L2, rows);
+    of_one->add(1, rows.data());
     ARFC_EXPECT_ERROR(
-        trained->search(1, rows.data(), 0, &distance, &label), ErrorKind::kInvalidArgument,
-        "Number of answers");
+        of_one->train(kN, rows.data()), ErrorKind::kFailedPrecondition, "first; rows: 1");
     Rows bad(3, 4);
     bad.values[kDim + 1] = INFINITY;
     const Answer before = search(*trained, Rows(4, 8), 5);
@@ -576,6 +657,13 @@ TEST(ArfcIndex, SaysWhatItHolds) {
     index->reset();
     EXPECT_EQ(index->resident_bytes().codes, 0U);
     EXPECT_TRUE(index->is_trained);
+    const auto graph = trained_index("ARFC12,HNSW2", faiss::METRIC_L2, rows);
+    graph->add(kN, rows.data());
+    EXPECT_EQ(graph->resident_bytes().codes, kN * 12);
+    EXPECT_EQ(graph->resident_bytes().terms, kN * 4);
+    EXPECT_GE(graph->resident_bytes().lists, kN * 4 * sizeof(std::uint32_t) + kN / 8);
+    EXPECT_LE(graph->resident_bytes().lists, kN * 100 + 12 * 256 * kDim * 4);
+    EXPECT_EQ(graph->resident_bytes().ids, 0U);
 }
 
 } // namespace

@@ -173,6 +173,34 @@ TEST(CoarseQuantizer, ChoosesFurtherListsThatMakeUpForTheFirst) {
     }
 }
 
+/// Where a direction decides, lengths have no say: neither in training nor in further lists.
+TEST(CoarseQuantizer, OverlooksLengthsUnlessItMeasuresDistances) {
+    constexpr std::size_t kCount = 900;
+    const std::vector<float> rows = test::random_rows(kCount, kWidth);
+    std::vector<float> scaled = rows;
+    for (std::size_t i = 0; i < scaled.size(); ++i) {
+        scaled[i] *= static_cast<float>(1U << (i / kWidth % 5)); // Exactly.
+    }
+    for (const Metric metric : {Metric::kCosine, Metric::kInnerProduct}) {
+        const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 12, 5, {});
+        const auto other = CoarseQuantizer::train(metric, test::view(scaled, kWidth), 12, 5, {});
+        EXPECT_TRUE(std::equal(
+            quantizer.centroids().data(), quantizer.centroids().data() + 12 * kWidth,
+            other.centroids().data()));
+        for (std::size_t c = 0; c < 12; ++c) {
+            const std::span<const float> centroid = quantizer.centroids().row(c);
+            EXPECT_NEAR(
+                std::inner_product(centroid.begin(), centroid.end(), centroid.begin(), 0.0), 1.0,
+                1e-5);
+        }
+        std::vector<std::uint32_t> lists(3 * kCount);
+        std::vector<std::uint32_t> of_scaled(3 * kCount);
+        quantizer.assign_several(test::view(rows, kWidth), 3, lists);
+        quantizer.assign_several(test::view(scaled, kWidth), 3, of_scaled);
+        EXPECT_EQ(lists, of_scaled);
+    }
+}
+
 TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
     std::vector<float> rows(60 * kWidth, 0.5F);
     for (const Metric metric : {Metric::kL2, Metric::kCosine}) {
