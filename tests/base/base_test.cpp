@@ -32,10 +32,14 @@ TEST(ErrorTest, EveryKindHasANameOfItsOwn) {
 }
 
 TEST(ErrorTest, NamesAreThoseOfLogsAndWires) {
-    EXPECT_EQ(to_string(ErrorKind::kInvalidArgument), "invalid_argument");
-    EXPECT_EQ(to_string(ErrorKind::kResourceExhausted), "resource_exhausted");
-    EXPECT_EQ(to_string(ErrorKind::kInternal), "internal");
-    EXPECT_EQ(to_string(ErrorKind::kCancelled), "cancelled");
+    const std::string_view names[] = {
+        "invalid_argument", "not_found",          "already_exists",    "failed_precondition",
+        "unsupported",      "resource_exhausted", "corruption",        "io",
+        "internal",         "unauthenticated",    "permission_denied", "deadline_exceeded",
+        "cancelled"};
+    for (std::size_t kind = 0; kind < std::size(names); ++kind) {
+        EXPECT_EQ(to_string(static_cast<ErrorKind>(kind)), names[kind]);
+    }
 }
 
 TEST(ErrorTest, FailStreamsItsParts) {
@@ -68,6 +72,8 @@ TEST(MatrixViewTest, SlicesRows) {
     const MatrixView<int> view(values, 3, 2);
     EXPECT_EQ(view.row(2)[1], 5);
     EXPECT_EQ(view.slice(1, 2).row(0)[0], 2);
+    EXPECT_EQ(view.slice(1, 2).rows(), 2U);
+    EXPECT_EQ(view.slice(1, 2).cols(), 2U);
     const MatrixView<const int> read_only = view;
     EXPECT_EQ(read_only.size(), 6U);
 }
