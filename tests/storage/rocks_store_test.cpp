@@ -228,6 +228,39 @@ TEST_F(RocksStoreTest, GivingSpaceBackSparesWhatCameAfterTheDrop) {
     EXPECT_EQ(count_raw(*store->snapshot()), 2U);
 }
 
+TEST_F(RocksStoreTest, DiscardedCodesGiveTheirSpaceBackAtOnceOrAtTheNextOpening) {
+    constexpr std::size_t kCount = 5000;
+    constexpr std::size_t kPart = 4096;
+    const std::vector<std::byte> part(kCount * kPart, std::byte{0x5A});
+    std::vector<PointId> ids(kCount);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        ids[i] = i;
+    }
+    const std::vector<float> raw(kCount * kRaw.dim, 0.5F);
+    auto store = create(kRaw);
+    Mutation mutation;
+    mutation.ids = ids;
+    mutation.raw = {raw.data(), kCount, kRaw.dim};
+    store->write(mutation, Durability::kSynced);
+    for (const bool is_read : {false, true}) {
+        store->write_codes(0, {part.data(), kCount, kPart}, {part.data(), kCount, kPart});
+        EXPECT_GT(store->statistics().disk_bytes, 2 * kFilled);
+        {
+            const auto before = is_read ? store->snapshot() : nullptr;
+            store->discard_unpublished_codes();
+            if (is_read) {
+                EXPECT_GT(store->statistics().disk_bytes, kFilled);
+                store->close();
+            }
+        }
+        if (is_read) {
+            store = open();
+        }
+        EXPECT_LT(store->statistics().disk_bytes, kEmptied) << is_read;
+    }
+    EXPECT_EQ(count_raw(*store->snapshot()), kCount);
+}
+
 TEST_F(RocksStoreTest, AnotherModelIsRefused) {
     create(kCoded)->close();
     ARFC_EXPECT_ERROR(

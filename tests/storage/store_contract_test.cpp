@@ -596,7 +596,9 @@ TEST_P(StoreContract, DiscardedCodesLeaveNothingToALaterTraining) {
     const Shape wide{.dim = 8, .head_bytes = 32, .tail_bytes = 64, .model_id = "model-b"};
     write_all_codes(*store, wide, 3);
     store->discard_unpublished_codes();
+    const std::uint64_t sequence = store->sequence();
     store->discard_unpublished_codes();
+    EXPECT_EQ(store->sequence(), sequence) << "there was nothing left to discard";
     expect_holds(*store->snapshot(), kRaw, versions(consecutive(0, 200), 1), true);
     ARFC_EXPECT_ERROR(
         store->publish_codes(16, 0, "model-a"), ErrorKind::kFailedPrecondition, "200 rows");
@@ -623,6 +625,7 @@ TEST_P(StoreContract, DroppedRawRowsStayDroppedAndNewOnesMayFollow) {
     const auto store = create(kCoded);
     upsert(*store, consecutive(0, 50), 1, true);
     store->drop_raw();
+    EXPECT_EQ(store->statistics().rows, 50U);
     store->drop_raw();
     expect_holds(*store->snapshot(), kCoded, versions(consecutive(0, 50), 1), false);
     upsert(*store, {100}, 2, true);

@@ -51,6 +51,10 @@ TEST(Durability, ASyncedWriteIsOnTheDiskWhenItReturnsAndABufferedOneMayNotBe) {
         before = syncs;
         store->write(scripted_batch(shape, ++step, true).mutation(shape), Durability::kBuffered);
         EXPECT_EQ(syncs, before);
+        store->write({}, Durability::kBuffered);
+        EXPECT_EQ(syncs, before);
+        store->write({}, Durability::kSynced); // Asks for what came before.
+        EXPECT_GT(syncs, before);
     }
 }
 
