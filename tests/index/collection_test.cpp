@@ -162,6 +162,19 @@ TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
     EXPECT_EQ(info.resident_head_bytes, 8 * kRows);
     EXPECT_EQ(info.resident_id_bytes, 8 * kRows);
     EXPECT_EQ(info.resident_norm_bytes, 5 * kRows); // One byte to scan, a float to rank.
+    EXPECT_EQ(info.dim, kDim);
+    EXPECT_EQ(info.metric, Metric::kCosine);
+    EXPECT_EQ(info.factory, "ARFC24/8,IVF16");
+    EXPECT_EQ(info.tombstones, 0U);
+    // Heads, ids and terms; numbers of rows in lists, a bit each, and centroids.
+    EXPECT_EQ(info.resident_bytes, (8 + 8 + 5 + 4) * kRows + (kRows + 7) / 8 + 16 * kDim * 4);
+    EXPECT_EQ(info.model_bytes, collection->model()->model_bytes());
+    EXPECT_GT(info.disk_bytes, 0U);
+    ASSERT_FALSE(info.held_out_recall.empty());
+    EXPECT_EQ(info.held_out_recall.back().recall_at_10, *report.held_out_recall);
+    EXPECT_TRUE(same(
+        collection->search(queries(), {.exact = true}),
+        collection->search(queries(), {.stages = {{8, kRows}, {24, 0}}, .nprobe = 16})));
     EXPECT_GT(recall(collection->search(queries(), {.exact = true}), exact), 0.6);
     EXPECT_GT(
         recall(collection->search(queries()), collection->search(queries(), {.exact = true})), 0.9);
@@ -188,6 +201,8 @@ TEST_F(CollectionTest, AnswersAreTheSameAfterReopening) {
         const std::vector<PointId> gone = ids_from(1100, 50);
         EXPECT_EQ(collection->remove(gone), 50U);
         const SearchAnswer before = collection->search(queries(), {.k = 30});
+        EXPECT_GT(recall(before, collection->search(queries(), {.k = 30, .exact = true})), 0.5)
+            << factory;
         const CollectionInfo info = collection->info();
         collection.reset();
         const auto reopened = Collection::open(path());
@@ -521,12 +536,78 @@ TEST_F(CollectionTest, CountsRowsWithoutAModel) {
     EXPECT_EQ(answer.stages[0].bytes_read, 20 * (kRows - 100) * kDim * 4);
     EXPECT_GT(answer.stages[0].milliseconds, 0.0);
     EXPECT_LT(answer.stages[0].milliseconds, 60'000.0);
+    const SearchOptions even{.k = kRows, .filter = [](PointId id) { return id % 2 == 0; }};
+    for (const auto& hits : collection->search(queries(), even).hits) {
+        EXPECT_EQ(hits.size(), (kRows - 100) / 2);
+        EXPECT_TRUE(std::ranges::all_of(hits, [](const Hit& hit) { return hit.id % 2 == 0; }));
+    }
     ARFC_EXPECT_ERROR(
         (void)collection->search(queries(), {.stages = {{8, 50}, {24, 0}}}),
         ErrorKind::kFailedPrecondition, "no model yet");
     ARFC_EXPECT_ERROR(
         (void)collection->search(queries(), {.k = 0}), ErrorKind::kInvalidArgument,
         "answers is less than one: 0");
+}
+
+TEST_F(CollectionTest, ReopensRowsWithoutAModelAndTheirGaps) {
+    for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
+        auto collection = filled("ARFC24/8", metric);
+        collection->remove(ids_from(1000, 3));
+        collection->remove(ids_from(1500, 700));
+        collection->remove(ids_from(1000 + kRows - 4, 4));
+        const SearchAnswer before = collection->search(queries(), {.k = 40});
+        const CollectionInfo info = collection->info();
+        collection.reset();
+        collection = Collection::open(path());
+        EXPECT_TRUE(same(collection->search(queries(), {.k = 40}), before));
+        EXPECT_EQ(collection->info().points, kRows - 707);
+        EXPECT_EQ(collection->info().tombstones, 707U);
+        EXPECT_EQ(collection->info().resident_bytes, info.resident_bytes);
+        EXPECT_FALSE(collection->optimize()) << "there are no lists";
+        collection->close();
+        std::filesystem::remove_all(path());
+    }
+}
+
+TEST_F(CollectionTest, FewRowsCanBeLearnedFromAndAreKept) {
+    const auto collection = create();
+    collection->upsert(ids_from(0, 10), test::view(rows_, kDim).slice(0, 10));
+    const CollectionTrainReport report = collection->train({.time_budget_s = 0.3});
+    EXPECT_FALSE(report.held_out_recall.has_value());
+    EXPECT_FALSE(report.raw_dropped) << "how good the codes are is not known";
+    EXPECT_EQ(report.rows, 10U);
+    const SearchAnswer answer = collection->search(queries(), {.k = 20});
+    for (const auto& hits : answer.hits) {
+        EXPECT_EQ(hits.size(), 10U);
+    }
+    EXPECT_FALSE(std::filesystem::exists(path() / "coarse.arfc")) << "ten rows make no 16 lists";
+}
+
+TEST_F(CollectionTest, ListsAreLearnedFromThirtyRowsEachAndAgainFromTwice) {
+    const auto coarse = [&] {
+        const auto file = path() / "coarse.arfc";
+        return std::filesystem::exists(file) ? read_file(file) : std::string();
+    };
+    const std::filesystem::path of_rows = model();
+    for (const auto& [factory, least] :
+         {std::pair<std::string, std::size_t>{"ARFC24/8", 1000}, {"ARFC24/8,IVF40", 1200}}) {
+        const auto collection = create(factory, Metric::kCosine, of_rows);
+        const auto upsert = [&](std::size_t first, std::size_t count) {
+            collection->upsert(ids_from(first, count), test::view(rows_, kDim).slice(first, count));
+        };
+        upsert(0, least - 1);
+        EXPECT_FALSE(collection->optimize()) << "too few";
+        EXPECT_EQ(coarse(), "");
+        upsert(least - 1, 1);
+        const std::string first = coarse();
+        EXPECT_NE(first, "") << factory;
+        upsert(least, least - 1);
+        EXPECT_EQ(coarse(), first);
+        upsert(2 * least - 1, 1);
+        EXPECT_NE(coarse(), first) << factory;
+        collection->close();
+        std::filesystem::remove_all(path());
+    }
 }
 
 TEST_F(CollectionTest, EqualScoresStandInTheOrderOfIds) {
@@ -537,6 +618,11 @@ TEST_F(CollectionTest, EqualScoresStandInTheOrderOfIds) {
         rows.insert(rows.end(), rows_.begin(), rows_.begin() + kDim);
     }
     collection->upsert(ids, test::view(rows, kDim));
+    // Of rows that tie those that came first are among the answers.
+    const SearchAnswer two = collection->search({rows.data(), 1, kDim}, {.k = 2});
+    ASSERT_EQ(two.hits[0].size(), 2U);
+    EXPECT_EQ(two.hits[0][0].id, 3U);
+    EXPECT_EQ(two.hits[0][1].id, 9U);
     std::ranges::sort(ids);
     const SearchAnswer answer = collection->search({rows.data(), 1, kDim}, {.k = 50});
     ASSERT_EQ(answer.hits[0].size(), ids.size());
@@ -621,6 +707,8 @@ TEST_F(CollectionTest, OpeningFinishesWhatATrainingBegan) {
          }});
     EXPECT_EQ(encoded, kRows);
     EXPECT_EQ(report.rows, kRows - 100);
+    EXPECT_EQ(collection->info().points, kRows - 100);
+    EXPECT_EQ(collection->info().tombstones, 100U);
     EXPECT_FALSE(report.raw_dropped);
     EXPECT_GT(report.seconds, 0.0);
     // Rows are what they were, as far as codes say.

@@ -407,6 +407,27 @@ TEST(FaissStructure, ScansRowsThatAnIndexDoesNotTake) {
     EXPECT_GE(fixture.recall(heads_only(10)), 0.95);
 }
 
+/// More than are decoded at a time, which an index that learns and one that takes its rows at once
+/// are given all the same.
+TEST(FaissStructure, DecodesAllThatItIsGiven) {
+    constexpr std::size_t kGiven = 4500;
+    const TrainedModel& model = trained_model(Metric::kCosine);
+    const std::vector<std::byte> heads = heads_of(many_codes(Metric::kCosine), 0, kGiven);
+    const HeadRows all{model.compressor.get(), {heads.data(), kGiven, kHead}, {}, {}, {}};
+    for (const std::string coarse : {"SQ8", "PCA16,SQ8"}) {
+        const auto structure = make_coarse(kDim, Metric::kCosine, coarse);
+        structure->train(all, 0);
+        structure->add(all);
+        ASSERT_EQ(structure->rows(), kGiven);
+        std::vector<float> query(kDim);
+        for (const std::size_t row : {std::size_t{7}, std::size_t{4095}, kGiven - 9}) {
+            model.compressor->decode(all.heads.slice(row, 1), {query.data(), 1, kDim});
+            const Proposals found = structure->find(all, {.values = query, .beam = 30});
+            EXPECT_EQ(std::ranges::count(found.rows, row), 1) << coarse << ", row " << row;
+        }
+    }
+}
+
 TEST(FaissStructure, IsCopiedWhole) {
     const TrainedModel& model = trained_model(Metric::kL2);
     const std::vector<std::byte> heads = model.columns(0, kHead);

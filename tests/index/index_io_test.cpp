@@ -189,6 +189,50 @@ TEST(IndexIo, RefusesDamagedFiles) {
     ARFC_EXPECT_ERROR((void)read_index(directory / "absent"), ErrorKind::kNotFound, "absent");
 }
 
+/// Numbers that contradict each other under a right checksum.
+TEST(IndexIo, RefusesFilesThatContradictThemselves) {
+    const TemporaryDirectory directory;
+    const Rows rows(kN, 1);
+    const auto body_of = [&](const faiss::Index& index) {
+        write_index(index, directory / "good");
+        const std::string bytes = read_file(directory / "good");
+        return bytes.substr(0, bytes.size() - 64);
+    };
+    const auto refuse = [&](std::string body, std::size_t offset, auto value,
+                            const std::string& text) {
+        std::memcpy(body.data() + offset, &value, sizeof(value));
+        write_file_atomically(directory / "bad", body + sha256_hex(body));
+        ARFC_EXPECT_ERROR((void)read_index(directory / "bad"), ErrorKind::kCorruption, text);
+    };
+    constexpr std::size_t kFlags = 8 + 4; // After magic and format.
+    constexpr std::size_t kIds = kFlags + 1;
+    const auto index = trained_index("ARFC12/4", faiss::METRIC_L2, rows);
+    index->add(kN, rows.data());
+    const std::string plain = body_of(*index);
+    constexpr std::size_t kWidthAt = kIds + 8; // There are no ids.
+    refuse(plain, kFlags, std::uint8_t{3}, "kind of id map 3");
+    refuse(plain, kFlags, std::uint8_t{1}, "0 ids of 500 rows");
+    refuse(plain, kWidthAt, std::uint32_t{0}, "embedding width 0");
+    refuse(plain, kWidthAt, std::uint32_t{65537}, "embedding width 65537");
+    refuse(plain, kWidthAt, std::uint32_t{25}, "the model has width 24");
+    refuse(plain, kWidthAt + 4, std::uint8_t{3}, "metric 3");
+    refuse(plain, kWidthAt + 4, std::uint8_t{0}, "and metric l2");
+    refuse(plain, kWidthAt + 4 + 1 + 8, std::uint8_t{'X'}, "Factory string is wrong");
+    const std::size_t rows_at = plain.size() - 1 - kN * 12 - 8;
+    refuse(plain, rows_at, std::uint64_t{kN - 1}, "499 rows, of which lists cover 500");
+    const auto mapped = index_factory(kWidth, "IDMap,ARFC12/4", faiss::METRIC_L2);
+    std::string of_map = body_of(*mapped);
+    of_map.insert(kIds + 8, 8, '\0');
+    refuse(of_map, kIds, std::uint64_t{1}, "1 ids of 0 rows");
+    of_map = body_of(*index_factory(kWidth, "PCA16,ARFC8/4", faiss::METRIC_L2));
+    const std::size_t transforms = kIds + 8;
+    const std::size_t inner = transforms + 8 + 5 + 4 + 1; // Text, width, whether it is trained.
+    refuse(of_map, inner, std::uint32_t{17}, "rows of 16 floats, the index takes 17");
+    refuse(of_map, transforms + 8 + 5, std::uint32_t{0}, "embedding width 0");
+    refuse(of_map, transforms + 8 + 5, std::uint32_t{65537}, "embedding width 65537");
+    refuse(of_map, transforms + 8 + 5, std::uint32_t{15}, "outside [1, 15] floats: 16");
+}
+
 TEST(IndexIo, LeavesTheOldFileWhereItCannotWrite) {
     const TemporaryDirectory directory;
     const faiss::IndexFlatL2 flat(kWidth);

@@ -231,6 +231,18 @@ TEST(ParameterSpace, RefusesWhatTheIndexHasNot) {
     ARFC_EXPECT_ERROR(ranges.initialize(&untrained), ErrorKind::kFailedPrecondition, "not trained");
     ranges.initialize(plain.get());
     EXPECT_EQ(names(ranges), std::vector<std::string>{"limit4"});
+    EXPECT_EQ(ranges.parameter_ranges[0].values, std::vector<double>{10}) << "there are no rows";
+    const Rows many(10'100, 3);
+    plain->add(many.signed_count(), many.data());
+    ParameterSpace of_many;
+    of_many.initialize(plain.get());
+    EXPECT_EQ(
+        of_many.parameter_ranges[0].values,
+        (std::vector<double>{10, 20, 50, 100, 200, 500, 1000, 2000, 5000}));
+    set(*plain, "verbose", 1);
+    EXPECT_TRUE(plain->verbose);
+    set(*plain, "verbose", 0);
+    EXPECT_FALSE(plain->verbose);
 }
 
 } // namespace

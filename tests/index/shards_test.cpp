@@ -162,15 +162,50 @@ TEST_P(Threads, ReplicasAnswerAsOneIndexDoes) {
     replicas.reset();
     EXPECT_TRUE(replicas.is_trained);
     const std::vector<std::int64_t> ids = {70, 80};
+    EXPECT_EQ(replicas.ntotal, 0);
     replicas.add_with_ids(2, rows.data(), ids.data());
+    EXPECT_EQ(replicas.ntotal, 2);
     replicas.reconstruct(80, row.data());
+}
+
+TEST(Replicas, TrainEachAndHaveNothingToDoWithNone) {
+    const Rows rows(kN, 1);
+    ReplicasIndex replicas(kWidth);
+    EXPECT_FALSE(replicas.is_trained);
+    float value = 0;
+    std::int64_t label = 3;
+    faiss::RangeSearchResult result(1);
+    const auto refuse = [&](const auto& call) {
+        ARFC_EXPECT_ERROR(call(), ErrorKind::kFailedPrecondition, "nothing behind it yet");
+    };
+    refuse([&] { replicas.train(kN, rows.data()); });
+    refuse([&] { replicas.add(1, rows.data()); });
+    refuse([&] { replicas.add_with_ids(1, rows.data(), &label); });
+    refuse([&] { replicas.search(1, rows.data(), 1, &value, &label); });
+    refuse([&] { replicas.range_search(1, rows.data(), 1.0F, &result); });
+    refuse([&] { replicas.reconstruct(0, &value); });
+    EXPECT_EQ(replicas.remove_ids(faiss::IDSelectorRange(0, 9)), 0U);
+    ShardsIndex shards(kWidth);
+    refuse([&] { shards.train(kN, rows.data()); });
+    refuse([&] { shards.add(1, rows.data()); });
+    refuse([&] { shards.range_search(1, rows.data(), 1.0F, &result); });
+    Indexes untrained;
+    untrained.push_back(index_factory(kWidth, "IVF4,Flat"));
+    untrained.push_back(index_factory(kWidth, "IVF4,Flat"));
+    ReplicasIndex two(std::move(untrained));
+    EXPECT_FALSE(two.is_trained);
+    two.train(kN, rows.data());
+    EXPECT_TRUE(two.is_trained);
+    two.add(kN, rows.data());
+    EXPECT_EQ(two.at(1)->ntotal, static_cast<std::int64_t>(kN));
+    EXPECT_EQ(search(two, rows, 1).labels.size(), kN);
 }
 
 TEST(Shards, KeepTheCallersIds) {
     const Rows rows(kN, 1);
     std::vector<std::int64_t> ids(kN);
     for (std::size_t i = 0; i < kN; ++i) {
-        ids[i] = 1'000'000 - 7 * static_cast<std::int64_t>(i);
+        ids[i] = 3148 - 7 * static_cast<std::int64_t>(i); // Negative ones too; -2 is among them.
     }
     ShardsIndex shards(copies(2, faiss::METRIC_L2, rows), false, false);
     shards.add_with_ids(kN, rows.data(), ids.data());
@@ -178,7 +213,7 @@ TEST(Shards, KeepTheCallersIds) {
     const auto one = trained_index("ARFC12/4,IVF6", faiss::METRIC_L2, rows);
     one->add_with_ids(kN, rows.data(), ids.data());
     EXPECT_EQ(search(shards, rows, 3, &params), search(*one, rows, 3, &params));
-    faiss::IDSelectorRange some(999'000, 1'000'001);
+    faiss::IDSelectorRange some(-1000, 1000);
     params.sel = &some;
     EXPECT_EQ(search(shards, rows, 3, &params), search(*one, rows, 3, &params));
 }
@@ -233,6 +268,10 @@ TEST_P(Threads, ErrorsKeepTheirKind) {
     shards.add(kN, rows.data());
     ARFC_EXPECT_ERROR(
         shards.add(kN, rows.data()), ErrorKind::kFailedPrecondition, "rows already: 900");
+    ShardsIndex of_one(copies(2, faiss::METRIC_L2, rows), GetParam());
+    of_one.add(1, rows.data());
+    ARFC_EXPECT_ERROR(
+        of_one.add(1, rows.data()), ErrorKind::kFailedPrecondition, "rows already: 1");
     const std::int64_t id = 3;
     ARFC_EXPECT_ERROR(
         shards.add_with_ids(1, rows.data(), &id), ErrorKind::kInvalidArgument, "successive");

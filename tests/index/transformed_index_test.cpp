@@ -64,6 +64,8 @@ TEST(TransformedIndex, SearchesTransformedRowsAndComesBackFromAFile) {
         const auto read = read_index(directory / "index");
         EXPECT_EQ(reverse_index_factory(*read), factory);
         EXPECT_EQ(search(*read, queries, 10), search(*index, queries, 10)) << factory;
+        EXPECT_EQ(read->ntotal, index->ntotal);
+        EXPECT_EQ(read->d, kWidth);
         read->reset();
         EXPECT_TRUE(read->is_trained);
         if (factory.starts_with("PCA16")) { // What was read can learn again.
@@ -125,6 +127,9 @@ TEST(TransformedIndex, IsTrainedOnceAllThatItHoldsAre) {
         EXPECT_FALSE(index->is_trained) << factory;
         EXPECT_THROW(index->add(rows.signed_count(), rows.data()), Error) << factory;
         EXPECT_EQ(index->ntotal, 0) << factory;
+        EXPECT_EQ(
+            index_factory(kWidth, factory, faiss::METRIC_INNER_PRODUCT)->metric_type,
+            faiss::METRIC_INNER_PRODUCT);
     }
 }
 

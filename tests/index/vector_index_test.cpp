@@ -233,6 +233,11 @@ TEST(VectorIndex, EncodesDecodesAndAnswersWithReconstructions) {
             ask(kK, kK * kWidth - 1), ErrorKind::kInvalidArgument,
             "shape other than [m, k * dim]: [2, 71], expected [2, 72]");
         ARFC_EXPECT_ERROR(ask(0, 0), ErrorKind::kInvalidArgument, "[m, k >= 1]");
+        ARFC_EXPECT_ERROR(
+            index->search_and_reconstruct(
+                all.slice(0, 2), kK, {}, {distances.data(), 2, kK}, {labels.data(), 2, kK},
+                {found.data(), 1, kK * kWidth}),
+            ErrorKind::kInvalidArgument, "[1, 72], expected [2, 72]");
     }
 }
 
@@ -333,6 +338,19 @@ TEST(VectorIndex, RefusesWhatItCannotDo) {
     ARFC_EXPECT_ERROR(
         flat->search(all, 1, {}, {&distance, 1, 1}, {&label, 1, 1}), ErrorKind::kInvalidArgument,
         "expected [400, 1]");
+    std::vector<float> distances(4);
+    std::vector<std::int64_t> labels(4);
+    const auto ask = [&](std::size_t rows_of_distances, std::size_t k_of_distances,
+                         std::size_t rows_of_labels, std::size_t k_of_labels) {
+        flat->search(
+            all.slice(0, 2), 2, {}, {distances.data(), rows_of_distances, k_of_distances},
+            {labels.data(), rows_of_labels, k_of_labels});
+    };
+    ask(2, 2, 2, 2);
+    ARFC_EXPECT_ERROR(ask(1, 2, 2, 2), ErrorKind::kInvalidArgument, "distances [1, 2]");
+    ARFC_EXPECT_ERROR(ask(2, 1, 2, 2), ErrorKind::kInvalidArgument, "distances [2, 1]");
+    ARFC_EXPECT_ERROR(ask(2, 2, 1, 2), ErrorKind::kInvalidArgument, "labels [1, 2]");
+    ARFC_EXPECT_ERROR(ask(2, 2, 2, 1), ErrorKind::kInvalidArgument, "labels [2, 1]");
     const auto arfc = VectorIndex::create(kWidth, "ARFC8", Metric::kL2);
     ARFC_EXPECT_ERROR(arfc->add(all), ErrorKind::kFailedPrecondition, "not trained");
     ARFC_EXPECT_ERROR((void)search(*arfc, all, 1), ErrorKind::kFailedPrecondition, "not trained");
