@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "arfc/base/sha256.h"
+#include "byte_io.h"
 #include "code_graph.h"
 #include "expect_error.h"
 #include "staged_index.h"
@@ -270,6 +271,119 @@ TEST_P(StructureOfEveryKind, StaysWhenDefaultsAreLearnedAnew) {
         same += a.rows[i] == b.rows[i] ? 1 : 0;
     }
     EXPECT_GE(same, a.rows.size() * 95 / 100);
+}
+
+TEST(CoarseStructure, IsMadeAnewByTrainingWhereMoreThanAnEighthAreTombstones) {
+    constexpr std::size_t kCount = 2400;
+    Structured fixture("HNSW8", Metric::kCosine, 1000);
+    fixture.add(1000, kCount - 1000); // In portions, so that the graph is not as if made at once.
+    const std::string in_portions = fixture.index.save();
+    const std::string at_once = Structured("HNSW8", Metric::kCosine, kCount).index.save();
+    ASSERT_NE(in_portions, at_once);
+    const auto saved_anew = [&] {
+        return fixture.index.trained_anew(fixture.model.code_view(), {}).save();
+    };
+    EXPECT_EQ(saved_anew(), in_portions);
+    // What changes in the copy does not reach the index that it came from.
+    StagedIndex compacted = fixture.index.trained_anew(fixture.model.code_view(), {});
+    compacted.erase(std::vector<std::uint64_t>{5});
+    compacted.compact();
+    fixture.index.trained_anew(fixture.model.code_view(), {}).clear();
+    EXPECT_EQ(fixture.index.save(), in_portions);
+    std::vector<std::uint64_t> gone(kCount / 8);
+    std::iota(gone.begin(), gone.end(), std::uint64_t{0});
+    fixture.index.erase(gone);
+    EXPECT_EQ(saved_anew(), in_portions);
+    fixture.index.erase(std::vector<std::uint64_t>{kCount / 8});
+    EXPECT_EQ(saved_anew(), at_once);
+}
+
+/// A graph as files hold it.
+struct GraphFile {
+    std::uint64_t rows = 2;
+    std::vector<std::uint16_t> counts = {1, 1};
+    std::vector<std::uint32_t> links = {1, 0};
+    std::vector<std::pair<std::uint32_t, std::uint8_t>> towers = {{1, 1}}; ///< HNSW: row, levels.
+    std::uint32_t entry = 0;                                               ///< NSG.
+    std::vector<std::pair<std::uint32_t, std::uint32_t>> duplicates;
+
+    [[nodiscard]] std::string bytes(bool is_hnsw) const {
+        ByteWriter out;
+        out.number(rows);
+        if (!is_hnsw) {
+            out.number(entry);
+        }
+        out.array(std::span(counts));
+        out.array(std::span(links));
+        if (is_hnsw) {
+            out.number(std::uint64_t{towers.size()});
+            std::size_t upper = 0;
+            for (const auto& [row, levels] : towers) {
+                out.number(row);
+                out.number(levels);
+                upper += levels;
+            }
+            const std::vector<std::uint16_t> none(upper);
+            out.array(std::span(none));
+        }
+        out.number(std::uint64_t{duplicates.size()});
+        for (const auto& [row, node] : duplicates) {
+            out.number(row);
+            out.number(node);
+        }
+        return std::move(out).take();
+    }
+};
+
+TEST(CoarseStructure, RefusesGraphsThatContradictThemselves) {
+    const auto restore = [](const GraphFile& file, const std::string& coarse) {
+        const auto structure = make_coarse(kDim, Metric::kCosine, coarse);
+        const std::string bytes = file.bytes(coarse.starts_with("HNSW"));
+        ByteReader in(bytes, "Graph");
+        structure->restore(in, 4);
+        in.finish();
+        return structure->rows();
+    };
+    const auto refuse = [&](const std::string& coarse, const GraphFile& file,
+                            const std::string& text) {
+        ARFC_EXPECT_ERROR((void)restore(file, coarse), ErrorKind::kCorruption, text);
+    };
+    const GraphFile four{.rows = 4, .counts = {1, 1, 1, 1}, .links = {1, 2, 3, 0}, .towers = {}};
+    for (const std::string coarse : {"HNSW2", "NSG4"}) {
+        EXPECT_EQ(restore({}, coarse), 2U);
+        EXPECT_EQ(restore(four, coarse), 4U);
+        GraphFile file = four;
+        file.rows = 5;
+        refuse(coarse, file, "graph of 5 rows, of 4");
+        file = {.counts = {5, 1}, .links = {1, 1, 1, 1, 1, 0}};
+        refuse(coarse, file, "5 links of at most 4");
+        file = {.links = {1, 2}};
+        refuse(coarse, file, "a link of node 1 leads to no row of 2");
+        file = {.duplicates = {{1, 1}}};
+        refuse(coarse, file, "row 1 has the head of 1, of 2");
+        file = {.duplicates = {{2, 1}}};
+        refuse(coarse, file, "row 2 has the head of 1, of 2");
+        file = {.duplicates = {{1, 2}}};
+        refuse(coarse, file, "row 1 has the head of 2, of 2");
+        file = {.duplicates = {{1, 0}, {1, 0}}};
+        refuse(coarse, file, "row 1 has the head of 0, of 2");
+        file = {.duplicates = {{1, 0}, {1, 0}, {1, 0}}};
+        refuse(coarse, file, "3 rows with the head of another, of 2");
+        file = four;
+        file.duplicates = {{2, 0}, {3, 0}};
+        EXPECT_EQ(restore(file, coarse), 4U);
+    }
+    EXPECT_EQ(restore({.towers = {{0, 1}, {1, 16}}}, "HNSW2"), 2U);
+    refuse("HNSW2", {.towers = {{0, 1}, {0, 1}}}, "row 0 of level 1");
+    refuse("HNSW2", {.towers = {{2, 1}}}, "row 2 of level 1");
+    refuse("HNSW2", {.towers = {{1, 0}}}, "row 1 of level 0");
+    refuse("HNSW2", {.towers = {{1, 17}}}, "row 1 of level 17");
+    refuse("HNSW2", {.towers = {{0, 1}, {1, 1}, {1, 1}}}, "3 rows of higher levels, of 2");
+    refuse("NSG4", {.entry = 2}, "entry 2 of 2");
+    refuse("NSG4", {.rows = 0, .counts = {}, .links = {}}, "entry 0 of 0");
+    const GraphFile empty{.rows = 0, .counts = {}, .links = {}, .towers = {}, .entry = kNoLink};
+    EXPECT_EQ(restore(empty, "HNSW2"), 0U);
+    EXPECT_EQ(restore(empty, "NSG4"), 0U);
 }
 
 TEST_P(StructureOfEveryKind, RefusesDamagedFiles) {

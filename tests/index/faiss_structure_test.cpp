@@ -395,6 +395,14 @@ TEST(FaissStructure, AsksForRowsToLearnFrom) {
     }
 }
 
+TEST(FaissStructure, CountsTheCandidatesThatItProposes) {
+    const Structured fixture("Flat", Metric::kCosine, 1000);
+    const StagedAnswer answer =
+        fixture.search({.k = 10, .stages = {{kHead, 130}, {kCodeBytes, 0}}});
+    EXPECT_EQ(answer.stages.front().candidates, kQueries * 130);
+    EXPECT_EQ(answer.stages.front().bytes_read, kQueries * 130 * kHead);
+}
+
 /// Rows that come after those that an NSG was made from are scanned until they outnumber them.
 TEST(FaissStructure, ScansRowsThatAnIndexDoesNotTake) {
     Structured fixture("NSG16,Flat", Metric::kCosine, 1000);

@@ -193,6 +193,10 @@ TEST(TransformedIndex, RefusesWhatCannotBe) {
     ARFC_EXPECT_ERROR(
         index->train(kN, rows.data()), ErrorKind::kFailedPrecondition, "call reset() first");
     EXPECT_EQ(index->ntotal, static_cast<std::int64_t>(kN));
+    index->reset();
+    index->add(1, rows.data());
+    ARFC_EXPECT_ERROR(
+        index->train(kN, rows.data()), ErrorKind::kFailedPrecondition, "first; rows: 1");
 }
 
 TEST(TransformedIndex, FilesThatAreCutShortAreRefused) {
