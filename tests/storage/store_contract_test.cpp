@@ -324,6 +324,28 @@ TEST_P(StoreContract, MemoryFollowsWhatIsHeld) {
     EXPECT_LT(full, empty + 20 * floats);
 }
 
+TEST_P(StoreContract, MemoryCountsEveryPartOfARow) {
+    constexpr std::size_t kPart = 8192; // In bytes.
+    for (const Shape& shape :
+         {Shape{.dim = kPart / sizeof(float), .head_bytes = 0, .tail_bytes = 0, .model_id = ""},
+          Shape{.dim = 1, .head_bytes = kPart, .tail_bytes = 0, .model_id = "m"},
+          Shape{.dim = 1, .head_bytes = 1, .tail_bytes = kPart, .model_id = "m"}}) {
+        const auto store = create(shape);
+        const std::uint64_t empty = store->statistics().memory_bytes;
+        upsert(*store, consecutive(0, 512), 1);
+        const std::uint64_t full = store->statistics().memory_bytes;
+        EXPECT_GT(full, empty + 512 * kPart);
+        EXPECT_LT(full, empty + 2 * 512 * kPart);
+    }
+    const auto store = create(kRaw);
+    const std::uint64_t empty = store->statistics().memory_bytes;
+    Batch batch = make_batch(kRaw, consecutive(0, 512), 1, true);
+    batch.payloads.assign(512, std::string(kPart, 'p'));
+    store->write(batch.mutation(kRaw), Durability::kBuffered);
+    EXPECT_GT(store->statistics().memory_bytes, empty + 512 * kPart);
+    EXPECT_LT(store->statistics().memory_bytes, empty + 2 * 512 * kPart);
+}
+
 TEST_P(StoreContract, TailsAreReadInAnyOrderAndAtAnyShorterWidth) {
     const auto store = create(kCoded);
     upsert(*store, consecutive(0, 400), 1);
