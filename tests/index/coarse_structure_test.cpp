@@ -463,6 +463,58 @@ TEST(CoarseStructure, ReachesEveryRowOfASparseGraph) {
     EXPECT_EQ(reached.size(), kRows);
 }
 
+/// What these graphs are like, up to what another order of sums may change: how many links they
+/// have, how many rows a narrow walk scores, and how many of the nearest it finds.
+TEST(CoarseStructure, LinksAsManyRowsAsItDid) {
+    constexpr std::size_t kCount = 5000;
+    const StagedRequest narrow{.k = 10, .stages = {{kHead, 10}, {kCodeBytes, 0}}, .ef_search = 10};
+    const struct {
+        std::string coarse;
+        bool is_compacted;
+        double bytes;  ///< Of a file.
+        double scored; ///< By a walk.
+        double found;
+    } cases[] = {
+        {"HNSW8", false, 266706, 128.6, 0.967},
+        {"HNSW8", true, 156331, 101.1, 0.940},
+        {"NSG16", false, 252982, 131.2, 0.973},
+    };
+    for (const auto& c : cases) {
+        const std::size_t first = c.coarse == "NSG16" ? kCount : 3000; // It is made at once.
+        Structured fixture(c.coarse, Metric::kCosine, first);
+        fixture.add(first, kCount - first);
+        std::vector<std::byte> codes = fixture.codes;
+        if (c.is_compacted) {
+            std::vector<std::uint64_t> gone;
+            codes.clear();
+            for (std::uint64_t row = 0; row < kCount; ++row) {
+                if (row % 5 == 0) {
+                    gone.push_back(row);
+                    continue;
+                }
+                const auto code =
+                    fixture.codes.begin() + static_cast<std::ptrdiff_t>(row * kCodeBytes);
+                codes.insert(codes.end(), code, code + kCodeBytes);
+            }
+            fixture.index.erase(gone);
+            fixture.index.compact();
+        }
+        const MemoryTails tails(codes.data() + kHead, kCodeBytes, kCodeBytes - kHead);
+        const StagedAnswer walk = fixture.index.search(fixture.model.query_view(), narrow, &tails);
+        StagedRequest scan = narrow;
+        scan.exhaustive = true;
+        scan.ef_search.reset();
+        const StagedAnswer truth = fixture.index.search(fixture.model.query_view(), scan, &tails);
+        const std::string text = c.coarse + (c.is_compacted ? " compacted" : "");
+        const auto bytes = static_cast<double>(fixture.index.save().size());
+        const double scored =
+            static_cast<double>(walk.stages.front().candidates) / static_cast<double>(kQueries);
+        EXPECT_NEAR(bytes / c.bytes, 1.0, 0.01) << text << ", bytes " << bytes;
+        EXPECT_NEAR(scored / c.scored, 1.0, 0.04) << text << ", scored " << scored;
+        EXPECT_NEAR(share_found(walk, truth, 10), c.found, 0.025) << text;
+    }
+}
+
 /// Rows of a kind that the graph has no row of are inserted side by side: what is near to them is
 /// among themselves alone.
 TEST(CoarseStructure, LinksRowsThatCameTogether) {
