@@ -293,6 +293,7 @@ TEST_F(CollectionTest, RowsBeyondTheCoarseFileAreReplayed) {
     collection->remove(ids_from(1005, 5));
     const SearchAnswer before = collection->search(queries());
     collection->close();
+    EXPECT_NE(read_file(path() / "coarse.arfc"), old_coarse) << "the new rows are in it";
     write_file_atomically(path() / "coarse.arfc", old_coarse); // As a crash before the file was
                                                                // written leaves it.
     EXPECT_TRUE(same(Collection::open(path())->search(queries()), before));
@@ -307,6 +308,21 @@ TEST_F(CollectionTest, RowsBeyondTheCoarseFileAreReplayed) {
     EXPECT_FALSE(std::filesystem::exists(path() / "coarse.arfc")) << "a reader writes nothing";
     (void)Collection::open(path());
     EXPECT_TRUE(std::filesystem::exists(path() / "coarse.arfc")) << "lists were due";
+}
+
+TEST_F(CollectionTest, CloseTellsWhatItCouldNotWriteAndClosesAllTheSame) {
+    const auto collection = trained("ARFC24/8");
+    const SearchAnswer before = collection->search(queries());
+    collection->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1));
+    collection->remove(ids_from(1, 1));
+    std::filesystem::remove(path() / "coarse.arfc");
+    std::filesystem::create_directories(path() / "coarse.arfc" / "in-the-way");
+    ARFC_EXPECT_ERROR(collection->close(), ErrorKind::kIo, "coarse.arfc");
+    collection->close();
+    std::filesystem::remove_all(path() / "coarse.arfc");
+    const auto reopened = Collection::open(path()); // Nobody holds its lock.
+    EXPECT_EQ(reopened->info().points, kRows);
+    EXPECT_GE(recall(reopened->search(queries()), before), 0.9);
 }
 
 TEST_F(CollectionTest, UpsertsReplaceAndRemovalsRemove) {
@@ -506,6 +522,8 @@ TEST_F(CollectionTest, OptionsAreChecked) {
     };
     refuses(0, "ARFC24", ": 0");
     refuses(70000, "ARFC24", "70000");
+    EXPECT_EQ(
+        Collection::create(directory_ / "narrow", {.dim = 1, .factory = "ARFC4"})->info().dim, 1U);
     refuses(32, "Flat", "must be an ARFC one");
     refuses(32, "IDMap2,ARFC24", "leave IDMap out");
     refuses(32, "ARFC8/16", "ARFC8/16");

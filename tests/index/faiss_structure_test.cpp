@@ -450,6 +450,10 @@ TEST(FaissStructure, IsCopiedWhole) {
     copy->save(of_copy);
     EXPECT_EQ(of_structure.bytes(), of_copy.bytes());
     structure->clear();
+    EXPECT_EQ(structure->rows(), 0U);
+    copy->train(all, 0); // Forgets its rows.
+    EXPECT_EQ(copy->rows(), 0U);
+    copy->add(all);
     EXPECT_EQ(copy->rows(), kRows);
     const std::vector<float> query(model.queries.begin(), model.queries.begin() + kDim);
     EXPECT_EQ(copy->find(all, {.values = query, .beam = 20}).rows.size(), 20U);

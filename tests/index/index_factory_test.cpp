@@ -64,6 +64,13 @@ TEST(IndexFactory, TellsWhatFaissRefuses) {
         (void)index_factory(0, "Flat"), ErrorKind::kInvalidArgument,
         "width is outside [1, 65536]: 0");
     ARFC_EXPECT_ERROR(
+        (void)index_factory(65537, "Flat"), ErrorKind::kInvalidArgument,
+        "width is outside [1, 65536]: 65537");
+    for (const int width : {1, 65536}) {
+        EXPECT_EQ(index_factory(width, "Flat")->d, width);
+        EXPECT_EQ(index_factory(width, "ARFC4")->d, width);
+    }
+    ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, "ARFC12/12"), ErrorKind::kInvalidArgument, "column 8");
     ARFC_EXPECT_ERROR(
         (void)index_factory(kWidth, "ARFC12,PQ7"), ErrorKind::kInvalidArgument, "column 8");

@@ -78,6 +78,8 @@ TEST(IndexIo, KeepsUntrainedIndexes) {
     const Rows rows(kN, 1);
     read->train(kN, rows.data());
     EXPECT_TRUE(read->is_trained);
+    write_index(*index_factory(1, "ARFC4", faiss::METRIC_L2), directory / "narrow");
+    EXPECT_EQ(read_index(directory / "narrow")->d, 1);
 }
 
 TEST(IndexIo, KeepsIdMaps) {
@@ -100,6 +102,15 @@ TEST(IndexIo, KeepsIdMaps) {
         EXPECT_EQ(
             dynamic_cast<faiss::IndexIDMap2*>(read.get()) != nullptr, factory.starts_with("IDMap2"))
             << factory;
+        EXPECT_EQ(read->ntotal, static_cast<std::int64_t>(kN));
+        EXPECT_EQ(read->d, kWidth);
+        if (factory.starts_with("IDMap2")) {
+            std::vector<float> row(kDim);
+            std::vector<float> expected(kDim);
+            index->reconstruct(ids[7], expected.data());
+            read->reconstruct(ids[7], row.data());
+            EXPECT_EQ(row, expected);
+        }
         faiss::IDSelectorRange range(-100, 0);
         faiss::SearchParameters params; // Which FAISS's own id maps refuse.
         params.sel = &range;

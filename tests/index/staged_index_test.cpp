@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <numeric>
 #include <set>
 #include <string>
@@ -647,6 +648,41 @@ class ShortTails final : public TailSource {
     const TrainedModel& model_;
     std::vector<std::size_t> lengths_;
 };
+
+/// Tails that cannot be read.
+template <class Failure>
+class NoTails final : public TailSource {
+  public:
+    explicit NoTails(Failure failure) : failure_(std::move(failure)) {}
+    void read_tails(
+        std::span<const std::uint64_t> /*rows*/, MatrixView<std::byte> /*tails*/,
+        std::span<std::size_t> /*lengths*/) const override {
+        throw failure_;
+    }
+
+  private:
+    Failure failure_;
+};
+
+TEST(StagedIndex, PassesOnWhatTailsThrow) {
+    Fixture fixture(Metric::kCosine, {kHead, kCodeBytes}, 0);
+    fixture.add();
+    const NoTails damaged(Error(ErrorKind::kCorruption, "tail of row 7"));
+    const NoTails too_large{std::bad_alloc()};
+    const auto search = [&](const TailSource& tails) {
+        (void)fixture.index.search(fixture.model.query_view(), {.k = 3}, &tails);
+    };
+    const auto range_search = [&](const TailSource& tails) {
+        (void)fixture.index.range_search(
+            fixture.model.query_view(), {}, [](std::size_t, float) { return true; }, &tails);
+    };
+    ARFC_EXPECT_ERROR(search(damaged), ErrorKind::kCorruption, "tail of row 7");
+    ARFC_EXPECT_ERROR(range_search(damaged), ErrorKind::kCorruption, "tail of row 7");
+    ARFC_EXPECT_ERROR(
+        search(too_large), ErrorKind::kResourceExhausted, "queries and answers each: 30, 3");
+    ARFC_EXPECT_ERROR(
+        range_search(too_large), ErrorKind::kResourceExhausted, "smaller radius or fewer");
+}
 
 TEST(StagedIndex, RanksRowsOfShortTailsByThePrefixTheyHave) {
     for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
