@@ -177,10 +177,8 @@ std::vector<float> gather(
     std::vector<float> out(indices.size() * d);
     parallel_for(indices.size(), 8.0 * static_cast<double>(out.size()), [&](std::size_t i) {
         const std::span<const float> row = rows.row(indices[i]);
-        double largest = 0.0;
         double sum = 0.0;
         for (const float value : row) {
-            largest = std::max(largest, std::fabs(static_cast<double>(value)));
             sum += static_cast<double>(value) * static_cast<double>(value);
         }
         const double factor = metric == Metric::kCosine ? 1.0 / std::sqrt(sum) : 1.0;
