@@ -101,5 +101,59 @@ TEST(PairGraph, SparesNoKindOfFewAndNoQueryOfPairsThatStandAlone) {
     EXPECT_EQ(of_alone.unseen.size(), 7U);
 }
 
+TEST(PairGraph, EdgesAreFoundInWhateverOrderPairsCome) {
+    // A star: all is connected. A click of 0 on row 9 came last.
+    const Pairs pairs(10, {{5, 1}, {3, 1}, {0, 1}, {4, 1}, {2, 1}, {6, 1}, {3, 8}, {0, 9}, {5, 1}});
+    const PairGraph graph = pairs.graph();
+    ASSERT_FALSE(graph.has_kinds());
+    const auto node = [&](std::size_t row) { return graph.find(pairs.at(row)).value(); };
+    for (const std::size_t query : {0, 2, 3, 4, 5, 6}) {
+        EXPECT_TRUE(graph.related(node(query), node(1))) << query;
+        EXPECT_EQ(graph.related(node(query), node(9)), query == 0) << query;
+    }
+    const std::vector<std::size_t> queries = graph.queries();
+    EXPECT_EQ(queries.size(), 6U);
+    EXPECT_TRUE(std::ranges::is_sorted(queries));
+    EXPECT_EQ(graph.rows(), (std::vector<std::size_t>{node(1), node(8), node(9)}));
+}
+
+TEST(PairGraph, AKindOfHalfOfAllIsStillOne) {
+    EXPECT_TRUE(Pairs(20, chains(2, 10)).graph().has_kinds());
+    const Pairs most(21, [] {
+        auto places = chains(2, 10);
+        places.emplace_back(9, 20); // Eleven of twenty-one.
+        return places;
+    }());
+    EXPECT_FALSE(most.graph().has_kinds());
+}
+
+TEST(PairGraph, SparesOneKindOfFiveAndQueriesOfThreeRows) {
+    std::mt19937_64 random(5);
+    const Pairs pairs(15, chains(5, 3));
+    const HeldOutNodes held_out = hold_out(pairs.graph(), random);
+    EXPECT_EQ(held_out.unseen.size(), 2U); // Its queries.
+    EXPECT_EQ(std::ranges::count(held_out.is_unseen, true), 3);
+    EXPECT_EQ(held_out.seen.size(), 2U); // A fifth of ten.
+}
+
+TEST(PairGraph, SparesAtMostAThousandQueriesOfEach) {
+    std::mt19937_64 random(5);
+    const Pairs pairs(12000, chains(1200, 10));
+    const HeldOutNodes held_out = hold_out(pairs.graph(), random);
+    EXPECT_EQ(std::ranges::count(held_out.is_unseen, true), 1200 / 7 * 10);
+    EXPECT_EQ(held_out.unseen.size(), 1000U);
+    EXPECT_EQ(held_out.seen.size(), 1000U);
+}
+
+TEST(PairGraph, DrawsWhatItHoldsOut) {
+    const Pairs pairs(140, chains(14, 10));
+    const PairGraph graph = pairs.graph();
+    std::mt19937_64 random(5);
+    const HeldOutNodes first = hold_out(graph, random);
+    const HeldOutNodes second = hold_out(graph, random);
+    EXPECT_NE(first.is_unseen, second.is_unseen);
+    EXPECT_NE(first.seen, second.seen);
+}
+
 } // namespace
 } // namespace arfc

@@ -1,6 +1,8 @@
 #include "safetensors.h"
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <random>
 
 #include "expect_error.h"
@@ -94,6 +96,68 @@ TEST(SafetensorsTest, AHalfsShapeMustFitItsBytes) {
     ARFC_EXPECT_ERROR(
         (void)read_safetensors(file_of(header)), ErrorKind::kCorruption,
         "shape and offsets differ");
+}
+
+TEST(SafetensorsTest, ValuesAreAlignedInAFile) {
+    for (const char* name : {"a", "bc", "def", "ghij", "klmno", "pqrstu", "vwxyz12", "34567890"}) {
+        const std::string bytes = write_safetensors({{name, {{1}, {0.5F}}}});
+        EXPECT_EQ((bytes.size() - sizeof(float)) % 8, 0U) << name;
+        EXPECT_LT(bytes.size(), 8U + 56 + 8 + 8 + sizeof(float)) << name;
+    }
+}
+
+TEST(SafetensorsTest, MetadataIsNoTensor) {
+    const auto tensors = read_safetensors(file_of(
+        R"({"__metadata__":{"by":"me"},"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})"));
+    EXPECT_EQ(tensors.size(), 1U);
+    EXPECT_EQ(tensors.at("x").shape, std::vector<std::size_t>{1});
+}
+
+TEST(SafetensorsTest, EntriesThatContradictTheFileAreRefused) {
+    const auto refuses = [](const std::string& header, const std::string& text) {
+        ARFC_EXPECT_ERROR(
+            (void)read_safetensors(file_of(header)), ErrorKind::kCorruption,
+            "not a valid safetensors file: " + text);
+    };
+    const std::string lacks = "an entry lacks dtype, shape or data_offsets";
+    refuses(R"({"x":{"shape":[1],"data_offsets":[0,4]}})", lacks);
+    refuses(R"({"x":{"dtype":"F32","data_offsets":[0,4]}})", lacks);
+    refuses(R"({"x":{"dtype":"F32","shape":[1]}})", lacks);
+    refuses(R"({"x":[1]})", lacks);
+    const std::string outside = "an entry's offsets lie outside the file";
+    refuses(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[1,5]}})", outside);
+    refuses(R"({"x":{"dtype":"F32","shape":[0],"data_offsets":[4,0]}})", outside);
+    refuses(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", outside);
+    refuses(R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4,4]}})", outside);
+    refuses(R"({"x":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})", outside);
+    EXPECT_EQ(
+        read_safetensors(
+            file_of(R"({"x":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1],"data_offsets":[0,4]}})"))
+            .size(),
+        1U);
+    refuses(
+        R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})",
+        "a tensor's shape exceeds the file");
+    refuses(
+        R"({"x":{"dtype":"F16","shape":[1],"data_offsets":[0,2]}})",
+        "it holds bytes that no tensor names");
+    refuses(
+        R"({"x":{"dtype":"F32","shape":1,"data_offsets":[0,4]}})", "its header is not the JSON");
+    refuses("{", "its header is not the JSON");
+    ARFC_EXPECT_ERROR(
+        (void)read_safetensors("1234567"), ErrorKind::kCorruption,
+        "it is shorter than its length field");
+    std::string longer = file_of("{}");
+    longer[0] = 7; // Of six bytes behind it.
+    ARFC_EXPECT_ERROR(
+        (void)read_safetensors(longer), ErrorKind::kCorruption,
+        "its header is longer than the file");
+    std::string large((std::size_t{1} << 20U) + 9, ' ');
+    const std::uint64_t length = large.size() - 8;
+    std::memcpy(large.data(), &length, sizeof length);
+    ARFC_EXPECT_ERROR(
+        (void)read_safetensors(large), ErrorKind::kCorruption,
+        "its header is longer than the file");
 }
 
 TEST(SafetensorsTest, OtherTypesAreUnsupported) {

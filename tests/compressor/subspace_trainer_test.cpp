@@ -131,6 +131,53 @@ TEST_F(SubspaceTrainerTest, CodebooksReachRowsThatAreLongerThanThoseThatTrained)
         longest(take_some(longer, 1)[0].codebook), 2.0F * longest(take_some(equal, 1)[0].codebook));
 }
 
+TEST_F(SubspaceTrainerTest, OnlyRowsThatAreClearlyLongerCount) {
+    const auto codebook = [&](float factor) {
+        held_out_ = rows_;
+        for (float& value : held_out_) {
+            value *= factor;
+        }
+        SubspaceTrainer trainer(task(3));
+        return take_some(trainer, 1)[0].codebook;
+    };
+    const std::vector<float> equal = codebook(1.0F);
+    EXPECT_EQ(codebook(1.02F), equal); // By four hundredths of energy; five are worth it.
+    EXPECT_NE(codebook(1.03F), equal);
+    EXPECT_EQ(codebook(0.5F), equal);
+}
+
+TEST_F(SubspaceTrainerTest, GainsOfABeamAddUpOverCommitPoints) {
+    SubspaceTrainer trainer(task(4));
+    const std::vector<SubspaceTrainer::Token> tokens = take_some(trainer, 5);
+    BeamSearch search(4);
+    for (const SubspaceTrainer::Token& token : tokens) {
+        search.add_codebook({token.codebook.data(), 256, 4});
+    }
+    double energy = 0.0;
+    double left = 0.0;
+    std::vector<float> points;
+    for (std::size_t i = 0; i < kRows; ++i) {
+        points.insert(
+            points.end(), rows_.begin() + static_cast<std::ptrdiff_t>(i * kDim + 4),
+            rows_.begin() + static_cast<std::ptrdiff_t>(i * kDim + 8));
+        const float* const point = points.data() + i * 4;
+        energy += static_cast<double>(kernels().dot(point, point, 4));
+    }
+    std::vector<float> scratch(BeamSearch::scratch_size(kRows));
+    const std::vector<std::size_t> commit_points = {2, 5};
+    const BeamSearch::State state =
+        search.run(test::view(points, 4), 4, commit_points, 5, scratch.data());
+    for (std::size_t i = 0; i < kRows; ++i) {
+        float* const point = points.data() + i * 4;
+        for (std::size_t t = 0; t < 5; ++t) {
+            kernels().subtract(point, tokens[t].codebook.data() + state.code(i, 0)[t] * 4UL, 4);
+        }
+        left += static_cast<double>(kernels().dot(point, point, 4));
+    }
+    EXPECT_NEAR(total_gain(tokens), energy - left, 1e-5 * energy);
+    EXPECT_LT(left, 1e-3 * energy);
+}
+
 TEST_F(SubspaceTrainerTest, NothingNeedBeHeldOut) {
     held_out_.clear();
     SubspaceTrainer trainer(task(3));
