@@ -64,7 +64,12 @@ FeatureTask task_of(const std::vector<float>& rows, const std::vector<float>& he
 struct Bent {
     std::vector<float> rows = bent_rows(kRows, 1);
     std::vector<float> held_out = bent_rows(kHeldOut, 2);
-    LearnedFeatures learned = learn_features(task_of(rows, held_out));
+    int asked = 0;
+    LearnedFeatures learned = [this] {
+        FeatureTask all = task();
+        all.go_on = [this] { return ++asked > 0; };
+        return learn_features(all);
+    }();
 
     [[nodiscard]] FeatureTask task() const { return task_of(rows, held_out); }
     /// The same with few steps, for what does not need them all.
@@ -112,6 +117,23 @@ TEST(FeatureTrainer, KeepsMoreNeighboursOfBentRowsThanPrincipalAxes) {
     EXPECT_LT(learned.kept_before, 0.8);
     EXPECT_GT(learned.kept_after, learned.kept_before + 0.01);
     EXPECT_FALSE(learned.weights.hidden.empty());
+    EXPECT_EQ(bent().asked, 3 + 200) << "blocks of neighbours, and the fewest steps";
+}
+
+/// Under an inner product the mean of rows tells which are near, and would be lost by centring.
+TEST(FeatureTrainer, BeginsWithTheAxesThatKeepMoreNeighbours) {
+    std::vector<float> rows = test::random_rows(400, kDim);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        rows[i] += i % kDim == kDim - 1 ? 20.0F + 10.0F * std::sin(static_cast<float>(i)) : 0.0F;
+    }
+    FeatureTask task = task_of(rows, rows);
+    task.metric = Metric::kInnerProduct;
+    task.held_out = task.held_out.slice(0, 100);
+    const LearnedFeatures learned = learn_features(task); // Of axes alone: the rows are few.
+    EXPECT_EQ(learned.weights.offset, std::vector<float>(kDim, 0.0F));
+    EXPECT_GT(learned.kept_before, 0.3);
+    EXPECT_EQ(learned.kept_after, learned.kept_before);
+    EXPECT_GT(std::fabs(learned.weights.map[kDim - 1]), 0.9F);
 }
 
 /// What it says of its features must be true of them as they will be computed.
@@ -210,6 +232,22 @@ TEST(FeatureTrainer, GoesOnFromWhereItStood) {
     task.keep = nullptr;
     task.begun = state;
     EXPECT_EQ(learn_features(task).weights, expected);
+    // What it read is what was written: a start, the best so far, moments and all.
+    ASSERT_TRUE(state->arrays.contains("best.change"));
+    FeatureTask stopped = task;
+    std::optional<LearningState> again;
+    stopped.keep = [&](const std::function<LearningState()>& tell) {
+        again = again ? again : tell();
+    };
+    stopped.go_on = [] { return false; };
+    static_cast<void>(learn_features(stopped));
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->numbers, state->numbers);
+    EXPECT_EQ(again->random, state->random);
+    ASSERT_EQ(again->arrays.size(), state->arrays.size());
+    for (const auto& [name, array] : state->arrays) {
+        EXPECT_EQ(again->arrays.at(name).values, array.values) << name;
+    }
     const auto refuses = [&](const std::function<void(LearningState&)>& change) {
         FeatureTask broken = task;
         change(*broken.begun);
@@ -217,7 +255,15 @@ TEST(FeatureTrainer, GoesOnFromWhereItStood) {
             (void)learn_features(broken), ErrorKind::kCorruption, "train without resume");
     };
     refuses([](LearningState& begun) { begun.random = "dice"; });
-    refuses([](LearningState& begun) { begun.numbers["step"] = -2; });
+    refuses([](LearningState& begun) { begun.numbers["step"] = 0; });
+    refuses([](LearningState& begun) { begun.numbers["most"] = begun.numbers["before"] / 2; });
+    refuses([](LearningState& begun) { begun.arrays.erase("neighbours"); });
+    refuses([](LearningState& begun) { begun.arrays["neighbours"] = {{0, 32}, {}}; });
+    refuses([](LearningState& begun) { begun.arrays["neighbours"] = {{32}, {}}; });
+    refuses([](LearningState& begun) {
+        begun.arrays["neighbours"] = {{kRows + 1, 32}, std::vector<float>((kRows + 1) * 32)};
+    });
+    refuses([](LearningState& begun) { begun.arrays.erase("best.output"); });
     refuses([](LearningState& begun) { begun.numbers.erase("most"); });
     refuses([](LearningState& begun) { begun.arrays.erase("axes"); });
     refuses([](LearningState& begun) { begun.arrays["neighbours"].values[3] = 1e6F; });
@@ -231,6 +277,7 @@ TEST(FeatureTrainer, AnOutcomeIsReadAgain) {
     const LearnedFeatures again = features_from(state, kDim);
     EXPECT_EQ(again.weights, learned.weights);
     EXPECT_EQ(again.kept_after, learned.kept_after);
+    EXPECT_EQ(again.kept_before, learned.kept_before);
     const auto refuses = [&](const std::function<void(LearningState&)>& change) {
         LearningState broken = state;
         change(broken);

@@ -8,6 +8,7 @@
 #include <limits>
 #include <random>
 
+#include "arfc/base/files.h"
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
 #include "random_rows.h"
@@ -129,6 +130,26 @@ TEST(PairTrainer, KeepsNothingOfNoise) {
     EXPECT_EQ(nothing.report.seen.after, nothing.report.seen.before);
 }
 
+/// Classes that lie far apart are told apart as they are: every answer is right, and none can gain.
+TEST(PairTrainer, KeepsNothingWhereEveryAnswerIsRight) {
+    TwoFactors apart;
+    for (std::vector<float>* const rows : {&apart.rows, &apart.queries, &apart.relevant}) {
+        for (std::size_t i = 0; i < rows->size(); ++i) {
+            (*rows)[i] *= i % kDim < kDim / 2 ? 1.0F : 1e-3F;
+        }
+    }
+    PairTask task = apart.task(Metric::kL2);
+    task.steps = 6;
+    const PairMap learned = learn_pairs(task);
+    EXPECT_GT(learned.report.seen.queries, 50U);
+    EXPECT_GT(learned.report.seen.before, 0.95);
+    EXPECT_EQ(learned.report.seen.after, learned.report.seen.before);
+    EXPECT_GT(learned.report.unseen.queries, 50U);
+    EXPECT_GT(learned.report.unseen.before, 0.95);
+    EXPECT_FALSE(learned.report.is_kept);
+    EXPECT_TRUE(learned.map.empty());
+}
+
 TEST(PairTrainer, LeavesAloneWhatItCannotJudge) {
     PairTask few = two_factors().task();
     few.queries = few.queries.slice(0, 90);
@@ -156,13 +177,29 @@ TEST(PairTrainer, IsDeterministicAndGoesOnFromWhereItStood) {
         }
     };
     EXPECT_EQ(learn_pairs(task).map, learned().map);
-    ASSERT_GE(states.size(), 1U);
+    ASSERT_EQ(states.size(), 2U);
+    EXPECT_EQ(states[0].numbers.at("selected"), 0.0);
+    EXPECT_EQ(states[1].numbers.at("selected"), 1.0);
     for (const LearningState& state : states) {
         PairTask resumed = two_factors().task();
         resumed.begun = state;
         const PairMap again = learn_pairs(resumed);
         EXPECT_EQ(again.map, learned().map);
         EXPECT_EQ(again.report.seen.after, learned().report.seen.after);
+        // What it read is what was written.
+        std::optional<LearningState> told;
+        resumed.keep = [&](const std::function<LearningState()>& tell) {
+            told = told ? told : tell();
+        };
+        resumed.go_on = [calls = 0]() mutable { return ++calls <= 3; }; // Blocks of neighbours.
+        static_cast<void>(learn_pairs(resumed));
+        ASSERT_TRUE(told);
+        EXPECT_EQ(told->numbers, state.numbers);
+        EXPECT_EQ(told->random, state.random);
+        ASSERT_EQ(told->arrays.size(), state.arrays.size());
+        for (const auto& [name, array] : state.arrays) {
+            EXPECT_EQ(told->arrays.at(name).values, array.values) << name;
+        }
     }
     PairTask damaged = two_factors().task();
     damaged.begun = states.front();
@@ -176,10 +213,20 @@ TEST(PairTrainer, WritesItsOutcomeAsAState) {
     EXPECT_EQ(read.map, learned().map);
     EXPECT_EQ(read.report.unseen.queries, learned().report.unseen.queries);
     EXPECT_EQ(read.report.unseen.after, learned().report.unseen.after);
+    EXPECT_EQ(read.report.unseen.before, learned().report.unseen.before);
+    EXPECT_EQ(read.report.seen.queries, learned().report.seen.queries);
+    EXPECT_EQ(read.report.seen.before, learned().report.seen.before);
+    EXPECT_EQ(read.report.seen.after, learned().report.seen.after);
+    EXPECT_EQ(read.report.pairs, kPairs);
+    EXPECT_TRUE(read.report.is_kept);
     EXPECT_FALSE(pair_map_from(to_state({}), task).report.is_kept);
     LearningState cut = to_state(learned());
     cut.arrays.at("map").values.pop_back();
     ARFC_EXPECT_ERROR(static_cast<void>(pair_map_from(cut, task)), ErrorKind::kCorruption, "map");
+    LearningState infinite = to_state(learned());
+    infinite.arrays.at("map").values.back() = INFINITY;
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(pair_map_from(infinite, task)), ErrorKind::kCorruption, "map");
 }
 
 TEST(PairTrainer, DrawsPairsWhereThereAreTooMany) {
@@ -363,6 +410,10 @@ TEST(PairTrainer, ATrainingResumesToTheSameModelAndRefusesOtherPairs) {
     };
     ARFC_EXPECT_ERROR(
         train(two_factors(), Metric::kCosine, options), ErrorKind::kCancelled, "cancelled");
+    EXPECT_EQ(
+        read_file(options.checkpoint / "training.checkpoint").find("\"unfinished\""),
+        std::string::npos)
+        << "pairs are learned";
     options.progress = nullptr;
     options.resume = true;
     ARFC_EXPECT_ERROR(

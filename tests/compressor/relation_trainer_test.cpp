@@ -111,8 +111,10 @@ TEST(RelationTrainer, FollowsTheTimeThatItHas) {
     EXPECT_GT(related->recall_after, related->recall_before);
     task.spent = [] { return 1.0; }; // No time: a learning rate of zero learns nothing.
     steps = 0;
-    task.go_on = [&] { return ++steps < 200; };
+    task.go_on = [&] { return ++steps > 0; };
     EXPECT_FALSE(relate(task));
+    // Six blocks of neighbours; then five twelfths of 600 steps are without a gain.
+    EXPECT_EQ(steps, 6 + 250 + 1);
 }
 
 TEST(RelationTrainer, IsDeterministicForASeed) {
@@ -166,6 +168,84 @@ TEST(RelationTrainer, RefusesStatesThatDoNotFit) {
     resumed.begun = *good;
     resumed.go_on = [] { return false; };
     EXPECT_FALSE(relate(resumed)) << "nothing was gained yet";
+}
+
+/// As if steps 1 to 60 had found the best at the 50th.
+TEST(RelationTrainer, AStateThatIsReadIsTheOneThatWasWritten) {
+    const Start start;
+    std::optional<LearningState> state;
+    RelationTask task = start.task();
+    int steps = 0;
+    task.keep = [&](const std::function<LearningState()>& tell) {
+        if (++steps == 60) {
+            state = tell();
+        }
+    };
+    task.go_on = [&] { return !state; };
+    static_cast<void>(relate(task));
+    ASSERT_TRUE(state);
+    for (const char* name : {"codebooks", "mean", "map_change"}) {
+        StoredTensor best = state->arrays.at(name);
+        best.values.front() += 0.5F;
+        state->arrays[std::string("best.") + name] = best;
+    }
+    state->numbers["best_step"] = 50.0;
+    state->numbers["most"] = state->numbers["before"] + 0.001;
+    task.begun = state;
+    std::optional<LearningState> again;
+    task.keep = [&](const std::function<LearningState()>& tell) { again = again ? again : tell(); };
+    task.go_on = [] { return false; };
+    const std::optional<RelatedCodebooks> related = relate(task);
+    ASSERT_TRUE(again && related);
+    EXPECT_EQ(again->numbers, state->numbers);
+    EXPECT_EQ(again->random, state->random);
+    ASSERT_EQ(again->arrays.size(), state->arrays.size());
+    for (const auto& [name, array] : state->arrays) {
+        EXPECT_EQ(again->arrays.at(name).shape, array.shape) << name;
+        EXPECT_EQ(again->arrays.at(name).values, array.values) << name;
+    }
+    EXPECT_EQ(related->codebooks, state->arrays.at("best.codebooks").values);
+    EXPECT_EQ(related->mean, state->arrays.at("best.mean").values);
+    const std::vector<float>& change = state->arrays.at("best.map_change").values;
+    for (std::size_t i = 0; i < kDim; ++i) {
+        for (std::size_t j = 0; j < kDim; ++j) {
+            ASSERT_EQ(
+                related->decode_map[i * kDim + j], change[j * kDim + i] + (i == j ? 1.0F : 0.0F));
+        }
+    }
+    EXPECT_EQ(related->recall_before, state->numbers.at("before"));
+    EXPECT_EQ(related->recall_after, state->numbers.at("most"));
+}
+
+TEST(RelationTrainer, AnOutcomeIsReadAgain) {
+    const Start start;
+    const RelationTask task = start.task();
+    EXPECT_FALSE(related_from(to_state(std::nullopt), task));
+    const RelatedCodebooks related{
+        .codebooks = start.codebooks,
+        .mean = std::vector<float>(kDim, 0.5F),
+        .decode_map = test::random_rows(kDim, kDim),
+        .recall_before = 0.25,
+        .recall_after = 0.5};
+    const LearningState state = to_state(related);
+    const std::optional<RelatedCodebooks> again = related_from(state, task);
+    ASSERT_TRUE(again);
+    EXPECT_EQ(again->codebooks, related.codebooks);
+    EXPECT_EQ(again->mean, related.mean);
+    EXPECT_EQ(again->decode_map, related.decode_map);
+    EXPECT_EQ(again->recall_before, 0.25);
+    EXPECT_EQ(again->recall_after, 0.5);
+    for (const char* name : {"codebooks", "mean", "decode_map"}) {
+        LearningState less = state;
+        less.arrays.at(name).values.pop_back();
+        ARFC_EXPECT_ERROR((void)related_from(less, task), ErrorKind::kCorruption, name);
+        LearningState infinite = state;
+        infinite.arrays.at(name).values.back() = INFINITY;
+        ARFC_EXPECT_ERROR((void)related_from(infinite, task), ErrorKind::kCorruption, name);
+    }
+    LearningState unmeasured = state;
+    unmeasured.numbers.erase("recall_after");
+    ARFC_EXPECT_ERROR((void)related_from(unmeasured, task), ErrorKind::kCorruption, "recall_after");
 }
 
 TEST(RelationTrainer, LeavesAloneWhatItCannotImprove) {
