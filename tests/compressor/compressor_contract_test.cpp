@@ -360,6 +360,75 @@ TEST_P(CompressorContract, WrongUseIsRefused) {
         ErrorKind::kInvalidArgument, "from token " + std::to_string(bytes));
 }
 
+TEST_P(CompressorContract, ShapesThatDoNotFitAreRefused) {
+    const std::size_t d = GetParam().dim;
+    const std::size_t bytes = GetParam().bytes;
+    std::vector<float> rows = test::random_rows(2, d);
+    std::vector<std::byte> codes(3 * (bytes + 1));
+    std::vector<float> out(3 * (d + kSymbols));
+    const auto refuses = [](const auto& call, const std::string& text) {
+        ARFC_EXPECT_ERROR(call(), ErrorKind::kInvalidArgument, text);
+    };
+    const auto two = [&](std::size_t width) {
+        return MatrixView<const std::byte>(codes.data(), 2, width);
+    };
+    const std::string coded = "Codes have a shape other than the rows ask for";
+    refuses([&] { model().encode(test::view(rows, d), bytes, {codes.data(), 3, bytes}); }, coded);
+    refuses(
+        [&] {
+            model().encode(test::view(rows, d), bytes, {codes.data(), 2, bytes + 1});
+        },
+        coded);
+    for (const std::size_t width : {std::size_t{0}, bytes + 1}) {
+        const std::string length =
+            "Code length is outside [1, " + std::to_string(bytes) + "]: " + std::to_string(width);
+        refuses([&] { model().decode(two(width), {out.data(), 2, d}); }, length);
+        refuses([&] { model().row_terms(two(width), std::span(out).first(2)); }, length);
+        refuses(
+            [&] {
+                model().score(test::view(rows, d), two(width), false, {out.data(), 2, 2});
+            },
+            length);
+    }
+    const std::string decoded = "Embeddings have a shape other than the codes ask for";
+    refuses([&] { model().decode(two(bytes), {out.data(), 3, d}); }, decoded);
+    refuses([&] { model().decode(two(bytes), {out.data(), 2, d + 1}); }, decoded);
+    refuses(
+        [&] { model().row_terms(two(bytes), std::span(out).first(3)); },
+        "Row terms differ in number from the codes: 3, expected 2");
+    Compressor::QueryTerms terms[3];
+    refuses(
+        [&] { model().query_terms(test::view(rows, d), terms); },
+        "Query terms differ in number from the queries: 3, expected 2");
+    refuses(
+        [&] {
+            model().query_terms({rows.data(), 1, d + 1}, std::span(terms).first(1));
+        },
+        "Embedding width differs from the model's");
+    const std::string tables = "Query tables have a shape other than queries and tokens ask for";
+    refuses(
+        [&] {
+            model().query_tables(test::view(rows, d), 0, {out.data(), 1, kSymbols});
+        },
+        tables);
+    refuses(
+        [&] {
+            model().query_tables(test::view(rows, d), 0, {out.data(), 2, kSymbols - 1});
+        },
+        tables);
+    const std::string scored = "Scores have a shape other than queries and codes ask for";
+    refuses(
+        [&] {
+            model().score(test::view(rows, d), two(bytes), false, {out.data(), 3, 2});
+        },
+        scored);
+    refuses(
+        [&] {
+            model().score(test::view(rows, d), two(bytes), false, {out.data(), 2, 3});
+        },
+        scored);
+}
+
 TEST_P(CompressorContract, ExtremeScalesStayFinite) {
     const std::size_t d = GetParam().dim;
     std::vector<float> rows = test::random_rows(4, d, 16);

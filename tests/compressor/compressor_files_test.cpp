@@ -56,6 +56,10 @@ TEST_F(CompressorFilesTest, MissingThingsAreNamed) {
     ARFC_EXPECT_ERROR(Compressor::open(directory_ / "absent"), ErrorKind::kNotFound, "absent");
     std::filesystem::remove(path("model.safetensors"));
     expect_open_fails(ErrorKind::kCorruption, "lacks a file: " + path("model.safetensors"));
+    std::filesystem::create_directory(path("model.safetensors")); // There, and yet no file.
+    expect_open_fails(ErrorKind::kIo, path("model.safetensors"));
+    std::filesystem::remove(path("manifest.json"));
+    expect_open_fails(ErrorKind::kCorruption, "lacks a file: " + path("manifest.json"));
 }
 
 TEST_F(CompressorFilesTest, DamageIsFound) {
@@ -88,6 +92,8 @@ TEST_F(CompressorFilesTest, ContentThatContradictsItselfIsRefused) {
         }
     };
     refuses("format", 1, ErrorKind::kUnsupported);
+    refuses("format", -1, ErrorKind::kUnsupported);
+    refuses("format", "0", ErrorKind::kCorruption);
     refuses("kind", "quantum", ErrorKind::kUnsupported);
     refuses("dim", 25, ErrorKind::kCorruption);
     refuses("dim", -1, ErrorKind::kCorruption);

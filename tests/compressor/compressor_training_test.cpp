@@ -2,6 +2,7 @@
 #include <cmath>
 #include <fstream>
 #include <limits>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -39,7 +40,10 @@ TEST(TrainingTest, ReportsProgressInOrder) {
     TrainOptions options = small();
     options.progress = [&](const Progress& progress) {
         EXPECT_GE(progress.done, before);
-        EXPECT_LE(progress.done, progress.total);
+        EXPECT_EQ(progress.total, 20U);
+        if (progress.stage == "relations" || progress.stage == "rotation") {
+            EXPECT_EQ(progress.done, 16U);
+        }
         before = progress.done;
         if (stages.empty() || stages.back() != progress.stage) {
             stages.emplace_back(progress.stage);
@@ -53,8 +57,11 @@ TEST(TrainingTest, ReportsProgressInOrder) {
         return true;
     };
     const auto model = Compressor::train(test::view(test::random_rows(2000, 24), 24), options);
-    EXPECT_GE(stages.size(), 5U);
-    EXPECT_EQ(stages.back(), "done");
+    EXPECT_EQ(
+        stages, (std::vector<std::string>{
+                    "preparing rows", "whole-space codebook", "relations", "encoding rows",
+                    "rotation", "sub-space codebook", "measuring recall", "done"}));
+    EXPECT_EQ(before, 20U);
     EXPECT_LT(last_error, 0.2);
     EXPECT_TRUE(saw_recall);
     EXPECT_TRUE(saw_time_left);
@@ -143,9 +150,10 @@ TEST(TrainingTest, BadInputIsRefusedByName) {
 }
 
 /// Returns what each of these lengths leaves of the energy of rows, of which 0 is none.
+/// @param origin  From where energy counts, in every coordinate.
 std::vector<double> errors_of(
     const Compressor& model, const std::vector<float>& rows,
-    const std::vector<std::size_t>& lengths) {
+    const std::vector<std::size_t>& lengths, double origin = 0.0) {
     const std::size_t n = rows.size() / model.dim();
     std::vector<double> errors;
     for (const std::size_t bytes : lengths) {
@@ -158,7 +166,7 @@ std::vector<double> errors_of(
         for (std::size_t i = 0; i < rows.size(); ++i) {
             const double difference = double{rows[i]} - double{decoded[i]};
             error += difference * difference;
-            energy += double{rows[i]} * double{rows[i]};
+            energy += std::pow(double{rows[i]} - origin, 2.0);
         }
         errors.push_back(error / energy);
     }
@@ -225,8 +233,13 @@ struct Left {
 
 TEST(TrainingTest, EveryLengthIsAsCloseAsItWas) {
     constexpr std::size_t kDim = 24;
-    const std::vector<float> rows = test::random_rows(1600, kDim, 1);
-    const std::vector<float> fresh = test::random_rows(400, kDim, 2);
+    // Far from the origin: what is left of them is counted from there.
+    constexpr float kFar = 2.0F;
+    std::vector<float> rows = test::random_rows(1600, kDim, 1);
+    std::vector<float> fresh = test::random_rows(400, kDim, 2);
+    for (std::vector<float>* const points : {&rows, &fresh}) {
+        std::ranges::transform(*points, points->begin(), [](float value) { return value + kFar; });
+    }
     TrainOptions options = small(24);
     options.metric = Metric::kL2;
     options.relations = false;
@@ -239,13 +252,58 @@ TEST(TrainingTest, EveryLengthIsAsCloseAsItWas) {
         lengths.push_back(left.bytes);
     }
     const auto model = Compressor::train(test::view(rows, kDim), options);
-    const std::vector<double> of_trained = errors_of(*model, rows, lengths);
-    const std::vector<double> of_fresh = errors_of(*model, fresh, lengths);
+    const std::vector<double> of_trained = errors_of(*model, rows, lengths, double{kFar});
+    const std::vector<double> of_fresh = errors_of(*model, fresh, lengths, double{kFar});
     for (std::size_t i = 0; i < lengths.size(); ++i) {
         const Left& left = expected[i];
         EXPECT_NEAR(of_trained[i], left.trained, left.tolerance * left.trained) << left.bytes;
         EXPECT_NEAR(of_fresh[i], left.fresh, left.tolerance * left.fresh) << left.bytes;
     }
+    const std::vector<HeldOutRecall>& recall = model->report().recall;
+    ASSERT_EQ(recall.size(), 4U); // 4, 8, 16, 24 bytes, by distance.
+    EXPECT_GT(recall[0].recall_at_10, 0.2);
+    EXPECT_LT(recall[0].recall_at_10, 0.8);
+    EXPECT_GT(recall[3].recall_at_10, 0.95);
+    const ResidualModel made = read_residual_model(model->files()).model;
+    EXPECT_EQ(made.beam_width, 8U);
+    EXPECT_EQ(made.late_beam_width, 5U);
+    EXPECT_EQ(made.commit_points, (std::vector<std::size_t>{8, 16}));
+    EXPECT_EQ(made.late_commit_points, (std::vector<std::size_t>{2, 6, 10}));
+    EXPECT_EQ(made.subspace_bounds, (std::vector<std::size_t>{0, 3, 6, 9, 12, 15, 18, 21, 24}));
+    EXPECT_EQ(made.norm_shrinkage, 0.0);
+}
+
+/// The first rows of a collection may be of one kind.
+TEST(TrainingTest, DrawsWhatItHoldsOut) {
+    std::vector<float> rows = test::random_rows(1000, 4);
+    std::fill_n(rows.begin(), 4 * 100, 0.0F);
+    TrainOptions options = small(1);
+    options.metric = Metric::kL2;
+    const auto model = Compressor::train(test::view(rows, 4), options);
+    ASSERT_EQ(model->report().held_out_rows, 50U);
+    EXPECT_GT(model->report().residuals.front().share, 0.0); // Of zeros it would be none.
+}
+
+TEST(TrainingTest, RunningOutOfMemoryHasAKindOfItsOwn) {
+    TrainOptions options = small();
+    options.progress = [](const Progress&) -> bool { throw std::bad_alloc(); };
+    ARFC_EXPECT_ERROR(
+        (void)Compressor::train(test::view(test::random_rows(50, 8), 8), options),
+        ErrorKind::kResourceExhausted, "Memory ran out in the compressor; use fewer rows");
+}
+
+TEST(TrainingTest, ThreadCountsHaveLimits) {
+    const std::size_t before = num_threads();
+    for (const std::size_t wrong : {std::size_t{0}, std::size_t{1025}}) {
+        ARFC_EXPECT_ERROR(
+            set_num_threads(wrong), ErrorKind::kInvalidArgument,
+            "Thread count is outside [1, 1024]: " + std::to_string(wrong));
+    }
+    EXPECT_EQ(num_threads(), before);
+    set_num_threads(1024);
+    EXPECT_EQ(num_threads(), 1024U);
+    set_num_threads(before);
+    EXPECT_EQ(num_threads(), before);
 }
 
 TEST(TrainingTest, SparesSomeRowsForMeasuring) {

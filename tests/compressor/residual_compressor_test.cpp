@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <limits>
 #include <span>
@@ -91,6 +92,56 @@ TEST(ResidualCompressor, LaterTokensSeeWhatEarlierOnesDecodeTo) {
             }
         }
     }
+}
+
+/// Directions are coded where there is no rotation, too, as in rows of one or very many numbers.
+TEST(ResidualCompressor, DirectionsNeedNoRotation) {
+    ResidualModel model = drawn_model(false);
+    model.metric = Metric::kCosine;
+    model.mean.assign(kDim, 0.0F);
+    std::ranges::fill(model.late, 0.0F);
+    // Three times a symbol of length one is that symbol; and a query is its direction.
+    std::vector<float> rows(model.early.begin(), model.early.begin() + 2 * kDim);
+    std::vector<float> unit(rows.size());
+    for (std::size_t i = 0; i < 2; ++i) {
+        double squared = 0.0;
+        for (std::size_t j = 0; j < kDim; ++j) {
+            squared += double{rows[i * kDim + j]} * double{rows[i * kDim + j]};
+        }
+        for (std::size_t j = 0; j < kDim; ++j) {
+            unit[i * kDim + j] =
+                static_cast<float>(double{rows[i * kDim + j]} / std::sqrt(squared));
+            rows[i * kDim + j] = 3.0F * unit[i * kDim + j];
+        }
+    }
+    ResidualModel coded = model;
+    std::ranges::copy(unit, coded.early.begin());
+    const ResidualCompressor exact(coded, {});
+    std::vector<std::byte> codes(2);
+    exact.encode(test::view(rows, kDim), 1, {codes.data(), 2, 1});
+    EXPECT_EQ(codes, (std::vector<std::byte>{std::byte{0}, std::byte{1}}));
+    std::vector<float> decoded(rows.size());
+    exact.decode({codes.data(), 2, 1}, {decoded.data(), 2, kDim});
+    EXPECT_EQ(decoded, unit);
+    std::vector<float> scores(4);
+    exact.score(test::view(rows, kDim), {codes.data(), 2, 1}, false, {scores.data(), 2, 2});
+    EXPECT_NEAR(scores[0], 1.0, 1e-6);
+    EXPECT_NEAR(scores[3], 1.0, 1e-6);
+    EXPECT_NEAR(scores[1], scores[2], 1e-6);
+}
+
+TEST(ResidualCompressor, WhatDecodesToNothingIsLikeNothing) {
+    ResidualModel model = drawn_model(false);
+    model.metric = Metric::kCosine;
+    model.norm_shrinkage = 0.1;
+    model.mean.assign(kDim, 0.0F);
+    std::fill_n(model.early.begin(), kDim, 0.0F);
+    const ResidualCompressor compressor(model, {});
+    const std::vector<std::byte> codes = {std::byte{0}, std::byte{1}};
+    std::vector<float> terms(2);
+    compressor.row_terms({codes.data(), 2, 1}, terms);
+    EXPECT_EQ(terms[0], 0.0F);
+    EXPECT_GT(terms[1], 0.0F);
 }
 
 } // namespace

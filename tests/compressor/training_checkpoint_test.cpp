@@ -3,6 +3,7 @@
 #include <cmath>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -13,7 +14,10 @@
 #include "arfc/base/sha256.h"
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
+#include "kmeans.h"
 #include "random_rows.h"
+#include "residual_model.h"
+#include "safetensors.h"
 #include "temporary_directory.h"
 
 namespace arfc {
@@ -200,6 +204,16 @@ TEST_F(TrainingCheckpointTest, OtherOptionsAreRefusedByName) {
     EXPECT_THAT(
         refused([](auto& other) { other.relations = true; }),
         HasSubstr("in relations: false, now true"));
+    EXPECT_THAT(
+        refused([](auto& other) { other.features = true; }),
+        HasSubstr("in features: false, now true"));
+    EXPECT_THAT(
+        refused([](auto& other) { other.compact = true; }),
+        HasSubstr("in compact: false, now true"));
+    EXPECT_THAT(
+        refused(
+            [&](auto& other) { other.pair_queries = other.pair_rows = test::view(rows_, kDim); }),
+        HasSubstr("in pairs: null, now "));
     EXPECT_TRUE(Compressor::has_checkpoint(directory_ / "checkpoint")) << "none harms it";
 }
 
@@ -323,6 +337,237 @@ TEST_F(TrainingCheckpointTest, ItIsWrittenAsOftenAsIsAsked) {
     };
     ARFC_EXPECT_ERROR(train(always), ErrorKind::kCancelled, "cancelled at step");
     EXPECT_GE(steps, 15U);
+}
+
+/// Until its deadline, a share of the budget, a step is learned to its end; then it is cut short.
+TEST_F(TrainingCheckpointTest, EveryStepHasItsShareOfABudget) {
+    rows_.resize(100 * kDim);
+    interrupt(options(), "done", 1);
+    const Parts whole(file());
+    constexpr double kBudget = 1e6; // Beside which no time passes.
+    /// Learns the step behind so many, at a time. @returns whether the budget cut it short.
+    const auto is_cut = [&](std::size_t known, double share, bool features) {
+        Parts parts = whole;
+        nlohmann::json& steps = parts.header["steps"];
+        steps.erase(steps.begin() + static_cast<std::ptrdiff_t>(known), steps.end());
+        parts.header["seconds"] = share * kBudget;
+        parts.header["options"]["features"] = features;
+        parts.write(file());
+        TrainOptions resumed = resuming();
+        resumed.time_budget_s = kBudget;
+        resumed.features = features;
+        resumed.checkpoint_every_s = 0.0;
+        resumed.progress = [&](const Progress&) {
+            return Parts(file()).header.at("steps").size() <= known;
+        };
+        ARFC_EXPECT_ERROR(train(resumed), ErrorKind::kCancelled, "cancelled at step");
+        return Parts(file()).header.at("steps").at(known).at("stopped_by_budget").get<bool>();
+    };
+    const struct {
+        std::string step;
+        double deadline;
+        bool features = false;
+    } cases[] = {
+        {"whole-space 0", 0.35 / 16},
+        {"whole-space 15", 0.35},
+        {"sub-space 7, 0", 0.75},
+        {"", 0.75 + 0.15 * 7 / 8}, // Of the sub-space that took the last token but one.
+        {"whole-space 7", 0.35 * 8 / 16 * 0.5, true}, // Features have the other half.
+    };
+    for (const auto& c : cases) {
+        const nlohmann::json& steps = whole.header.at("steps");
+        std::size_t known = c.step.empty() ? steps.size() - 1 : 0;
+        while (!c.step.empty() && steps.at(known).at("name") != c.step) {
+            ++known;
+        }
+        EXPECT_FALSE(is_cut(known, c.deadline - 1e-3, c.features)) << known;
+        EXPECT_TRUE(is_cut(known, c.deadline + 1e-3, c.features)) << known;
+    }
+    EXPECT_EQ(whole.header.at("steps").size(), 1U + 16 + 1 + 8 + 7);
+}
+
+TEST_F(TrainingCheckpointTest, ABudgetBearsSoManyRowsAThread) {
+    const auto most_rows = [&](std::optional<double> budget, bool features, std::size_t threads) {
+        set_num_threads(threads);
+        TrainOptions limited = options();
+        limited.time_budget_s = budget;
+        limited.features = features;
+        interrupt(limited, kWholeSpace, 2);
+        return Parts(file()).header.at("most_rows").get<std::size_t>();
+    };
+    // 16 tokens, 2 passes over 6 residuals, a multiply and an add for each of 256 symbols.
+    constexpr double kFlop = 16.0 * 2.0 * 6.0 * 2.0 * 256.0 * kDim;
+    EXPECT_EQ(most_rows(6.0, false, 1), static_cast<std::size_t>(6.0 / 3.0 * 1e10 / kFlop));
+    EXPECT_EQ(most_rows(6.0, false, 2), static_cast<std::size_t>(6.0 / 3.0 * 2e10 / kFlop));
+    EXPECT_EQ(most_rows(6.0, true, 1), static_cast<std::size_t>(6.0 / 6.0 * 1e10 / kFlop));
+    EXPECT_EQ(most_rows(1e9, false, 1), kMaxTrainingRows - 1000);
+    EXPECT_EQ(most_rows(std::nullopt, false, 1), kMaxTrainingRows - 1000);
+}
+
+/// Of rows that are all given and all train, what is told while learning is what codes leave.
+TEST_F(TrainingCheckpointTest, TheErrorToldIsThatOfTheRows) {
+    constexpr std::size_t kFew = 900;
+    rows_.resize(kFew * kDim);
+    TrainOptions l2 = options();
+    l2.metric = Metric::kL2;
+    interrupt(l2, kWholeSpace, 2);
+    Parts parts(file());
+    parts.header["most_rows"] = kFew; // So none are drawn beside them.
+    parts.header["steps"] = nlohmann::json::array();
+    parts.write(file());
+    l2.resume = true;
+    std::map<std::string, double> told; // When a stage began, or last in it.
+    double first = 0.0;                 // Behind the first codebook.
+    l2.progress = [&](const Progress& progress) {
+        if (progress.error) {
+            first = progress.stage == kWholeSpace && progress.done == 1 ? *progress.error : first;
+            told[std::string(progress.stage)] = *progress.error;
+        }
+        return true;
+    };
+    const auto model = train(l2);
+    EXPECT_EQ(model->report().trained_rows, kFew);
+    EXPECT_EQ(model->report().held_out_rows, 0U);
+    std::vector<double> mean(kDim, 0.0);
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+        mean[i % kDim] += double{rows_[i]} / kFew;
+    }
+    double energy = 0.0;
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+        energy += std::pow(double{rows_[i]} - mean[i % kDim], 2.0);
+    }
+    const auto left_by = [&](std::size_t bytes) {
+        std::vector<std::byte> codes(kFew * bytes);
+        model->encode(test::view(rows_, kDim), bytes, {codes.data(), kFew, bytes});
+        std::vector<float> decoded(rows_.size());
+        model->decode({codes.data(), kFew, bytes}, {decoded.data(), kFew, kDim});
+        double left = 0.0;
+        for (std::size_t i = 0; i < rows_.size(); ++i) {
+            left += std::pow(double{rows_[i]} - double{decoded[i]}, 2.0);
+        }
+        return left / energy;
+    };
+    EXPECT_LT(told.at("rotation"), left_by(16)); // Training keeps its hypotheses to the end.
+    EXPECT_GT(told.at("rotation"), 0.3 * left_by(16));
+    EXPECT_NEAR(told.at("done"), left_by(24), 0.02 * left_by(24));
+    EXPECT_LT(told.at("done"), 0.3 * told.at("rotation"));
+    // Symbols of the first codebook are the means of their rows, neither too long nor too short.
+    const ResidualModel made = read_residual_model(model->files()).model;
+    std::vector<float> turned(rows_.size());
+    turn_points(test::view(rows_, kDim), made.rotation, turned.data());
+    for (std::size_t i = 0; i < turned.size(); ++i) {
+        turned[i] -= made.mean[i % kDim];
+    }
+    std::vector<std::uint8_t> symbols(kFew);
+    const double by_first =
+        assign(test::view(turned, kDim), {made.early.data(), kSymbols, kDim}, symbols);
+    EXPECT_NEAR(first, by_first / energy, 1e-3 * first);
+    double along = 0.0;
+    for (std::size_t i = 0; i < turned.size(); ++i) {
+        const double symbol = double{made.early[symbols[i / kDim] * kDim + i % kDim]};
+        along += (double{turned[i]} - symbol) * symbol;
+    }
+    EXPECT_NEAR(along / energy, 0.0, 0.005);
+}
+
+/// A checkpoint that says that relations moved the codebooks makes a model of what it says.
+TEST_F(TrainingCheckpointTest, TunedCodebooksDecodeThroughTheirMap) {
+    TrainOptions tuned = options();
+    tuned.metric = Metric::kL2;
+    tuned.relations = true;
+    tuned.time_budget_s = 1e-9; // Of any codebooks.
+    interrupt(tuned, "encoding rows", 1);
+    tuned.time_budget_s.reset();
+    Parts parts(file());
+    ASSERT_EQ(parts.header["steps"].size(), 18U); // Axes, codebooks, and no gain.
+    ASSERT_EQ(parts.header["steps"][17]["name"], "relations");
+    auto tensors = read_safetensors(parts.tensors);
+    const std::vector<float> axes = tensors.at("0/values").values;
+    std::vector<float> codebooks;
+    for (std::size_t t = 0; t < 16; ++t) {
+        const std::vector<float>& values = tensors.at(std::to_string(t + 1) + "/values").values;
+        codebooks.insert(codebooks.end(), values.begin(), values.end());
+    }
+    std::vector<float> mean(kDim, 0.0F); // Of turned rows, and what the first codebook takes on.
+    std::vector<float> map(kDim * kDim);
+    for (std::size_t j = 0; j < kDim; ++j) {
+        for (std::size_t i = 0; i < rows_.size(); ++i) {
+            mean[j] += axes[j * kDim + i % kDim] * rows_[i] / float{kRows};
+        }
+        const float moved = j % 2 == 0 ? 0.5F : -0.25F;
+        mean[j] += moved;
+        for (std::size_t k = 0; k < 256; ++k) {
+            codebooks[k * kDim + j] -= moved;
+        }
+        map[j * kDim + j] = 0.95F;
+        map[j * kDim + (j + 1) % kDim] = 0.08F; // Not symmetric.
+    }
+    tensors["17/codebooks"] = {{codebooks.size()}, codebooks};
+    tensors["17/mean"] = {{kDim}, mean};
+    tensors["17/decode_map"] = {{kDim * kDim}, map};
+    parts.header["steps"][17]["numbers"] = {{"recall_before", 0.25}, {"recall_after", 0.5}};
+    parts.tensors = write_safetensors(tensors);
+    parts.write(file());
+    tuned.resume = true;
+    const auto model = train(tuned);
+    std::vector<std::byte> codes(kRows * 24);
+    model->encode(test::view(rows_, kDim), 24, {codes.data(), kRows, 24});
+    std::vector<float> whole(rows_.size());
+    model->decode({codes.data(), kRows, 24}, {whole.data(), kRows, kDim});
+    std::vector<std::byte> early(kRows * 16);
+    model->encode(test::view(rows_, kDim), 16, {early.data(), kRows, 16});
+    std::vector<float> decoded(rows_.size());
+    model->decode({early.data(), kRows, 16}, {decoded.data(), kRows, kDim});
+    double early_left = 0.0;
+    double left = 0.0;
+    double unmapped_left = 0.0;
+    for (std::size_t i = 0; i < kRows; ++i) {
+        std::vector<double> sum(mean.begin(), mean.end());
+        for (std::size_t t = 0; t < 16; ++t) {
+            const auto symbol = std::to_integer<std::size_t>(early[i * 16 + t]);
+            for (std::size_t j = 0; j < kDim; ++j) {
+                sum[j] += double{codebooks[(t * 256 + symbol) * kDim + j]};
+            }
+        }
+        for (std::size_t j = 0; j < kDim; ++j) {
+            double expected = 0.0; // axes^T * map * sum.
+            double turned = 0.0;
+            for (std::size_t a = 0; a < kDim; ++a) {
+                const double image = double{0.95F} * sum[a] + double{0.08F} * sum[(a + 1) % kDim];
+                expected += double{axes[a * kDim + j]} * image;
+                turned += double{axes[j * kDim + a]} * double{rows_[i * kDim + a]};
+            }
+            ASSERT_NEAR(decoded[i * kDim + j], expected, 1e-4);
+            early_left += std::pow(double{rows_[i * kDim + j]} - expected, 2.0);
+            left += std::pow(double{rows_[i * kDim + j]} - double{whole[i * kDim + j]}, 2.0);
+            unmapped_left += std::pow(turned - sum[j], 2.0);
+        }
+    }
+    EXPECT_LT(unmapped_left, 0.7 * early_left) << "symbols are those nearest to centred rows";
+    EXPECT_LT(left, 0.2 * early_left) << "later tokens see what earlier ones leave";
+}
+
+TEST_F(TrainingCheckpointTest, CheckpointsOfBeforeThereWereFeaturesAndPairsAreGood) {
+    interrupt(options(), kWholeSpace, 3);
+    Parts parts(file());
+    parts.header["options"].erase("features");
+    parts.header["options"].erase("pairs");
+    parts.write(file());
+    TrainOptions stopped = resuming();
+    stopped.progress = [](const Progress& progress) { return progress.stage != kWholeSpace; };
+    ARFC_EXPECT_ERROR(train(stopped), ErrorKind::kCancelled, "cancelled at step");
+    parts.header["options"].erase("seed");
+    parts.write(file());
+    ARFC_EXPECT_ERROR(train(resuming()), ErrorKind::kFailedPrecondition, "in seed: null, now 0");
+}
+
+TEST_F(TrainingCheckpointTest, WhatIsNoFileIsAnIoError) {
+    std::filesystem::create_directories(file() / "inside");
+    EXPECT_FALSE(Compressor::has_checkpoint(directory_ / "checkpoint"));
+    ARFC_EXPECT_ERROR(train(resuming()), ErrorKind::kIo, file().string());
+    ARFC_EXPECT_ERROR(
+        Compressor::remove_checkpoint(directory_ / "checkpoint"), ErrorKind::kIo,
+        "Checkpoint cannot be removed: " + file().string());
 }
 
 TEST_F(TrainingCheckpointTest, IsRemovedWithItsDirectory) {
