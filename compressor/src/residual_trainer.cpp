@@ -320,16 +320,13 @@ class Trainer {
             return;
         }
         moments_ = second_moments(z());
-        map_rows(z_);
-        map_rows(held_out_);
+        map_rows(z_, entry_map_);
+        map_rows(held_out_, entry_map_);
         model_.rotation = entry_map_;
     }
-    /// Maps rows as encode() will, if pairs taught a map.
-    void map_rows(std::vector<float>& rows) const {
-        if (entry_map_.empty()) {
-            return;
-        }
-        turn_in_place(rows, entry_map_);
+    /// Maps rows as encode() will. @param map  [dim, dim]: what pairs taught, turned or not.
+    void map_rows(std::vector<float>& rows, const std::vector<float>& map) const {
+        turn_in_place(rows, map);
         if (options_.metric == Metric::kCosine) {
             normalise_rows(rows, dim());
         }
@@ -717,8 +714,8 @@ class Trainer {
             gather(embeddings_, std::span(split_.train).first(used), options_.metric);
         std::vector<float> measured = gather(embeddings_, split_.held_out, options_.metric);
         if (!entry_map_.empty()) {
-            see_rows(rows);
-            see_rows(measured);
+            map_rows(rows, model_.rotation);
+            map_rows(measured, model_.rotation);
         }
         const std::string step = "features";
         const FeatureTask task{
@@ -734,13 +731,6 @@ class Trainer {
             features_from(
                 checkpoint_.learned(step, [&] { return to_state(learn_features(task)); }), dim())
                 .weights;
-    }
-    /// Maps and turns rows as the model does.
-    void see_rows(std::vector<float>& rows) const {
-        turn_in_place(rows, model_.rotation);
-        if (options_.metric == Metric::kCosine) {
-            normalise_rows(rows, dim());
-        }
     }
 
     /// Learns what takes decoded rows back behind the map that pairs taught.
@@ -840,8 +830,10 @@ torch::Tensor tensor_of(std::vector<float>& values, std::size_t width) {
 /// Returns the places of each query's ten nearest rows [queries, 10], as the model is to rank them:
 /// behind the map that pairs taught.
 torch::Tensor Trainer::neighbours(std::vector<float> queries, std::vector<float> base) const {
-    map_rows(queries);
-    map_rows(base);
+    if (!entry_map_.empty()) {
+        map_rows(queries, entry_map_);
+        map_rows(base, entry_map_);
+    }
     torch::Tensor exact = torch::mm(tensor_of(queries, dim()), tensor_of(base, dim()).t());
     if (options_.metric == Metric::kL2) {
         exact = 2 * exact - tensor_of(base, dim()).square().sum(1).unsqueeze(0);

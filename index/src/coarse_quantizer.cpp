@@ -146,7 +146,7 @@ void split_empty_lists(
     }
 }
 
-/// Moves each centroid to the mean of its rows; one whose list stays empty stays where it is.
+/// Moves each centroid to the mean of its rows, of which there are as many as centroids or more.
 void move_centroids(
     MatrixView<const float> rows, std::span<const std::uint32_t> lists, Metric metric,
     std::vector<float>& centroids) {
@@ -163,9 +163,6 @@ void move_centroids(
     split_empty_lists(counts, sums, dim);
     std::vector<float> mean(dim);
     for (std::size_t c = 0; c < counts.size(); ++c) {
-        if (counts[c] == 0) {
-            continue;
-        }
         for (std::size_t j = 0; j < dim; ++j) {
             mean[j] = static_cast<float>(sums[c * dim + j] / static_cast<double>(counts[c]));
         }

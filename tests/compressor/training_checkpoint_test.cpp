@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <map>
@@ -280,6 +281,25 @@ TEST_F(TrainingCheckpointTest, ContradictionsUnderARightDigestAreFound) {
     expect_corrupt([](Parts& parts) { parts.header["unfinished"]["numbers"]["step"] = -3; });
     expect_corrupt([](Parts& parts) { parts.header["unfinished"]["numbers"].erase("most"); });
     expect_corrupt([](Parts& parts) { parts.header["unfinished"]["numbers"]["best_step"] = 1e8; });
+    // What the first step left, as [1, n] instead of [n].
+    changed([](Parts& parts) {
+        std::uint64_t size = 0;
+        std::memcpy(&size, parts.tensors.data(), sizeof size);
+        auto shapes = nlohmann::json::parse(parts.tensors.substr(sizeof size, size));
+        for (auto& tensor : shapes) {
+            if (tensor.contains("shape") && tensor["shape"].size() == 1) {
+                tensor["shape"].insert(tensor["shape"].begin(), 1);
+            }
+        }
+        std::string text = shapes.dump();
+        text.resize((text.size() + 7) / 8 * 8, ' ');
+        const std::uint64_t now = text.size();
+        std::string start(sizeof now, '\0');
+        std::memcpy(start.data(), &now, sizeof now);
+        parts.tensors = start + text + parts.tensors.substr(sizeof size + size);
+    });
+    ARFC_EXPECT_ERROR(
+        train(resuming()), ErrorKind::kCorruption, "its arrays do not fit the step \"axes\"");
     changed([](Parts& parts) { parts.tensors.resize(parts.tensors.size() / 2); });
     ARFC_EXPECT_ERROR(train(resuming()), ErrorKind::kCorruption, "safetensors");
     changed([](Parts& parts) { parts.header["format"] = 1000; });
