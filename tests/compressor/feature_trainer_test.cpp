@@ -374,7 +374,18 @@ TEST_F(FeatureModels, ATrainingResumesInTheMiddleOfThem) {
 TEST_F(FeatureModels, TakeTheirShareOfABudget) {
     TrainOptions hurried = options();
     hurried.time_budget_s = 1e-3;
+    std::vector<std::string> stages;
+    hurried.progress = [&](const Progress& progress) {
+        if (stages.empty() || stages.back() != progress.stage) {
+            stages.emplace_back(progress.stage);
+        }
+        return true;
+    };
     const auto model = train(hurried);
+    EXPECT_EQ(
+        stages, (std::vector<std::string>{
+                    "preparing rows", "whole-space codebook", "encoding rows", "features",
+                    "measuring recall", "done"}));
     EXPECT_TRUE(model->report().stopped_by_budget);
     EXPECT_TRUE(model->has_features());
 }

@@ -404,12 +404,15 @@ TEST(PairTrainer, ATrainingResumesToTheSameModelAndRefusesOtherPairs) {
     options.checkpoint = directory / "checkpoint";
     options.checkpoint_every_s = 0.0;
     int seen = 0;
+    bool saw_pairs = false;
     options.progress = [&](const Progress& progress) {
+        saw_pairs = saw_pairs || progress.stage == "pairs";
         seen += progress.stage == "whole-space codebook" ? 1 : 0;
         return seen < 3;
     };
     ARFC_EXPECT_ERROR(
         train(two_factors(), Metric::kCosine, options), ErrorKind::kCancelled, "cancelled");
+    EXPECT_TRUE(saw_pairs);
     EXPECT_EQ(
         read_file(options.checkpoint / "training.checkpoint").find("\"unfinished\""),
         std::string::npos)
