@@ -461,6 +461,28 @@ TEST(CoarseStructure, ReachesEveryRowOfASparseGraph) {
         all, {.values = query.row(0), .tables = tables.data(), .terms = terms, .beam = kRows});
     const std::set<std::uint32_t> reached(proposals.rows.begin(), proposals.rows.end());
     EXPECT_EQ(reached.size(), kRows);
+    // Walks begin in the middle: few rows are nearer to the mean than the entry.
+    ByteWriter out;
+    structure->save(out);
+    ByteReader in(out.bytes(), "Graph");
+    (void)in.number<std::uint64_t>();
+    const auto entry = in.number<std::uint32_t>();
+    const std::vector<float> rows = decode_as_queries(all, 0, kRows);
+    std::vector<double> mean(kDim);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        mean[i % kDim] += double{rows[i]} / double{kRows};
+    }
+    const auto nearness = [&](std::size_t row) {
+        const std::span<const float> values = std::span(rows).subspan(row * kDim, kDim);
+        const double length =
+            std::sqrt(std::inner_product(values.begin(), values.end(), values.begin(), 0.0));
+        return std::inner_product(values.begin(), values.end(), mean.begin(), 0.0) / length;
+    };
+    std::size_t nearer = 0;
+    for (std::size_t row = 0; row < kRows; ++row) {
+        nearer += nearness(row) > nearness(entry) ? 1 : 0;
+    }
+    EXPECT_LT(nearer, kRows / 20);
 }
 
 /// What these graphs are like, up to what another order of sums may change: how many links they

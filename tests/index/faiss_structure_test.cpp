@@ -335,6 +335,8 @@ TEST(FaissStructure, RefusesStringsThatMakeNoSense) {
     EXPECT_FALSE(FaissStructure::is_offered(kDim, std::string(1000, '(')));
     EXPECT_FALSE(FaissStructure::is_offered(65536, "PQ64x16")) << "17 GB of centroids";
     EXPECT_FALSE(FaissStructure::is_offered(65536, "LSHr")) << "17 GB of rotation";
+    EXPECT_FALSE(FaissStructure::is_offered(kDim, "Pad4096,LSHr")) << "its rows become long ones";
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, "Pad32,LSHr"));
     ARFC_EXPECT_ERROR(
         (void)parse_factory(kDim, "ARFC12/8,PQ5"), ErrorKind::kInvalidArgument,
         "wrong at column 10, expected IVF<n>, HNSW<m>, NSG<m>, or a FAISS string");
@@ -427,6 +429,9 @@ TEST(FaissStructure, DecodesAllThatItIsGiven) {
         structure->train(all, 0);
         structure->add(all);
         ASSERT_EQ(structure->rows(), kGiven);
+        ByteWriter out;
+        structure->save(out); // A count, the file's length, the file, its checksum.
+        EXPECT_EQ(structure->bytes(), out.bytes().size() - 8 - 8 - 64);
         std::vector<float> query(kDim);
         for (const std::size_t row : {std::size_t{7}, std::size_t{4095}, kGiven - 9}) {
             model.compressor->decode(all.heads.slice(row, 1), {query.data(), 1, kDim});

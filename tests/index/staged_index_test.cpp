@@ -886,6 +886,9 @@ TEST(StagedIndex, DefaultsAreAsWideAsTheRowsNeed) {
         EXPECT_EQ(stages.back().limit, 10U) << text;
         if (stages.size() > 1) {
             EXPECT_PRED2(is_in, stages.front().limit, c.limit) << text;
+            if (stages.front().limit > 200) {
+                EXPECT_EQ(stages.front().limit % 400, 0U) << "the cap, doubled";
+            }
         }
         EXPECT_PRED2(is_in, fixture.index.default_nprobe(), c.nprobe) << text;
         const std::size_t one = kRows * fixture.index.head_bytes();
