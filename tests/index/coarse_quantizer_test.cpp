@@ -207,7 +207,9 @@ TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
         const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 8, 0, {});
         for (const float value :
              std::span(quantizer.centroids().data(), quantizer.centroids().size())) {
-            ASSERT_TRUE(std::isfinite(value));
+            // Lists that would be empty take a centroid beside that of the others.
+            const double there = metric == Metric::kL2 ? 0.5 : 1.0 / std::sqrt(double{kWidth});
+            ASSERT_NEAR(value, there, 0.02 * there);
         }
         std::vector<std::uint32_t> lists(std::size_t{8} * 60);
         quantizer.assign_several(test::view(rows, kWidth), 8, lists);
