@@ -122,97 +122,42 @@ void split_empty(
     }
 }
 
-/// One Lloyd step in the first `width` coordinates. @param weights  Points that shaped each
-/// centroid before, when the points are a batch of more; else nullptr.
-void update(
-    MatrixView<const float> points, std::size_t width, std::vector<float>& centroids,
-    std::vector<double>* weights) {
+/// One Lloyd step in the first `width` coordinates.
+void update(MatrixView<const float> points, std::size_t width, std::vector<float>& centroids) {
     const std::size_t d = points.cols();
     Partial partial = accumulate(points, centroids, width);
     for (std::size_t k = 0; k < kSymbols; ++k) {
         if (partial.counts[k] == 0) {
             continue;
         }
-        // Halved: earlier batches fade.
-        const double before = weights == nullptr ? 0.0 : (*weights)[k] / 2;
-        const double total = before + static_cast<double>(partial.counts[k]);
+        const auto total = static_cast<double>(partial.counts[k]);
         for (std::size_t i = 0; i < width; ++i) {
-            const double kept = before * static_cast<double>(centroids[k * d + i]);
-            centroids[k * d + i] = static_cast<float>(
-                (kept + static_cast<double>(partial.sums[k * width + i])) / total);
-        }
-        if (weights != nullptr) {
-            (*weights)[k] = total;
+            centroids[k * d + i] =
+                static_cast<float>(static_cast<double>(partial.sums[k * width + i]) / total);
         }
     }
-    if (weights == nullptr) {
-        split_empty(centroids, partial.counts, width, d);
-    }
+    split_empty(centroids, partial.counts, width, d);
 }
 
-/// Hands out points: all of them each time, or a fresh random batch.
-class Batches {
-  public:
-    Batches(const PointSource& source, std::mt19937_64& random)
-        : source_(source), random_(random), whole_(source.count <= kFullBatchPoints),
-          rows_(whole_ ? source.count : kBatchPoints), points_(rows_ * source.dim) {
-        draw();
-    }
-    [[nodiscard]] bool whole() const noexcept { return whole_; }
-    [[nodiscard]] MatrixView<float> points() noexcept {
-        return {points_.data(), rows_, source_.dim};
-    }
-
-    void set_axes(std::vector<float> axes) {
-        axes_ = std::move(axes);
-        turn();
-    }
-    void next() {
-        if (!whole_) {
-            draw();
-            turn();
+/// Returns all indices below `count`, or `most` different ones of them at random.
+std::vector<std::size_t> drawn_indices(
+    std::size_t count, std::size_t most, std::mt19937_64& random) {
+    std::vector<std::size_t> indices(count);
+    std::iota(indices.begin(), indices.end(), std::size_t{0});
+    if (count > most) {
+        for (std::size_t i = 0; i < most; ++i) {
+            std::swap(indices[i], indices[i + random() % (count - i)]);
         }
+        indices.resize(most);
     }
-
-  private:
-    void draw() {
-        std::vector<std::size_t> indices(rows_);
-        if (whole_) {
-            std::iota(indices.begin(), indices.end(), std::size_t{0});
-        } else {
-            for (std::size_t& index : indices) {
-                index = random_() % source_.count;
-            }
-        }
-        source_.fetch(indices, points_.data());
-    }
-    void turn() {
-        if (!axes_.empty()) {
-            AlignedFloats turned(points_.size());
-            turn_points(points(), axes_, turned.data());
-            points_ = std::move(turned);
-        }
-    }
-
-    const PointSource& source_;
-    std::mt19937_64& random_;
-    bool whole_;
-    std::size_t rows_;
-    AlignedFloats points_;
-    std::vector<float> axes_;
-};
+    return indices;
+}
 
 std::vector<float> initial_centroids(MatrixView<const float> points, std::mt19937_64& random) {
-    const std::size_t n = points.rows();
-    std::vector<std::size_t> order(n);
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    const std::size_t chosen = std::min(kSymbols, n);
-    for (std::size_t i = 0; i < chosen; ++i) {
-        std::swap(order[i], order[i + random() % (n - i)]);
-    }
+    const std::vector<std::size_t> chosen = drawn_indices(points.rows(), kSymbols, random);
     std::vector<float> centroids(kSymbols * points.cols());
     for (std::size_t k = 0; k < kSymbols; ++k) {
-        const std::span<const float> point = points.row(order[k < chosen ? k : 0]);
+        const std::span<const float> point = points.row(chosen[k < chosen.size() ? k : 0]);
         std::copy(
             point.begin(), point.end(),
             centroids.begin() + static_cast<std::ptrdiff_t>(k * points.cols()));
@@ -245,13 +190,19 @@ std::vector<float> turn_back(
 
 std::vector<float> kmeans(const PointSource& source, const KMeansOptions& options) {
     std::mt19937_64 random(options.seed);
-    Batches batches(source, random);
+    const std::vector<std::size_t> indices =
+        drawn_indices(source.count, options.most_points, random);
+    AlignedFloats values(indices.size() * source.dim);
+    source.fetch(indices, values.data());
     std::vector<float> axes;
     if (options.principal_axes) {
-        axes = principal_axes(batches.points());
-        batches.set_axes(axes);
+        axes = principal_axes({values.data(), indices.size(), source.dim});
+        AlignedFloats turned(indices.size() * source.dim);
+        turn_points({values.data(), indices.size(), source.dim}, axes, turned.data());
+        values = std::move(turned);
     }
-    std::vector<float> centroids = initial_centroids(batches.points(), random);
+    const MatrixView<const float> points(values.data(), indices.size(), source.dim);
+    std::vector<float> centroids = initial_centroids(points, random);
     bool stopped = false;
     std::size_t width_before = 0;
     for (std::size_t w = 0; w < options.widenings; ++w) {
@@ -266,10 +217,8 @@ std::vector<float> kmeans(const PointSource& source, const KMeansOptions& option
                 centroids.begin() + static_cast<std::ptrdiff_t>(k * source.dim + width_before),
                 centroids.begin() + static_cast<std::ptrdiff_t>((k + 1) * source.dim), 0.0F);
         }
-        std::vector<double> weights(kSymbols, 0.0);
         for (std::size_t i = 0; i < (stopped ? 1 : options.iterations); ++i) {
-            update(batches.points(), width, centroids, batches.whole() ? nullptr : &weights);
-            batches.next();
+            update(points, width, centroids);
             stopped = stopped || (options.go_on && !options.go_on());
             if (stopped) {
                 break;

@@ -18,25 +18,25 @@ struct PointSource {
     std::function<void(std::span<const std::size_t> indices, float* out)> fetch;
 };
 
+/// Points of the largest sample that is clustered: 640 a centroid, more than FAISS's 256.
+inline constexpr std::size_t kMostPoints = 163840;
+
 struct KMeansOptions {
     std::size_t iterations = 10; ///< For each width.
     std::size_t widenings = 1;   ///< Widths clustered in turn, growing geometrically to dim; 1: dim
                                  ///< at once.
     bool principal_axes = false; ///< Turn the points to their principal axes first: what widening
                                  ///< is meant for.
+    std::size_t most_points = kMostPoints; ///< Of more, so many are drawn at random.
     std::uint64_t seed = 0;
     std::function<bool()> go_on; ///< Asked between iterations; false ends early (after one
                                  ///< iteration at full width).
 };
 
-/// Points clustered whole; above, each iteration draws a fresh batch of kBatchPoints of them.
-inline constexpr std::size_t kFullBatchPoints = 262144;
-inline constexpr std::size_t kBatchPoints = 65536;
-
 /// Finds 256 centroids [256, dim] of squared Euclidean distance. Deterministic for a seed, whatever
 /// the threads. With fewer points than centroids, each distinct index is a centroid and the rest
 /// are copies that ties never pick. Source: Lloyd's algorithm; widening as in FAISS's
-/// progressive-dimension clustering; batches as in Sculley, WWW 2010.
+/// progressive-dimension clustering.
 [[nodiscard]] std::vector<float> kmeans(const PointSource& source, const KMeansOptions& options);
 
 /// Assigns each point its closest centroid (ties: the lowest). @returns the sum of squared

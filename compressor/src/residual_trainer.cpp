@@ -63,6 +63,9 @@ constexpr std::size_t kMaxAxesPerTokenDim = 1024;
 constexpr std::size_t kMostWidenings = 10;
 constexpr double kWidening = 1.8;
 constexpr std::size_t kEarlyIterations = 10;   // At each width.
+constexpr std::size_t kLeastPoints = 32768;    // 128 a centroid, however little time there is.
+constexpr double kClusteringShare = 0.8;       // Of a codebook's time; its symbols are chosen in
+                                               // the rest.
 constexpr std::size_t kLateIterations = 6;     // 15 of them gain under .002 recall.
 constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is spared for measuring.
 constexpr std::size_t kMaxHeldOut = 1000;
@@ -431,10 +434,9 @@ class Trainer {
             // Half of the way, as rows that trained are searched too: the whole of it loses at 8
             // bytes of clinc150 what it gains on sift10k and npl.
             const double enlarged = std::sqrt(shortfall(state, held_out_state));
-            const std::vector<float> codebook =
-                checkpoint_.learned("whole-space " + std::to_string(t), kSymbols * dim(), [&] {
-                    return kmeans(residuals(state, static_cast<float>(enlarged)), early_options(t));
-                });
+            const std::vector<float> codebook = checkpoint_.learned(
+                "whole-space " + std::to_string(t), kSymbols * dim(),
+                [&] { return cluster(residuals(state, static_cast<float>(enlarged)), t); });
             model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
             choose(t);
         }
@@ -505,7 +507,9 @@ class Trainer {
         model_.early = std::move(related->codebooks);
         model_.decode_map = std::move(related->decode_map);
     }
-    [[nodiscard]] KMeansOptions early_options(std::size_t token) {
+    /// Learns a whole-space codebook, of as many points as the time until the deadline bears,
+    /// judged by the codebook before: fewer points lose less than fewer iterations.
+    std::vector<float> cluster(const PointSource& points, std::size_t token) {
         KMeansOptions options;
         options.principal_axes = dim() > 1 && dim() <= kMaxAxesPerTokenDim;
         // Widening pays where the first coordinates are the strongest.
@@ -517,7 +521,16 @@ class Trainer {
         options.iterations = options.principal_axes ? kEarlyIterations : 2 * kEarlyIterations;
         options.seed = options_.seed * kMaxCodeBytes + token;
         options.go_on = [this] { return supervisor_.go_on(); };
-        return options;
+        const double time = kClusteringShare * supervisor_.time_left();
+        if (seconds_per_point_ * static_cast<double>(kMostPoints) > time) {
+            options.most_points =
+                std::max(kLeastPoints, static_cast<std::size_t>(time / seconds_per_point_));
+        }
+        const double before = supervisor_.seconds();
+        std::vector<float> codebook = kmeans(points, options);
+        const std::size_t used = std::min(points.count, options.most_points);
+        seconds_per_point_ = (supervisor_.seconds() - before) / static_cast<double>(used);
+        return codebook;
     }
     /// What the hypotheses of every row leave, so many times enlarged, as points to cluster.
     [[nodiscard]] PointSource residuals(const BeamSearch::State& state, float enlarged) const {
@@ -813,6 +826,7 @@ class Trainer {
     std::vector<float> entry_map_;    ///< [dim, dim]: what pairs taught; empty: nothing.
     std::vector<float> moments_;      ///< [dim, dim]: of rows before it, where there is one.
     std::size_t early_ = 0;
+    double seconds_per_point_ = 0; ///< That clustering takes; 0: not known yet.
 };
 
 /// Returns the places of the ten largest scores of each row [m, 10].

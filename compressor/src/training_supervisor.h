@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <string>
 #include <utility>
@@ -45,6 +46,12 @@ class TrainingSupervisor {
         }
         const double time = share_ * *options_.time_budget_s - set_at_;
         return time > 0.0 ? std::clamp((seconds() - set_at_) / time, 0.0, 1.0) : 1.0;
+    }
+
+    /// Returns the seconds to the deadline; infinitely many without a budget.
+    [[nodiscard]] double time_left() const {
+        return options_.time_budget_s ? std::max(share_ * *options_.time_budget_s - seconds(), 0.0)
+                                      : std::numeric_limits<double>::infinity();
     }
 
     /// Reports, and answers whether time is left. @throws Error  kCancelled.

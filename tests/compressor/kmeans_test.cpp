@@ -118,44 +118,41 @@ TEST(KMeansTest, IsDeterministicForASeedWhateverTheThreads) {
     EXPECT_NE(one, kmeans(source_of(points, dim), options));
 }
 
-TEST(KMeansTest, AboveTheFullBatchItDrawsBatches) {
+TEST(KMeansTest, DrawsSoManyDifferentPointsOfMore) {
     const std::size_t dim = 4;
-    const std::vector<float> few = test::random_rows(2000, dim);
-    std::size_t most = 0;
-    PointSource many{
-        kFullBatchPoints + 1, dim, [&](std::span<const std::size_t> indices, float* out) {
-            most = std::max(most, indices.size());
-            for (std::size_t i = 0; i < indices.size(); ++i) {
-                std::copy_n(few.data() + indices[i] % 2000 * dim, dim, out + i * dim);
-            }
-        }};
-    KMeansOptions options;
-    options.iterations = 12;
-    const auto batched = kmeans(many, options);
-    EXPECT_EQ(most, kBatchPoints);
-    const auto whole = kmeans(source_of(few, dim), options);
-    EXPECT_LT(error_of(few, batched, dim), 1.3 * error_of(few, whole, dim));
+    const std::vector<float> points = test::random_rows(4000, dim);
+    std::set<std::size_t> fetched;
+    const PointSource source{4000, dim, [&](std::span<const std::size_t> indices, float* out) {
+                                 EXPECT_TRUE(fetched.empty()) << "once";
+                                 fetched.insert(indices.begin(), indices.end());
+                                 EXPECT_EQ(fetched.size(), indices.size()) << "different ones";
+                                 for (std::size_t i = 0; i < indices.size(); ++i) {
+                                     std::copy_n(
+                                         points.data() + indices[i] * dim, dim, out + i * dim);
+                                 }
+                             }};
+    const auto drawn = kmeans(source, {.iterations = 12, .most_points = 2000});
+    EXPECT_EQ(fetched.size(), 2000U);
+    EXPECT_GT(*fetched.rbegin(), 3900U) << "of all of them";
+    const double error = error_of(points, drawn, dim);
+    const double of_all = error_of(points, kmeans(source_of(points, dim), {.iterations = 12}), dim);
+    EXPECT_LT(error, 1.3 * of_all);
+    EXPECT_GT(error, of_all);
 }
 
 /// Rows along a diagonal, which is no axis of theirs.
-TEST(KMeansTest, EveryBatchIsTurned) {
+TEST(KMeansTest, CentroidsAreTurnedBack) {
     constexpr std::size_t kPlaces = 512;
-    std::vector<float> few;
+    std::vector<float> points;
     for (std::size_t i = 0; i < kPlaces; ++i) {
-        few.insert(few.end(), {static_cast<float>(i), static_cast<float>(i)});
+        points.insert(points.end(), {static_cast<float>(i), static_cast<float>(i)});
     }
-    const PointSource many{
-        kFullBatchPoints + 1, 2, [&](std::span<const std::size_t> indices, float* out) {
-            for (std::size_t i = 0; i < indices.size(); ++i) {
-                std::copy_n(few.data() + indices[i] % kPlaces * 2, 2, out + i * 2);
-            }
-        }};
     const std::vector<float> centroids =
-        kmeans(many, {.iterations = 3, .widenings = 2, .principal_axes = true});
+        kmeans(source_of(points, 2), {.iterations = 3, .widenings = 2, .principal_axes = true});
     for (std::size_t k = 0; k < kSymbols; ++k) {
         EXPECT_NEAR(centroids[2 * k], centroids[2 * k + 1], 0.01);
     }
-    EXPECT_LT(error_of(few, centroids, 2), 3.0 * kPlaces);
+    EXPECT_LT(error_of(points, centroids, 2), 3.0 * kPlaces);
 }
 
 TEST(KMeansTest, FewerPointsThanCentroidsAreAllCentroids) {
