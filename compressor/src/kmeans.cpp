@@ -19,6 +19,12 @@ namespace arfc {
 namespace {
 
 constexpr std::size_t kTile = 96;
+// Points are clustered without the last coordinates, as long as these hold this little of the
+// energy and are this weak, on average, beside all: half of the width of images, nothing of
+// sentences' that were coded a few times.
+constexpr double kLeftOut = 0.05;
+constexpr double kWeak = 0.125;
+constexpr std::size_t kMeasuredPoints = 8192; // To learn which those are.
 /// Partial sums are kept for this many runs of points and added in their order, so the result does
 /// not depend on which thread took which run.
 constexpr std::size_t kRuns = 16;
@@ -65,16 +71,18 @@ class Assigner {
     PackedMatrix packed_;
 };
 
-/// One pass over points: sums and counts of each centroid's points.
+/// One pass over points: counts of those that are closest to each centroid by the first `width`
+/// coordinates, and their sums of the first `sum_width` coordinates of `summed`.
 Partial accumulate(
-    MatrixView<const float> points, const std::vector<float>& centroids, std::size_t width) {
+    MatrixView<const float> points, const std::vector<float>& centroids, std::size_t width,
+    MatrixView<const float> summed, std::size_t sum_width) {
     const std::size_t d = points.cols();
     const Assigner assigner(centroids.data(), width, d);
     const std::size_t run = (points.rows() + kRuns - 1) / kRuns;
     std::array<Partial, kRuns> partials;
     parallel_for(kRuns, products(points.rows(), width), [&](std::size_t r) {
         Partial& partial = partials[r];
-        partial.sums.assign(kSymbols * width, 0.0F);
+        partial.sums.assign(kSymbols * sum_width, 0.0F);
         partial.counts.assign(kSymbols, 0);
         AlignedFloats scratch(kTile * kSymbols);
         const std::size_t end = std::min((r + 1) * run, points.rows());
@@ -83,13 +91,15 @@ Partial accumulate(
             assigner.tile(
                 tile, d, std::min(kTile, end - first), scratch.data(),
                 [&](std::size_t i, std::size_t symbol, float /*cost*/) {
-                    kernels().add(partial.sums.data() + symbol * width, tile + i * d, width);
+                    kernels().add(
+                        partial.sums.data() + symbol * sum_width, summed.row(first + i).data(),
+                        sum_width);
                     ++partial.counts[symbol];
                 });
         }
     });
     for (std::size_t r = 1; r < kRuns; ++r) {
-        kernels().add(partials[0].sums.data(), partials[r].sums.data(), kSymbols * width);
+        kernels().add(partials[0].sums.data(), partials[r].sums.data(), kSymbols * sum_width);
         for (std::size_t k = 0; k < kSymbols; ++k) {
             partials[0].counts[k] += partials[r].counts[k];
         }
@@ -125,7 +135,7 @@ void split_empty(
 /// One Lloyd step in the first `width` coordinates.
 void update(MatrixView<const float> points, std::size_t width, std::vector<float>& centroids) {
     const std::size_t d = points.cols();
-    Partial partial = accumulate(points, centroids, width);
+    Partial partial = accumulate(points, centroids, width, points, width);
     for (std::size_t k = 0; k < kSymbols; ++k) {
         if (partial.counts[k] == 0) {
             continue;
@@ -172,6 +182,70 @@ std::size_t width_of(std::size_t widening, std::size_t widenings, std::size_t d)
     return widening + 1 == widenings ? d : std::clamp<std::size_t>(width, 1, d);
 }
 
+/// Returns how many leading coordinates there are without the weak ones at the end.
+std::size_t telling_width(MatrixView<const float> points) {
+    const std::size_t d = points.cols();
+    std::vector<double> sums(d, 0.0);
+    std::vector<double> squares(d, 0.0);
+    const std::size_t step = std::max<std::size_t>(points.rows() / kMeasuredPoints, 1);
+    double count = 0.0;
+    for (std::size_t i = 0; i < points.rows(); i += step) {
+        for (std::size_t j = 0; j < d; ++j) {
+            const auto value = static_cast<double>(points.row(i)[j]);
+            sums[j] += value;
+            squares[j] += value * value;
+        }
+        ++count;
+    }
+    for (std::size_t j = 0; j < d; ++j) {
+        squares[j] = std::max(squares[j] - sums[j] * sums[j] / count, 0.0);
+    }
+    const double all = std::accumulate(squares.begin(), squares.end(), 0.0);
+    std::size_t width = d;
+    for (double left_out = 0.0; width > 1; --width) {
+        left_out += squares[width - 1];
+        const double strength =
+            left_out / static_cast<double>(d - width + 1) / (all / static_cast<double>(d));
+        if (left_out > kLeftOut * all || !(strength <= kWeak)) {
+            break;
+        }
+    }
+    return width;
+}
+
+/// Copies the leading coordinates.
+AlignedFloats leading(MatrixView<const float> points, std::size_t width) {
+    AlignedFloats narrow(points.rows() * width);
+    for (std::size_t i = 0; i < points.rows(); ++i) {
+        std::copy_n(points.row(i).data(), width, narrow.data() + i * width);
+    }
+    return narrow;
+}
+
+/// Widens centroids [256, narrow.cols()] to the means of their points [256, points.cols()], of
+/// which `narrow` are the leading coordinates, turned or not, as centroids are.
+/// @param turned_back  Centroids in the points' own coordinates: what those without points stay.
+std::vector<float> widened(
+    MatrixView<const float> points, MatrixView<const float> narrow,
+    const std::vector<float>& centroids, const std::vector<float>& turned_back) {
+    const std::size_t d = points.cols();
+    const std::size_t width = narrow.cols();
+    const Partial partial = accumulate(narrow, centroids, width, points, d);
+    std::vector<float> out(kSymbols * d, 0.0F);
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        if (partial.counts[k] == 0) {
+            std::copy_n(turned_back.data() + k * width, width, out.data() + k * d);
+            continue;
+        }
+        const auto total = static_cast<double>(partial.counts[k]);
+        for (std::size_t j = 0; j < d; ++j) {
+            out[k * d + j] =
+                static_cast<float>(static_cast<double>(partial.sums[k * d + j]) / total);
+        }
+    }
+    return out;
+}
+
 /// Turns centroids back: out = centroids * axes.
 std::vector<float> turn_back(
     const std::vector<float>& centroids, const std::vector<float>& axes, std::size_t d) {
@@ -186,27 +260,15 @@ std::vector<float> turn_back(
     return out;
 }
 
-} // namespace
-
-std::vector<float> kmeans(const PointSource& source, const KMeansOptions& options) {
-    std::mt19937_64 random(options.seed);
-    const std::vector<std::size_t> indices =
-        drawn_indices(source.count, options.most_points, random);
-    AlignedFloats values(indices.size() * source.dim);
-    source.fetch(indices, values.data());
-    std::vector<float> axes;
-    if (options.principal_axes) {
-        axes = principal_axes({values.data(), indices.size(), source.dim});
-        AlignedFloats turned(indices.size() * source.dim);
-        turn_points({values.data(), indices.size(), source.dim}, axes, turned.data());
-        values = std::move(turned);
-    }
-    const MatrixView<const float> points(values.data(), indices.size(), source.dim);
+/// Lloyd's algorithm, width by width.
+std::vector<float> cluster(
+    MatrixView<const float> points, const KMeansOptions& options, std::mt19937_64& random) {
+    const std::size_t d = points.cols();
     std::vector<float> centroids = initial_centroids(points, random);
     bool stopped = false;
     std::size_t width_before = 0;
     for (std::size_t w = 0; w < options.widenings; ++w) {
-        const std::size_t width = width_of(w, options.widenings, source.dim);
+        const std::size_t width = width_of(w, options.widenings, d);
         if (width == width_before || (stopped && w + 1 < options.widenings)) {
             continue;
         }
@@ -214,8 +276,8 @@ std::vector<float> kmeans(const PointSource& source, const KMeansOptions& option
         // zero until then.
         for (std::size_t k = 0; w > 0 && k < kSymbols; ++k) {
             std::fill(
-                centroids.begin() + static_cast<std::ptrdiff_t>(k * source.dim + width_before),
-                centroids.begin() + static_cast<std::ptrdiff_t>((k + 1) * source.dim), 0.0F);
+                centroids.begin() + static_cast<std::ptrdiff_t>(k * d + width_before),
+                centroids.begin() + static_cast<std::ptrdiff_t>((k + 1) * d), 0.0F);
         }
         for (std::size_t i = 0; i < (stopped ? 1 : options.iterations); ++i) {
             update(points, width, centroids);
@@ -226,7 +288,38 @@ std::vector<float> kmeans(const PointSource& source, const KMeansOptions& option
         }
         width_before = width;
     }
-    return axes.empty() ? centroids : turn_back(centroids, axes, source.dim);
+    return centroids;
+}
+
+} // namespace
+
+std::vector<float> kmeans(const PointSource& source, const KMeansOptions& options) {
+    std::mt19937_64 random(options.seed);
+    const std::vector<std::size_t> indices =
+        drawn_indices(source.count, options.most_points, random);
+    AlignedFloats values(indices.size() * source.dim);
+    source.fetch(indices, values.data());
+    const MatrixView<const float> all(values.data(), indices.size(), source.dim);
+    if (!options.principal_axes) {
+        return cluster(all, options, random);
+    }
+    const std::size_t d = telling_width(all);
+    std::vector<float> axes;
+    AlignedFloats turned(all.rows() * d);
+    {
+        const AlignedFloats narrow = d < source.dim ? leading(all, d) : AlignedFloats();
+        const MatrixView<const float> given(
+            d < source.dim ? narrow.data() : values.data(), all.rows(), d);
+        axes = principal_axes(given);
+        turn_points(given, axes, turned.data());
+    }
+    if (d == source.dim) {
+        values = AlignedFloats(); // Not needed any more.
+    }
+    const MatrixView<const float> points(turned.data(), indices.size(), d);
+    const std::vector<float> centroids = cluster(points, options, random);
+    std::vector<float> turned_back = turn_back(centroids, axes, d);
+    return d < source.dim ? widened(all, points, centroids, turned_back) : turned_back;
 }
 
 double assign(

@@ -155,6 +155,24 @@ TEST(KMeansTest, CentroidsAreTurnedBack) {
     EXPECT_LT(error_of(points, centroids, 2), 3.0 * kPlaces);
 }
 
+/// Weak coordinates are left out of the clustering and not out of the centroids.
+TEST(KMeansTest, CentroidsAreMeansInWeakCoordinates) {
+    constexpr std::size_t kDim = 8;
+    constexpr std::size_t kPlaces = 150;
+    std::vector<float> places = test::random_rows(kPlaces, kDim);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+        places[i] *= i % kDim < 5 ? 10.0F : 0.1F;
+    }
+    std::vector<float> points;
+    for (std::size_t i = 0; i < 20; ++i) {
+        points.insert(points.end(), places.begin(), places.end());
+    }
+    const auto centroids =
+        kmeans(source_of(points, kDim), {.iterations = 20, .widenings = 3, .principal_axes = true});
+    const std::vector<float> zero(kSymbols * kDim, 0.0F);
+    EXPECT_LT(error_of(points, centroids, kDim), 1e-6 * error_of(points, zero, kDim));
+}
+
 TEST(KMeansTest, FewerPointsThanCentroidsAreAllCentroids) {
     const std::size_t dim = 5;
     const std::vector<float> points = test::random_rows(7, dim);
