@@ -24,6 +24,7 @@ constexpr std::size_t kTile = 96;
 // sentences' that were coded a few times.
 constexpr double kLeftOut = 0.05;
 constexpr double kWeak = 0.125;
+constexpr std::size_t kNarrow = 128; // Up to here they cost little.
 constexpr std::size_t kMeasuredPoints = 8192; // To learn which those are.
 /// Partial sums are kept for this many runs of points and added in their order, so the result does
 /// not depend on which thread took which run.
@@ -303,7 +304,7 @@ std::vector<float> kmeans(const PointSource& source, const KMeansOptions& option
     if (!options.principal_axes) {
         return cluster(all, options, random);
     }
-    const std::size_t d = telling_width(all);
+    const std::size_t d = source.dim > kNarrow ? telling_width(all) : source.dim;
     std::vector<float> axes;
     AlignedFloats turned(all.rows() * d);
     {

@@ -485,8 +485,8 @@ TEST(CoarseStructure, ReachesEveryRowOfASparseGraph) {
     EXPECT_LT(nearer, kRows / 20);
 }
 
-/// What these graphs are like, up to what another order of sums may change: how many links they
-/// have, how many rows a narrow walk scores, and how many of the nearest it finds.
+/// What these graphs are like, up to what another model of the same rows may change: how many links
+/// they have, how many rows a narrow walk scores, and how many of the nearest it finds.
 TEST(CoarseStructure, LinksAsManyRowsAsItDid) {
     constexpr std::size_t kCount = 5000;
     const StagedRequest narrow{.k = 10, .stages = {{kHead, 10}, {kCodeBytes, 0}}, .ef_search = 10};
@@ -498,10 +498,10 @@ TEST(CoarseStructure, LinksAsManyRowsAsItDid) {
         double scored; ///< By a walk.
         double found;
     } cases[] = {
-        {"HNSW8", Metric::kCosine, false, 266706, 128.6, 0.967},
-        {"HNSW8", Metric::kCosine, true, 156331, 101.1, 0.940},
-        {"HNSW8", Metric::kL2, false, 259342, 123.3, 0.970},
-        {"NSG16", Metric::kCosine, false, 252982, 131.2, 0.973},
+        {"HNSW8", Metric::kCosine, false, 266700, 127.0, 0.960},
+        {"HNSW8", Metric::kCosine, true, 156500, 102.0, 0.930},
+        {"HNSW8", Metric::kL2, false, 259600, 124.4, 0.965},
+        {"NSG16", Metric::kCosine, false, 252000, 135.0, 0.970},
     };
     for (const auto& c : cases) {
         const std::size_t first = c.coarse == "NSG16" ? kCount : 3000; // It is made at once.
@@ -533,9 +533,9 @@ TEST(CoarseStructure, LinksAsManyRowsAsItDid) {
         const auto bytes = static_cast<double>(fixture.index.save().size());
         const double scored =
             static_cast<double>(walk.stages.front().candidates) / static_cast<double>(kQueries);
-        EXPECT_NEAR(bytes / c.bytes, 1.0, 0.01) << text << ", bytes " << bytes;
-        EXPECT_NEAR(scored / c.scored, 1.0, 0.04) << text << ", scored " << scored;
-        EXPECT_NEAR(share_found(walk, truth, 10), c.found, 0.025) << text;
+        EXPECT_NEAR(bytes / c.bytes, 1.0, 0.02) << text << ", bytes " << bytes;
+        EXPECT_NEAR(scored / c.scored, 1.0, 0.08) << text << ", scored " << scored;
+        EXPECT_NEAR(share_found(walk, truth, 10), c.found, 0.04) << text;
     }
 }
 
