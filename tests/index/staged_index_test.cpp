@@ -867,11 +867,11 @@ TEST(StagedIndex, DefaultsAreAsWideAsTheRowsNeed) {
         Range nprobe;
         Range copies; ///< Of each head.
     } cases[] = {
-        {{1, kCodeBytes}, 0, {400, 800}, {1, 1}, {1, 1}}, // One byte says little: past the cap.
-        {{kHead, kCodeBytes}, 0, {40, 60}, {1, 1}, {1, 1}},
+        {{1, kCodeBytes}, 0, {400, 1600}, {1, 1}, {1, 1}}, // One byte says little: past the cap.
+        {{kHead, kCodeBytes}, 0, {30, 80}, {1, 1}, {1, 1}},
         {{10, kCodeBytes}, 0, {10, 20}, {1, 1}, {1, 1}},
         {{kCodeBytes}, 8, {0, 0}, {4, 8}, {1, 1}},
-        {{kCodeBytes}, 100, {0, 0}, {24, 32}, {1, 1}},
+        {{kCodeBytes}, 100, {0, 0}, {20, 32}, {1, 1}},
         {{kCodeBytes}, 400, {0, 0}, {32, 32}, {2, 3}}, // Four rows a list.
     };
     const auto is_in = [](std::size_t value, const Range& range) {
