@@ -19,12 +19,10 @@ namespace arfc {
 namespace {
 
 constexpr std::size_t kTile = 96;
-// Points are clustered without the last coordinates, as long as these hold this little of the
-// energy and are this weak, on average, beside all: half of the width of images, nothing of
-// sentences' that were coded a few times.
+// What may be left out: the last coordinates, as long as they hold this little of the energy and
+// are this weak, on average, beside all. Of images that is about half of the width.
 constexpr double kLeftOut = 0.05;
 constexpr double kWeak = 0.125;
-constexpr std::size_t kNarrow = 128; // Up to here they cost little.
 constexpr std::size_t kMeasuredPoints = 8192; // To learn which those are.
 /// Partial sums are kept for this many runs of points and added in their order, so the result does
 /// not depend on which thread took which run.
@@ -304,7 +302,7 @@ std::vector<float> kmeans(const PointSource& source, const KMeansOptions& option
     if (!options.principal_axes) {
         return cluster(all, options, random);
     }
-    const std::size_t d = source.dim > kNarrow ? telling_width(all) : source.dim;
+    const std::size_t d = options.leaves_out_weak ? telling_width(all) : source.dim;
     std::vector<float> axes;
     AlignedFloats turned(all.rows() * d);
     {

@@ -27,6 +27,9 @@ struct KMeansOptions {
                                  ///< at once.
     bool principal_axes = false; ///< Turn the points to their principal axes first: what widening
                                  ///< is meant for.
+    bool leaves_out_weak = false; ///< Cluster without the last coordinates where these hold next to
+                                  ///< nothing, of points of descending variance and with
+                                  ///< principal_axes; centroids are means in them, too.
     std::size_t most_points = kMostPoints; ///< Of more, so many are drawn at random.
     std::uint64_t seed = 0;
     std::function<bool()> go_on; ///< Asked between iterations; false ends early (after one
