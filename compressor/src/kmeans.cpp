@@ -36,6 +36,14 @@ double products(std::size_t points, std::size_t width) {
 struct Partial {
     std::vector<float> sums; ///< [256, width]
     std::vector<std::size_t> counts;
+
+    /// Writes the mean of a centroid's points, of which there are some. @param out  [width].
+    void write_mean(std::size_t k, std::size_t width, float* out) const {
+        const auto total = static_cast<double>(counts[k]);
+        for (std::size_t i = 0; i < width; ++i) {
+            out[i] = static_cast<float>(static_cast<double>(sums[k * width + i]) / total);
+        }
+    }
 };
 
 /// Looks up the closest centroid of tiles of points by the first `width` coordinates.
@@ -139,11 +147,7 @@ void update(MatrixView<const float> points, std::size_t width, std::vector<float
         if (partial.counts[k] == 0) {
             continue;
         }
-        const auto total = static_cast<double>(partial.counts[k]);
-        for (std::size_t i = 0; i < width; ++i) {
-            centroids[k * d + i] =
-                static_cast<float>(static_cast<double>(partial.sums[k * width + i]) / total);
-        }
+        partial.write_mean(k, width, centroids.data() + k * d);
     }
     split_empty(centroids, partial.counts, width, d);
 }
@@ -236,11 +240,7 @@ std::vector<float> widened(
             std::copy_n(turned_back.data() + k * width, width, out.data() + k * d);
             continue;
         }
-        const auto total = static_cast<double>(partial.counts[k]);
-        for (std::size_t j = 0; j < d; ++j) {
-            out[k * d + j] =
-                static_cast<float>(static_cast<double>(partial.sums[k * d + j]) / total);
-        }
+        partial.write_mean(k, d, out.data() + k * d);
     }
     return out;
 }

@@ -7,20 +7,14 @@
 #include <thread>
 #include <vector>
 
+#include "thread_count.h"
 #include "tiles.h"
 
 namespace arfc {
 namespace {
 
 class ThreadsTest : public ::testing::Test {
-  public:
-    ThreadsTest() { set_num_threads(3); }
-    ThreadsTest(const ThreadsTest&) = delete;
-    ThreadsTest& operator=(const ThreadsTest&) = delete;
-    ~ThreadsTest() override { set_num_threads(threads_); }
-
-  protected:
-    std::size_t threads_ = num_threads();
+    test::ThreadCount threads_{3};
 };
 
 TEST_F(ThreadsTest, EveryPieceOfWorkIsDoneOnce) {

@@ -20,6 +20,7 @@
 #include "residual_model.h"
 #include "safetensors.h"
 #include "temporary_directory.h"
+#include "thread_count.h"
 
 namespace arfc {
 namespace {
@@ -50,13 +51,6 @@ struct Parts {
 };
 
 class TrainingCheckpointTest : public ::testing::Test {
-  public:
-    // So few rows gain nothing by a second thread, and lose much where the machine is busy.
-    TrainingCheckpointTest() { set_num_threads(1); }
-    TrainingCheckpointTest(const TrainingCheckpointTest&) = delete;
-    TrainingCheckpointTest& operator=(const TrainingCheckpointTest&) = delete;
-    ~TrainingCheckpointTest() override { set_num_threads(threads_); }
-
   protected:
     [[nodiscard]] TrainOptions options() const {
         TrainOptions options;
@@ -104,7 +98,8 @@ class TrainingCheckpointTest : public ::testing::Test {
     }
     void use_many_rows() { rows_ = test::random_rows(kManyRows, kDim); }
 
-    std::size_t threads_ = num_threads();
+    // So few rows gain nothing by a second thread, and lose much where the machine is busy.
+    test::ThreadCount threads_{1};
     test::TemporaryDirectory directory_;
     std::vector<float> rows_ = test::random_rows(kRows, kDim);
 };
