@@ -647,8 +647,7 @@ class Trainer {
             for (std::size_t s = 0; s < subspaces; ++s) {
                 const bool room =
                     filled[s] < model_.subspace_bounds[s + 1] - model_.subspace_bounds[s];
-                if (room && (best == subspaces || load[s] < load[best] ||
-                             (load[s] == load[best] && filled[s] < filled[best]))) {
+                if (room && (best == subspaces || load[s] < load[best])) {
                     best = s;
                 }
             }
