@@ -142,11 +142,11 @@ TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
     const auto collection = filled();
     const SearchAnswer exact = collection->search(queries());
     std::vector<std::string> stages;
-    const CollectionTrainReport report =
-        collection->train({.minimum_recall = 0.0, .progress = [&](const Progress& progress) {
-                               stages.emplace_back(progress.stage);
-                               return true;
-                           }});
+    const CollectionTrainReport report = collection->train(
+        {.time_budget_s = 2.0, .minimum_recall = 0.0, .progress = [&](const Progress& progress) {
+             stages.emplace_back(progress.stage);
+             return true;
+         }});
     EXPECT_EQ(report.rows, kRows);
     EXPECT_TRUE(report.raw_dropped);
     ASSERT_TRUE(report.held_out_recall.has_value());
@@ -183,7 +183,8 @@ TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
 
 TEST_F(CollectionTest, LowRecallKeepsTheRows) {
     const auto collection = filled("ARFC2");
-    const CollectionTrainReport report = collection->train({.minimum_recall = 0.99});
+    const CollectionTrainReport report =
+        collection->train({.time_budget_s = 0.3, .minimum_recall = 0.99});
     EXPECT_FALSE(report.raw_dropped);
     EXPECT_TRUE(collection->info().has_raw);
     collection->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1)); // Rows to come keep
@@ -425,7 +426,8 @@ TEST_F(CollectionTest, ListsFollowRowsThatCameInOrder) {
     const std::size_t late = kRows - 200;
     const MatrixView<const float> all = test::view(rows, kDim);
     const std::filesystem::path model = directory_ / "clusters";
-    Compressor::train(all, {.code_bytes = 24, .metric = Metric::kL2})->save(model);
+    Compressor::train(all, {.code_bytes = 24, .metric = Metric::kL2, .time_budget_s = 1.0})
+        ->save(model);
     const auto collection = create("ARFC24/8,IVF33", Metric::kL2, model);
     const auto found_in_one_list = [&] {
         const MatrixView<const float> some = all.slice(late, 200);
@@ -843,7 +845,8 @@ TEST_F(CollectionTest, ACancelledTrainingLeavesEverything) {
     for (const std::string at : {"whole-space codebook", "encoding"}) {
         ARFC_EXPECT_ERROR(
             collection->train(
-                {.progress = [&](const Progress& progress) { return progress.stage != at; }}),
+                {.time_budget_s = 0.3,
+                 .progress = [&](const Progress& progress) { return progress.stage != at; }}),
             ErrorKind::kCancelled, "cancelled");
         EXPECT_TRUE(same(collection->search(queries()), before));
     }
@@ -851,7 +854,7 @@ TEST_F(CollectionTest, ACancelledTrainingLeavesEverything) {
     const auto reopened = Collection::open(path());
     EXPECT_TRUE(reopened->info().model_id.empty());
     EXPECT_TRUE(same(reopened->search(queries()), before));
-    EXPECT_EQ(reopened->train({.minimum_recall = 0.0}).rows, kRows);
+    EXPECT_EQ(reopened->train({.time_budget_s = 0.3, .minimum_recall = 0.0}).rows, kRows);
 }
 
 TEST_F(CollectionTest, KilledTrainingLeavesAWholeCollection) {
