@@ -44,9 +44,10 @@ constexpr std::size_t kSubspaces = 8;
 constexpr std::size_t kTrainBeam = 5;  // FAISS's own choice; wider gains under .002 recall.
 constexpr std::size_t kEncodeBeam = 8; // 16 gains nothing on four sets of text and images.
 constexpr std::size_t kLateBeam = 5;   // In each sub-space.
-// Tokens after which one hypothesis is kept: at once means that little is gained, seldom that
-// prefixes in between lose.
-constexpr std::size_t kCommitEvery = 8;
+// Tokens after which one hypothesis is kept for the first time, the second time being at their end:
+// of 40,000 images 32 bytes gain .006 by not keeping one at 16 and 24, where as much as nothing is
+// lost.
+constexpr std::size_t kFirstCommit = 8;
 // Rows that a code knows less well are shorter in it. Scores by the angle alone rank them too high,
 // expected products too low; relations are learned with the angle, which is the better for them.
 constexpr double kNormShrinkage = 0.1;
@@ -444,17 +445,17 @@ class Trainer {
             model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
             choose(t);
         }
-        add_commit_points();
+        set_commit_points();
     }
 
-    /// Adds those of the whole-space tokens there are: after every eighth, at the half of fewer
-    /// than sixteen, and at their end.
-    void add_commit_points() {
+    /// Sets those of the whole-space tokens there are: after the eighth, at the half of fewer than
+    /// sixteen, and at their end.
+    void set_commit_points() {
         const std::size_t tokens = codebooks();
-        const std::size_t every = std::min((tokens + 1) / 2, kCommitEvery);
-        while (model_.commit_points.empty() || model_.commit_points.back() < tokens) {
-            const std::size_t last = model_.commit_points.empty() ? 0 : model_.commit_points.back();
-            model_.commit_points.push_back(std::min(last + every, tokens));
+        const std::size_t first = std::min((tokens + 1) / 2, kFirstCommit);
+        model_.commit_points = {first};
+        if (tokens > first) {
+            model_.commit_points.push_back(tokens);
         }
     }
 

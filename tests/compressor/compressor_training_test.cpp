@@ -200,9 +200,8 @@ TEST(TrainingTest, ManyRowsHaveMoreTokensOverTheWholeSpace) {
         model->save(directory / std::to_string(count));
         std::ifstream file(directory / std::to_string(count) / "config.json");
         const nlohmann::json config = nlohmann::json::parse(file);
-        const std::vector<std::size_t> expected = count == 34000
-                                                    ? std::vector<std::size_t>{8, 16, 24, 32}
-                                                    : std::vector<std::size_t>{8, 16};
+        const std::vector<std::size_t> expected =
+            count == 34000 ? std::vector<std::size_t>{8, 32} : std::vector<std::size_t>{8, 16};
         EXPECT_EQ(config.at("commit_points"), expected);
         EXPECT_EQ(config.at("late_subspaces").size(), 36 - expected.back());
 
