@@ -1,10 +1,13 @@
 #pragma once
 
+#include <endian.h>
+
 #include <array>
 #include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -72,11 +75,9 @@ inline constexpr std::size_t kPointKeyBytes = 9;
 
 /// Reads the number in the last eight bytes of a key; `key` holds at least eight.
 [[nodiscard]] inline std::uint64_t number_of_key(std::string_view key) noexcept {
-    std::uint64_t number = 0;
-    for (const char byte : key.substr(key.size() - kRowKeyBytes)) {
-        number = number << 8U | static_cast<unsigned char>(byte);
-    }
-    return number;
+    std::uint64_t number{};
+    std::memcpy(&number, key.data() + key.size() - kRowKeyBytes, kRowKeyBytes);
+    return be64toh(number);
 }
 
 } // namespace arfc::storage

@@ -38,9 +38,7 @@ InfoLog::InfoLog(const std::filesystem::path& directory)
 }
 
 InfoLog::~InfoLog() {
-    if (descriptor_ >= 0) {
-        ::close(descriptor_);
-    }
+    ::close(descriptor_);
 }
 
 void InfoLog::Logv(const char* format, va_list arguments) {
@@ -50,7 +48,7 @@ void InfoLog::Logv(const char* format, va_list arguments) {
     if (size_ + length > kLargestFile) {
         open();
     }
-    if (descriptor_ >= 0 && ::write(descriptor_, line.data(), length) > 0) {
+    if (::write(descriptor_, line.data(), length) > 0) { // Not where there is no file.
         size_ += length;
     }
 }
@@ -64,9 +62,7 @@ void InfoLog::open() {
         std::rename(path_.c_str(), (path_.string() + ".old").c_str()) == 0) {
         size_ = 0;
     }
-    if (descriptor_ >= 0) {
-        ::close(descriptor_);
-    }
+    ::close(descriptor_);
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 }
 
