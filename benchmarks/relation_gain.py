@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Recall of 8-byte codes with and without relation fine-tuning, on sentences of documentation.
+r"""Recall of 8-byte codes with and without relation fine-tuning, on sentences of documentation.
 
-    .venv/bin/python benchmarks/relation_gain.py [--rows 50000] [--seeds 0,1,2] [--bytes 8]
+    .venv/bin/python benchmarks/relation_gain.py [--rows 50000] [--seeds 0,1,2] [--bytes 8] \
+        [--embeddings rows.npy]
 
 The corpus is the demo's, the documentation of the installed Python, sentence by sentence, embedded
-with all-MiniLM-L6-v2 and cached as the demo's is. A seed draws anew which sentences train, which
-are indexed and which ask; no sentence does two of them. Both trainings get the same time. Recall@10
-counts the ten exact nearest rows by cosine among the ten best by code. Where the `faiss` module is
-installed, its residual quantizer of the same length (beam 5) stands beside them, scored by the
-cosine of its decoded rows; it is no part of the project's environment.
+with all-MiniLM-L6-v2 and cached as the demo's is, or rows of your own. A seed draws anew which
+sentences train, which are indexed and which ask; no sentence does two of them. Both trainings get
+the same time. Recall@10 counts the ten exact nearest rows by cosine among the ten best by code.
+Where the `faiss` module is installed, its residual quantizer of the same length (beam 5) stands
+beside them, scored by the cosine of its decoded rows; it is no part of the project's environment.
 """
 
 from __future__ import annotations
@@ -46,6 +47,17 @@ def sentences() -> list[str]:
                 if len(words) >= 4 and len(sentence) <= MOST_CHARACTERS and ">>>" not in sentence:
                     found.setdefault(sentence.casefold(), sentence)
     return list(found.values())
+
+
+def embedded(texts: list[str], count: int) -> Rows:
+    """Returns the rows of so many sentences: the same ones, so that other seeds embed none anew."""
+    embedder = embedding.Embedder(
+        lambda name, done, total: print(f"\r{name}: {done:,} of {total:,}", end="", file=sys.stderr)
+    )
+    drawn = np.sort(np.random.default_rng(0).permutation(len(texts))[:count])
+    rows = embedder.embed("Embedding sentences", [texts[i] for i in drawn])
+    print(file=sys.stderr)
+    return rows
 
 
 class Trial:
@@ -100,20 +112,21 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--bytes", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=None, help="time budget of a training")
+    parser.add_argument("--embeddings", help="[n, d] rows instead of sentences' (.npy)")
     args = parser.parse_args()
 
-    texts = sentences()
     wanted = args.rows + INDEXED + QUERIES
-    if wanted > len(texts):
-        parser.error(f"only {len(texts):,} sentences are installed, wanted {wanted:,}")
-    print(f"{len(texts):,} distinct sentences, {wanted:,} of them drawn by each seed", flush=True)
-    embedder = embedding.Embedder(
-        lambda name, done, total: print(f"\r{name}: {done:,} of {total:,}", end="", file=sys.stderr)
-    )
-    # A fixed part of them, so that other seeds embed nothing anew.
-    drawn = np.sort(np.random.default_rng(0).permutation(len(texts))[:wanted])
-    rows = embedder.embed("Embedding sentences", [texts[i] for i in drawn])
-    print(file=sys.stderr)
+    if args.embeddings:
+        rows = np.load(args.embeddings).astype(np.float32)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        if wanted > len(rows):
+            parser.error(f"only {len(rows):,} rows in {args.embeddings}, wanted {wanted:,}")
+    else:
+        texts = sentences()
+        if wanted > len(texts):
+            parser.error(f"only {len(texts):,} sentences are installed, wanted {wanted:,}")
+        rows = embedded(texts, wanted)
+    print(f"{len(rows):,} rows, {wanted:,} of them drawn by each seed", flush=True)
 
     peer = f"FAISS RQ{args.bytes}x8, by cosine"
     results: dict[str, tuple[list[float], list[float]]] = {}
@@ -136,7 +149,7 @@ def main() -> None:
                 results.setdefault(name, ([], [])), (found, seconds), strict=True
             ):
                 values.append(value)
-    print(f"{args.rows:,} rows of 384 floats trained on, {INDEXED:,} others indexed,")
+    print(f"{args.rows:,} rows of {rows.shape[1]} floats trained on, {INDEXED:,} others indexed,")
     print(f"{QUERIES:,} others as queries, {args.bytes} bytes a row:")
     for name, (values, seconds) in results.items():
         print(measured(name, values, seconds))
