@@ -65,8 +65,8 @@ class Trial:
 
     def __init__(self, rows: Rows, seed: int, args: argparse.Namespace) -> None:
         order = np.random.default_rng(seed).permutation(len(rows))
-        parts = np.split(order, [args.rows, args.rows + INDEXED])
-        self.train, self.base, self.queries = (rows[part] for part in parts)
+        ends = np.cumsum([args.rows, INDEXED, QUERIES])
+        self.train, self.base, self.queries = (rows[part] for part in np.split(order, ends)[:3])
         self.truth = top10(self.queries @ self.base.T)
         self._seed = seed
         self._args = args
