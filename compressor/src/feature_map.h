@@ -5,26 +5,24 @@
 
 #include "arfc/base/matrix_view.h"
 #include "packed_matrix.h"
+#include "perceptron.h"
 
 namespace arfc {
 
 /// What turns a row into its feature, number by number, the most telling ones first:
 ///
-///     feature = map * row + offset + output * max(0, hidden * row + hidden_bias)
+///     feature = map * row + offset + bend(row)
 ///
 /// Every number is a function of the row alone, so a feature's first numbers are the shorter
 /// feature.
 struct FeatureWeights {
-    std::vector<float> map;         ///< [dim, dim]; empty: the model has no features.
-    std::vector<float> offset;      ///< [dim].
-    std::vector<float> hidden;      ///< [hidden units, dim]; empty: the feature is linear.
-    std::vector<float> hidden_bias; ///< [hidden units].
-    std::vector<float> output;      ///< [dim, hidden units].
+    std::vector<float> map;    ///< [dim, dim]; empty: the model has no features.
+    std::vector<float> offset; ///< [dim].
+    PerceptronWeights bend;    ///< dim numbers out; empty: the feature is linear.
 
     [[nodiscard]] bool empty() const noexcept { return map.empty(); }
     [[nodiscard]] std::size_t bytes() const noexcept {
-        return (map.size() + offset.size() + hidden.size() + hidden_bias.size() + output.size()) *
-               sizeof(float);
+        return (map.size() + offset.size() + bend.size()) * sizeof(float);
     }
     bool operator==(const FeatureWeights&) const = default;
 };
@@ -47,10 +45,8 @@ class FeatureMap {
 
   private:
     PackedMatrix map_;
-    PackedMatrix hidden_;
-    PackedMatrix output_;
     std::vector<float> offset_;
-    std::vector<float> hidden_bias_;
+    Perceptron bend_;
 };
 
 } // namespace arfc

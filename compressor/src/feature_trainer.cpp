@@ -188,11 +188,7 @@ class FeatureTrainer {
     void add_parameters() {
         const auto zeros = [](std::vector<std::int64_t> shape) { return torch::zeros(shape); };
         const auto drawn = [this](std::int64_t from, std::int64_t to) {
-            std::normal_distribution<float> normal(
-                0.0F, 1.0F / std::sqrt(static_cast<float>(from)));
-            std::vector<float> values(static_cast<std::size_t>(from * to));
-            std::ranges::generate(values, [&] { return normal(random_); });
-            return tensor_of(std::span<const float>(values), {from, to});
+            return drawn_normal(random_, {from, to}, 1.0F / std::sqrt(static_cast<float>(from)));
         };
         const std::int64_t d = width_;
         const std::int64_t units = std::min(kMostHidden, kHiddenShare * d);
@@ -393,9 +389,10 @@ class FeatureTrainer {
         const torch::Tensor offset = (offset_.to(torch::kFloat64) + shift * spread) * scale_;
         out.weights.map = floats(torch::mm(axes, map).t());
         out.weights.offset = floats(offset - torch::mv(map.t(), turned_mean));
-        out.weights.hidden = floats(torch::mm(axes, hidden).t() / scale_);
-        out.weights.hidden_bias = floats(hidden_bias - torch::mv(hidden.t(), turned_mean) / scale_);
-        out.weights.output = floats((output * spread.unsqueeze(0)).t() * scale_);
+        out.weights.bend.hidden = floats(torch::mm(axes, hidden).t() / scale_);
+        out.weights.bend.hidden_bias =
+            floats(hidden_bias - torch::mv(hidden.t(), turned_mean) / scale_);
+        out.weights.bend.output = floats((output * spread.unsqueeze(0)).t() * scale_);
         return out;
     }
 
@@ -439,35 +436,18 @@ LearningState to_state(LearnedFeatures features) {
     };
     keep("map", features.weights.map);
     keep("offset", features.weights.offset);
-    if (!features.weights.hidden.empty()) {
-        keep("hidden", features.weights.hidden);
-        keep("hidden_bias", features.weights.hidden_bias);
-        keep("output", features.weights.output);
-    }
+    keep_perceptron(state, features.weights.bend);
     state.numbers = {{"kept_before", features.kept_before}, {"kept_after", features.kept_after}};
     return state;
 }
 
 LearnedFeatures features_from(LearningState state, std::size_t dim) {
-    const auto take = [&](const std::string& name, std::size_t count) {
-        std::vector<float>& values = state.arrays[name].values;
-        if (values.size() != count ||
-            !std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-            fail_corrupt_state(name);
-        }
-        return std::move(values);
-    };
     LearnedFeatures features;
     features.kept_before = number_of(state, "kept_before");
     features.kept_after = number_of(state, "kept_after");
-    if (state.arrays.contains("hidden")) {
-        const std::size_t units = state.arrays["hidden_bias"].values.size();
-        features.weights.hidden = take("hidden", units * dim);
-        features.weights.hidden_bias = take("hidden_bias", units);
-        features.weights.output = take("output", dim * units);
-    }
-    features.weights.map = take("map", dim * dim);
-    features.weights.offset = take("offset", dim);
+    features.weights.bend = perceptron_from(state, dim);
+    features.weights.map = take_array(state, "map", dim * dim);
+    features.weights.offset = take_array(state, "offset", dim);
     return features;
 }
 

@@ -39,6 +39,46 @@ StoredTensor stored(const torch::Tensor& tensor) {
     return out;
 }
 
+torch::Tensor drawn_normal(
+    std::mt19937_64& random, const std::vector<std::int64_t>& shape, float deviation) {
+    std::normal_distribution<float> normal(0.0F, deviation);
+    torch::Tensor out = torch::empty(shape);
+    std::generate_n(out.data_ptr<float>(), out.numel(), [&] { return normal(random); });
+    return out;
+}
+
+std::vector<float> take_array(LearningState& state, const std::string& name, std::size_t size) {
+    std::vector<float>& values = state.arrays[name].values;
+    if (values.size() != size ||
+        !std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
+        fail_corrupt_state(name);
+    }
+    return std::move(values);
+}
+
+void keep_perceptron(LearningState& state, PerceptronWeights weights) {
+    if (weights.empty()) {
+        return;
+    }
+    const auto keep = [&](const char* name, std::vector<float>& values) {
+        state.arrays[name] = {{values.size()}, std::move(values)};
+    };
+    keep("hidden", weights.hidden);
+    keep("hidden_bias", weights.hidden_bias);
+    keep("output", weights.output);
+}
+
+PerceptronWeights perceptron_from(LearningState& state, std::size_t dim) {
+    PerceptronWeights weights;
+    if (state.arrays.contains("hidden")) {
+        const std::size_t units = state.arrays["hidden_bias"].values.size();
+        weights.hidden = take_array(state, "hidden", units * dim);
+        weights.hidden_bias = take_array(state, "hidden_bias", units);
+        weights.output = take_array(state, "output", dim * units);
+    }
+    return weights;
+}
+
 double number_of(const LearningState& state, const std::string& name) {
     const auto found = state.numbers.find(name);
     if (found == state.numbers.end() || !(std::fabs(found->second) < 1e9)) {

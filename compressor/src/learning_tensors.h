@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <random>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 
 #include "arfc/base/matrix_view.h"
 #include "learning_state.h"
+#include "perceptron.h"
 
 namespace arfc {
 
@@ -26,6 +28,21 @@ namespace arfc {
 
 /// Returns the tensor as it is written: integers, all below 2^24, become floats.
 [[nodiscard]] StoredTensor stored(const torch::Tensor& tensor);
+
+/// Draws numbers of that deviation around 0.
+[[nodiscard]] torch::Tensor drawn_normal(
+    std::mt19937_64& random, const std::vector<std::int64_t>& shape, float deviation);
+
+/// Takes an array out of a state.
+/// @throws Error  kCorruption: absent, of another size, or a value is not finite.
+[[nodiscard]] std::vector<float> take_array(
+    LearningState& state, const std::string& name, std::size_t size);
+
+/// Writes a perceptron, where there is one, as arrays of a state, and takes it out again.
+void keep_perceptron(LearningState& state, PerceptronWeights weights);
+/// @param dim  Of its rows, and of what it gives.
+/// @throws Error  kCorruption: the arrays do not fit together.
+[[nodiscard]] PerceptronWeights perceptron_from(LearningState& state, std::size_t dim);
 
 /// Reads what a state holds. @throws Error  kCorruption: absent, of another shape or no number.
 [[nodiscard]] double number_of(const LearningState& state, const std::string& name);

@@ -8,6 +8,11 @@
 
 namespace arfc {
 
+/// Returns how many columns a product by so many rows of a PackedMatrix has: whole panels.
+[[nodiscard]] constexpr std::size_t padded_columns(std::size_t rows) noexcept {
+    return (rows + kPanel - 1) / kPanel * kPanel;
+}
+
 /// A matrix laid out for Kernels::multiply: panels of 16 rows, each transposed; the last one padded
 /// with zeros.
 class PackedMatrix {

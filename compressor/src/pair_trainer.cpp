@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <numeric>
@@ -34,9 +35,11 @@ constexpr std::int64_t kRandomRows = 384;    // among so many others.
 // of seen kinds (banking77) and loses .5 of others.
 constexpr double kUnpairedWeight = 0.3;
 constexpr double kTemperature = 0.05; // Of cosines.
-// Of each of d x d numbers: a step changes the map about as much at every width d.
-constexpr double kLearningRate = 0.4; // Divided by d.
-constexpr double kIdentityWeight = 0.1;
+constexpr std::int64_t kHidden = 512; // Units; half as many: .6 points less of seen kinds (banking77).
+constexpr double kLearningRate = 1e-3;
+// What weights of 1 out of the units give is about as long as a row.
+const double kOutputScale = 2.0 / std::sqrt(static_cast<double>(kHidden));
+constexpr double kStayWeight = 1.0; // Rows without a pair stay where they are.
 constexpr double kUnpairedRelationWeight = 3.0;
 constexpr double kPairedRelationWeight = 0.3;
 constexpr std::int64_t kVoters = 10;
@@ -89,6 +92,10 @@ struct Answers {
     }
 };
 
+/// Places among a map's weights, and the names that states have for them.
+enum Weight : std::size_t { kIn, kBias, kOut };
+constexpr std::array<const char*, 3> kNames = {"hidden", "hidden_bias", "output"};
+
 /// The rows and pairs of one course of steps.
 struct Material {
     std::vector<std::size_t> pairs; ///< Places among the graph's.
@@ -110,7 +117,7 @@ class PairTrainer {
         if (!set_up()) {
             return learned;
         }
-        const Answers before = measure(torch::eye(width_));
+        const Answers before = measure({});
         learned.report.seen = {before.seen, before.accuracy(true), before.accuracy(true)};
         learned.report.unseen = {
             before.right.size() - before.seen, before.accuracy(false), before.accuracy(false)};
@@ -121,14 +128,14 @@ class PairTrainer {
         if (!selected_) {
             select(before);
         }
-        if (!best_.defined()) {
+        if (best_.empty()) {
             return learned;
         }
         const Answers after = measure(best_);
         learned.report.is_kept = true;
         learned.report.seen.after = after.accuracy(true);
         learned.report.unseen.after = after.accuracy(false);
-        learned.map = values_of(learn_from_all());
+        learned.entry = weights_of(learn_from_all());
         return learned;
     }
 
@@ -167,6 +174,9 @@ class PairTrainer {
         table_ = tensor_of(
             std::span<const float>(table),
             {static_cast<std::int64_t>(table.size() / width), width_});
+        scale_ = std::sqrt(table_.square().sum(1).mean().item<double>());
+        scale_ = scale_ > 0.0 ? scale_ : 1.0;
+        table_ /= scale_;
         rows_ = indices(rows);
         selection_ = material(std::move(trained), unpaired, rows, true);
         all_ = material(std::move(all), unpaired, rows, false);
@@ -240,15 +250,21 @@ class PairTrainer {
         relations_.fit_scale(rows, neighbours_);
     }
 
-    /// Maps rows as the model will.
-    [[nodiscard]] torch::Tensor mapped(const torch::Tensor& rows, const torch::Tensor& map) const {
-        const torch::Tensor out = torch::mm(rows, map.t());
+    /// Maps rows as the model will. @param weights  Of the perceptron; empty: none.
+    [[nodiscard]] torch::Tensor mapped(
+        const torch::Tensor& rows, const std::vector<torch::Tensor>& weights) const {
+        torch::Tensor out = rows;
+        if (!weights.empty()) {
+            const torch::Tensor units =
+                torch::relu(torch::addmm(weights[kBias], rows, weights[kIn]));
+            out = torch::addmm(rows, units, weights[kOut], 1.0, kOutputScale);
+        }
         return task_.metric == Metric::kCosine ? out / out.norm(2, 1, true).clamp_min(1e-12) : out;
     }
 
     /// Answers held-out queries by their nearest rows: ten vote for their kinds, or as many as
     /// belong with the query where those are fewer; of equal counts the nearer rows' wins.
-    [[nodiscard]] Answers measure(const torch::Tensor& map) const {
+    [[nodiscard]] Answers measure(const std::vector<torch::Tensor>& map) const {
         const torch::NoGradGuard guard;
         const torch::Tensor rows = mapped(table_.index_select(0, gallery_), map);
         Answers answers{.right = {}, .share = {}, .seen = seen_};
@@ -303,14 +319,31 @@ class PairTrainer {
 
     /// Begins a course of steps at the identity.
     void begin() {
-        change_ = torch::zeros({width_, width_}).requires_grad_();
+        parameters_ = {
+            drawn_normal(random_, {width_, kHidden}, 1.0F), torch::zeros({kHidden}),
+            torch::zeros({kHidden, width_})};
+        for (torch::Tensor& parameter : parameters_) {
+            parameter.requires_grad_();
+        }
         optimizer_ = std::make_unique<torch::optim::AdamW>(
-            std::vector<torch::Tensor>{change_},
-            torch::optim::AdamWOptions(kLearningRate / static_cast<double>(width_))
-                .weight_decay(0.0));
+            parameters_, torch::optim::AdamWOptions(kLearningRate).weight_decay(0.0));
         step_ = 0;
     }
-    [[nodiscard]] torch::Tensor map() const { return torch::eye(width_) + change_; }
+    [[nodiscard]] std::vector<torch::Tensor> copied() const {
+        std::vector<torch::Tensor> out;
+        std::ranges::transform(parameters_, std::back_inserter(out), [](const torch::Tensor& of) {
+            return of.detach().clone();
+        });
+        return out;
+    }
+    /// Returns what takes rows as they were given, instead of at the scale of the table.
+    [[nodiscard]] PerceptronWeights weights_of(const std::vector<torch::Tensor>& weights) const {
+        const torch::NoGradGuard guard;
+        return {
+            .hidden = values_of((weights[kIn] / scale_).t()),
+            .hidden_bias = values_of(weights[kBias]),
+            .output = values_of((weights[kOut] * (kOutputScale * scale_)).t())};
+    }
 
     /// Descends on what is not held out and keeps the map that is best for what is.
     void select(const Answers& before) {
@@ -318,7 +351,7 @@ class PairTrainer {
         for (; step_ <= task_.steps; ++step_) {
             offer();
             if (step_ > 0 && step_ % every == 0) {
-                consider(before, measure(map().detach()));
+                consider(before, measure(parameters_));
             }
             if (step_ == task_.steps || !task_.go_on()) {
                 break;
@@ -340,12 +373,12 @@ class PairTrainer {
         }
         most_ = now.voters(has_seen);
         best_step_ = step_;
-        best_ = map().detach().clone();
+        best_ = copied();
     }
 
     /// Goes the way to the best step again with every pair, kinds that were held out included.
     /// @returns the map; that of the first way where time has run out.
-    torch::Tensor learn_from_all() {
+    std::vector<torch::Tensor> learn_from_all() {
         for (; step_ < best_step_; ++step_) {
             offer();
             if (!task_.go_on()) {
@@ -353,7 +386,7 @@ class PairTrainer {
             }
             descend(all_, 1.0);
         }
-        return map();
+        return parameters_;
     }
 
     /// @param haste  How many times as fast as the time for all this the steps' time runs.
@@ -362,19 +395,16 @@ class PairTrainer {
             static_cast<double>(step_) / static_cast<double>(task_.steps),
             task_.spent ? std::min(1.0, haste * task_.spent()) : 0.0);
         for (auto& group : optimizer_->param_groups()) {
-            group.options().set_lr(
-                kLearningRate / static_cast<double>(width_) * 0.5 * (1.0 + std::cos(M_PI * share)));
+            group.options().set_lr(kLearningRate * 0.5 * (1.0 + std::cos(M_PI * share)));
         }
-        const torch::Tensor map = this->map();
-        const torch::Tensor loss =
-            contrast(material, map) + relation(material, map) +
-            change_.square().sum() * (kIdentityWeight / static_cast<double>(width_));
+        const torch::Tensor loss = contrast(material) + relation(material);
         optimizer_->zero_grad();
         loss.backward();
         optimizer_->step();
     }
 
-    [[nodiscard]] torch::Tensor contrast(const Material& material, const torch::Tensor& map) {
+    /// That pairs are apart and rows without one are not where they were.
+    [[nodiscard]] torch::Tensor contrast(const Material& material) {
         std::vector<std::size_t> queries;
         std::vector<std::size_t> rows;
         for (std::int64_t i = 0; i < kBatch; ++i) {
@@ -392,22 +422,26 @@ class PairTrainer {
                                graph_.related(queries[i], rows[j]));
             }
         }
-        const torch::Tensor asked = mapped(table_.index_select(0, indices(queries)), map);
-        torch::Tensor edges =
-            relations_.similarities(asked, mapped(table_.index_select(0, indices(rows)), map));
+        const torch::Tensor asked = mapped(table_.index_select(0, indices(queries)), parameters_);
+        torch::Tensor edges = relations_.similarities(
+            asked, mapped(table_.index_select(0, indices(rows)), parameters_));
         edges = (edges / kTemperature).masked_fill(others, -1e4);
+        torch::Tensor moved = torch::zeros({});
         if (material.unpaired.size(0) > 0) {
-            const torch::Tensor unpaired =
-                material.unpaired.index_select(0, drawn(kUnpaired, material.unpaired.size(0)));
-            const torch::Tensor against =
-                relations_.similarities(asked, mapped(table_.index_select(0, unpaired), map));
-            edges = torch::cat({edges, against / kTemperature + std::log(kUnpairedWeight)}, 1);
+            const torch::Tensor unpaired = table_.index_select(
+                0, material.unpaired.index_select(0, drawn(kUnpaired, material.unpaired.size(0))));
+            const torch::Tensor now = mapped(unpaired, parameters_);
+            edges = torch::cat(
+                {edges,
+                 relations_.similarities(asked, now) / kTemperature + std::log(kUnpairedWeight)},
+                1);
+            moved = (now - unpaired).square().sum(1).mean();
         }
-        return -torch::log_softmax(edges, 1).diagonal().mean();
+        return kStayWeight * moved - torch::log_softmax(edges, 1).diagonal().mean();
     }
 
     /// How far the graph of neighbours is from what it was: the listwise loss of relate().
-    [[nodiscard]] torch::Tensor relation(const Material& material, const torch::Tensor& map) {
+    [[nodiscard]] torch::Tensor relation(const Material& material) {
         const torch::Tensor anchors = drawn(kAnchors, neighbours_.size(0));
         const torch::Tensor near =
             neighbours_.index_select(0, anchors)
@@ -420,7 +454,7 @@ class PairTrainer {
         const torch::Tensor wanted =
             RelationGraph::edges(relations_.similarities(from, to), itself);
         const torch::Tensor found = RelationGraph::edges(
-            relations_.similarities(mapped(from, map), mapped(to, map)), itself);
+            relations_.similarities(mapped(from, parameters_), mapped(to, parameters_)), itself);
         const torch::Tensor apart = (wanted.exp() * (wanted - found)).sum(1);
         return (material.relation_weights.index_select(0, anchors) * apart).mean();
     }
@@ -445,11 +479,15 @@ class PairTrainer {
         std::ostringstream random;
         random << random_;
         out.random = random.str();
-        if (step_ > 0) {
-            store_parameter(out, "change", change_, *optimizer_);
-        }
-        if (best_.defined()) {
-            out.arrays["best"] = stored(best_);
+        for (std::size_t i = 0; i < parameters_.size(); ++i) {
+            if (step_ > 0) {
+                store_parameter(out, kNames[i], parameters_[i], *optimizer_);
+            } else { // The optimiser has nothing of it yet.
+                out.arrays[kNames[i]] = stored(parameters_[i].detach());
+            }
+            if (!best_.empty()) {
+                out.arrays[std::string("best.") + kNames[i]] = stored(best_[i]);
+            }
         }
         return out;
     }
@@ -463,11 +501,17 @@ class PairTrainer {
             best_step_ > task_.steps) {
             fail_corrupt_state("random");
         }
-        if (step_ > 0) {
-            restore_parameter(state, "change", change_, *optimizer_, step_);
-        }
-        if (best_step_ > 0) {
-            best_ = tensor_of(state, "best", {width_, width_});
+        for (std::size_t i = 0; i < parameters_.size(); ++i) {
+            const std::vector<std::int64_t> shape = parameters_[i].sizes().vec();
+            if (step_ > 0) {
+                restore_parameter(state, kNames[i], parameters_[i], *optimizer_, step_);
+            } else {
+                const torch::NoGradGuard guard;
+                parameters_[i].copy_(tensor_of(state, kNames[i], shape));
+            }
+            if (best_step_ > 0) {
+                best_.push_back(tensor_of(state, std::string("best.") + kNames[i], shape));
+            }
         }
     }
 
@@ -487,13 +531,15 @@ class PairTrainer {
     torch::Tensor gallery_;
     Material selection_;
     Material all_;
-    torch::Tensor change_; ///< [d, d]: the map is the identity and this.
+    double scale_ = 1.0; ///< Length of rows, root of the mean square; the table's is 1.
+    std::vector<torch::Tensor> parameters_; ///< kIn [d, units], kBias [units], kOut [units, d].
     std::unique_ptr<torch::optim::AdamW> optimizer_;
     std::int64_t step_ = 0;
     bool selected_ = false; ///< Whether the best step is known.
     double most_ = 0.0;     ///< Share of right voters at the best step,
     std::int64_t best_step_ = 0;
-    torch::Tensor best_; ///< and its map; undefined while that is the identity.
+    std::vector<torch::Tensor> best_; ///< and its parameters; empty while none is better than the
+                                      ///< identity.
 };
 
 } // namespace
@@ -519,9 +565,7 @@ std::vector<std::size_t> drawn_pairs(std::size_t pairs, std::uint64_t seed) {
 
 LearningState to_state(PairMap learned) {
     LearningState state;
-    if (!learned.map.empty()) {
-        state.arrays["map"] = {{learned.map.size()}, std::move(learned.map)};
-    }
+    keep_perceptron(state, std::move(learned.entry));
     const PairReport& report = learned.report;
     state.numbers = {
         {"pairs", static_cast<double>(report.pairs)},
@@ -548,44 +592,40 @@ PairMap pair_map_from(LearningState state, const PairTask& task) {
     if (state.arrays.empty()) {
         return learned;
     }
-    std::vector<float>& values = state.arrays["map"].values;
-    if (values.size() != task.rows.cols() * task.rows.cols() ||
-        !std::ranges::all_of(values, [](float value) { return std::isfinite(value); })) {
-        fail_corrupt_state("map");
+    learned.entry = perceptron_from(state, task.rows.cols());
+    if (learned.entry.empty()) {
+        fail_corrupt_state("hidden");
     }
     report.is_kept = true;
-    learned.map = std::move(values);
     return learned;
 }
 
-std::vector<float> second_moments(MatrixView<const float> rows) {
+MapMoments map_moments(MatrixView<const float> rows, MatrixView<const float> mapped) {
     const torch::InferenceMode guard;
-    const torch::Tensor x = torch::from_blob(
-        const_cast<float*>(rows.data()),
-        {static_cast<std::int64_t>(rows.rows()), static_cast<std::int64_t>(rows.cols())},
-        torch::kFloat32);
-    return values_of(torch::mm(x.t(), x) / static_cast<double>(rows.rows()));
+    const torch::Tensor x = tensor_of(rows);
+    const torch::Tensor y = tensor_of(mapped);
+    const auto n = static_cast<double>(rows.rows());
+    const auto d = static_cast<double>(rows.cols());
+    const double more = d / 8.0;
+    const torch::Tensor even = torch::eye(y.size(1)) * (y.square().sum().item<double>() / (n * d));
+    const auto moments = [&](const torch::Tensor& from) {
+        return values_of((torch::mm(from.t(), y) + more * even) / (n + more));
+    };
+    return {.across = moments(x), .within = moments(y)};
 }
 
-std::vector<float> inverse_map(
-    const std::vector<float>& moments, const std::vector<float>& map, Metric metric, double noise) {
+std::vector<float> inverse_map(const MapMoments& moments, double noise) {
     const torch::InferenceMode guard;
-    const auto d = static_cast<std::int64_t>(std::llround(std::sqrt(map.size())));
-    torch::Tensor w = tensor_of(std::span<const float>(map), {d, d}).to(torch::kFloat64);
-    torch::Tensor spread = tensor_of(std::span<const float>(moments), {d, d}).to(torch::kFloat64);
-    // Few rows fill no d x d matrix: a little of what they would be without any direction.
-    constexpr double kPrior = 0.05;
-    const double energy = spread.diagonal().mean().item<double>();
-    const torch::Tensor one = torch::eye(d, torch::kFloat64);
-    spread = (1.0 - kPrior) * spread + kPrior * energy * one;
-    if (metric == Metric::kCosine) {
-        w = w / std::sqrt((torch::mm(w, spread) * w).sum().item<double>());
-    }
-    const torch::Tensor image = torch::mm(w, spread);
-    torch::Tensor covariance = torch::mm(image, w.t());
-    const double least = 1e-6 * covariance.diagonal().mean().item<double>();
-    covariance = covariance + std::max(noise, least) * one;
-    return values_of(torch::linalg_solve(covariance, image, true).t().to(torch::kFloat32));
+    const auto d = static_cast<std::int64_t>(std::llround(std::sqrt(moments.within.size())));
+    const auto matrix = [&](const std::vector<float>& values) {
+        return tensor_of(std::span<const float>(values), {d, d}).to(torch::kFloat64);
+    };
+    torch::Tensor within = matrix(moments.within);
+    const double least = 1e-6 * within.diagonal().mean().item<double>();
+    within = within + std::max(noise, least) * torch::eye(d, torch::kFloat64);
+    // across * within^-1, of which the second is symmetric.
+    return values_of(
+        torch::linalg_solve(within, matrix(moments.across), false).to(torch::kFloat32));
 }
 
 } // namespace arfc

@@ -10,6 +10,7 @@
 #include "arfc/base/metric.h"
 #include "arfc/compressor/compressor.h"
 #include "learning_state.h"
+#include "perceptron.h"
 
 namespace arfc {
 
@@ -33,23 +34,23 @@ struct PairTask {
 
 /// What pairs taught.
 struct PairMap {
-    std::vector<float> map; ///< [d, d]: rows and queries are multiplied by it before anything else;
-                            ///< empty: pairs gained nothing, leave them as they are.
+    PerceptronWeights entry; ///< d numbers out, which are added to rows and queries before anything
+                             ///< else; empty: pairs gained nothing, leave them as they are.
     PairReport report;
 };
 
-/// Learns a linear map under which queries are closer to the rows that belong with them.
+/// Learns a map x + perceptron(x) under which queries are closer to the rows that belong with them.
 ///
 /// Pairs are the edges of a graph of distinct rows; what is connected is of one kind, unless most
 /// of all is connected, when only the two rows of a pair belong together. Gradient steps from the
 /// identity lower a contrastive loss (of a pair's row among the rows of other kinds in the batch
-/// and rows without a pair) while what pairs do not speak of keeps the order of its neighbours.
+/// and rows without a pair) while what pairs do not speak of stays where it is and keeps the order
+/// of its neighbours.
 /// Kinds and queries are held out; the step that answers held-out queries of seen kinds best is
 /// taken, where that is a significant gain and held-out kinds lose nothing significant. It is then
 /// learned again from all pairs.
 ///
-/// Source: InfoNCE (van den Oord et al., arXiv:1807.03748), a linear metric as in neighbourhood
-/// components analysis (Goldberger et al., NeurIPS 2004); docs/sources.md.
+/// Source: InfoNCE (van den Oord et al., arXiv:1807.03748); docs/sources.md.
 /// @throws Error  kCorruption: `task.begun` does not fit the task.
 [[nodiscard]] PairMap learn_pairs(const PairTask& task);
 
@@ -61,16 +62,21 @@ struct PairMap {
 /// @throws Error  kCorruption: the state does not fit the task.
 [[nodiscard]] PairMap pair_map_from(LearningState state, const PairTask& task);
 
-/// Returns the linear map that takes rows back: the least squared error of x from y = s * map * x +
-/// noise, where s brings rows back to length one under cosine.
-/// @param moments  [d, d]: second_moments() of x.
-/// @param map      [d, d].
+/// What rows and what they are mapped to have in common: means of products.
+struct MapMoments {
+    std::vector<float> across; ///< [d, d]: row * mapped^T.
+    std::vector<float> within; ///< [d, d]: mapped * mapped^T.
+};
+
+/// Measures it. Fewer rows than directions do not tell all: as if there were d / 8 more, spread
+/// evenly over all directions, that the map leaves as they are.
+/// @param rows, mapped  [n, d].
+[[nodiscard]] MapMoments map_moments(MatrixView<const float> rows, MatrixView<const float> mapped);
+
+/// Returns the linear map that takes rows back: the least squared error of x from mapped(x) +
+/// noise.
 /// @param noise    Variance of each coordinate of the noise, at least 0.
 /// @returns        [d, d].
-[[nodiscard]] std::vector<float> inverse_map(
-    const std::vector<float>& moments, const std::vector<float>& map, Metric metric, double noise);
-
-/// Returns the mean of row * row^T. @param rows  [n, d].
-[[nodiscard]] std::vector<float> second_moments(MatrixView<const float> rows);
+[[nodiscard]] std::vector<float> inverse_map(const MapMoments& moments, double noise);
 
 } // namespace arfc

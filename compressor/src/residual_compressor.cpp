@@ -34,7 +34,7 @@ void normalise(std::span<const float> row, float* out) {
         const double scaled = static_cast<double>(value) / static_cast<double>(largest);
         sum += scaled * scaled;
     }
-    // A map that pairs taught may leave nothing of a row.
+    // What pairs taught may leave nothing of a row.
     const double factor =
         largest > 0.0F ? 1.0 / (static_cast<double>(largest) * std::sqrt(sum)) : 0.0;
     for (std::size_t i = 0; i < row.size(); ++i) {
@@ -127,6 +127,7 @@ ResidualCompressor::ResidualCompressor(StoredResidualModel stored)
 
 void ResidualCompressor::prepare() {
     const std::size_t d = model_.dim;
+    entry_ = Perceptron(model_.entry);
     if (!model_.rotation.empty()) {
         rotation_ = PackedMatrix({model_.rotation.data(), d, d});
         const std::vector<float> inverse =
@@ -228,30 +229,28 @@ void ResidualCompressor::check_codes(MatrixView<const std::byte> codes) const {
 
 void ResidualCompressor::turn(MatrixView<const float> rows, float* out) const {
     const std::size_t d = model_.dim;
+    const bool is_cosine = model_.metric == Metric::kCosine;
     AlignedFloats buffer;
-    const float* source = rows.data();
-    if (model_.metric == Metric::kCosine) {
-        float* unit = out;
-        if (!model_.rotation.empty()) {
-            buffer = AlignedFloats(rows.size());
-            unit = buffer.data();
-        }
-        for (std::size_t i = 0; i < rows.rows(); ++i) {
-            normalise(rows.row(i), unit + i * d);
-        }
-        source = unit;
+    float* seen = out;
+    if (!model_.rotation.empty()) {
+        buffer = AlignedFloats(rows.size());
+        seen = buffer.data();
     }
-    if (model_.rotation.empty()) {
-        if (source != out) {
-            std::copy_n(source, rows.size(), out);
+    for (std::size_t i = 0; i < rows.rows(); ++i) {
+        if (is_cosine) {
+            normalise(rows.row(i), seen + i * d);
+        } else {
+            std::copy_n(rows.row(i).data(), d, seen + i * d);
         }
-        return;
     }
-    multiply(rotation_, {source, rows.rows(), d}, out);
-    if (!model_.exit_map.empty() && model_.metric == Metric::kCosine) {
-        for (std::size_t i = 0; i < rows.rows(); ++i) {
-            normalise({out + i * d, d}, out + i * d);
+    if (!model_.entry.empty()) {
+        entry_.add({seen, rows.rows(), d}, d, seen, d);
+        for (std::size_t i = 0; is_cosine && i < rows.rows(); ++i) {
+            normalise({seen + i * d, d}, seen + i * d);
         }
+    }
+    if (!model_.rotation.empty()) {
+        multiply(rotation_, {seen, rows.rows(), d}, out);
     }
 }
 
@@ -460,7 +459,7 @@ void ResidualCompressor::query_terms(
     AlignedFloats turned(d);
     for (std::size_t i = 0; i < queries.rows(); ++i) {
         turn(queries.slice(i, 1), turned.data());
-        const float* const query = model_.exit_map.empty() ? queries.row(i).data() : turned.data();
+        const float* const query = model_.entry.empty() ? queries.row(i).data() : turned.data();
         const float norm = model_.metric == Metric::kCosine ? 1.0F : kernels().dot(query, query, d);
         terms[i] = {kernels().dot(turned.data(), decoded_mean_.data(), d), norm};
     }
@@ -579,12 +578,12 @@ void ResidualCompressor::features(
         const std::size_t first = tile * kTileRows;
         const std::size_t count = std::min(kTileRows, embeddings.rows() - first);
         const MatrixView<const float> rows = embeddings.slice(first, count);
-        if (model_.exit_map.empty() && model_.metric != Metric::kCosine) {
+        if (model_.entry.empty() && model_.metric != Metric::kCosine) {
             features_.apply(rows, features.slice(first, count));
             return;
         }
         AlignedFloats seen(count * d);
-        if (!model_.exit_map.empty()) {
+        if (!model_.entry.empty()) {
             turn(rows, seen.data());
         } else {
             for (std::size_t i = 0; i < count; ++i) {

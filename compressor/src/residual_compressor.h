@@ -68,8 +68,8 @@ class ResidualCompressor final : public Compressor {
     }
     void check_rows(MatrixView<const float> rows, std::string_view what) const;
     void check_codes(MatrixView<const std::byte> codes) const;
-    /// Normalises (under cosine) and rotates rows, and normalises them again where the rotation is
-    /// a map; does not centre. @param out  [rows, dim].
+    /// Normalises (under cosine), maps as pairs taught, and rotates rows; does not centre.
+    /// @param out  [rows, dim].
     void turn(MatrixView<const float> rows, float* out) const;
     void encode_tile(
         MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const;
@@ -87,6 +87,7 @@ class ResidualCompressor final : public Compressor {
     ResidualModel model_;
     TrainReport report_;
     std::string id_;
+    Perceptron entry_;
     PackedMatrix rotation_;            ///< Rows: the new axes.
     PackedMatrix inverse_rotation_;    ///< Or the exit map.
     std::vector<float> decoded_mean_;  ///< [dim], and

@@ -43,9 +43,22 @@ using Tensors = std::map<std::string, StoredTensor>;
 
 constexpr const char* kFeatureMap = "feature_map";
 constexpr const char* kFeatureOffset = "feature_offset";
-constexpr const char* kFeatureHidden = "feature_hidden";
-constexpr const char* kFeatureHiddenBias = "feature_hidden_bias";
-constexpr const char* kFeatureOutput = "feature_output";
+/// Of the names of a perceptron's tensors.
+constexpr const char* kFeature = "feature";
+constexpr const char* kEntry = "entry";
+
+/// @param dim  Of its rows, and of what it gives.
+void add_perceptron(
+    Tensors& tensors, const std::string& prefix, const PerceptronWeights& weights,
+    std::size_t dim) {
+    if (weights.empty()) {
+        return;
+    }
+    const std::size_t units = weights.hidden_bias.size();
+    tensors[prefix + "_hidden"] = {{units, dim}, weights.hidden};
+    tensors[prefix + "_hidden_bias"] = {{units}, weights.hidden_bias};
+    tensors[prefix + "_output"] = {{dim, units}, weights.output};
+}
 
 void add_features(Tensors& tensors, const FeatureWeights& features, std::size_t dim) {
     if (features.empty()) {
@@ -53,11 +66,7 @@ void add_features(Tensors& tensors, const FeatureWeights& features, std::size_t 
     }
     tensors[kFeatureMap] = {{dim, dim}, features.map};
     tensors[kFeatureOffset] = {{dim}, features.offset};
-    if (const std::size_t units = features.hidden_bias.size(); units > 0) {
-        tensors[kFeatureHidden] = {{units, dim}, features.hidden};
-        tensors[kFeatureHiddenBias] = {{units}, features.hidden_bias};
-        tensors[kFeatureOutput] = {{dim, units}, features.output};
-    }
+    add_perceptron(tensors, kFeature, features.bend, dim);
 }
 
 /// Returns the weights as tensors of float32.
@@ -75,6 +84,7 @@ Tensors tensors_of(const ResidualModel& model) {
     if (!model.decode_map.empty()) {
         tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
     }
+    add_perceptron(tensors, kEntry, model.entry, model.dim);
     add_features(tensors, model.features, model.dim);
     return tensors;
 }
@@ -229,34 +239,41 @@ std::vector<float> take(
     return std::move(found->second.values);
 }
 
-/// Floating-point operations of a row's whole feature.
-double feature_flop(const FeatureWeights& features) {
-    return 2.0 * static_cast<double>(
-                     features.map.size() + features.hidden.size() + features.output.size());
+/// Floating-point operations of a row through a perceptron.
+double perceptron_flop(const PerceptronWeights& weights) {
+    return 2.0 * static_cast<double>(weights.hidden.size() + weights.output.size());
+}
+
+/// Takes all of a perceptron, or nothing where there is none of it.
+PerceptronWeights take_perceptron(Tensors& tensors, const std::string& prefix, std::size_t dim) {
+    PerceptronWeights weights;
+    const std::string hidden = prefix + "_hidden";
+    const std::string bias = prefix + "_hidden_bias";
+    const std::string output = prefix + "_output";
+    if (!tensors.contains(hidden) && !tensors.contains(bias) && !tensors.contains(output)) {
+        return weights;
+    }
+    const std::vector<std::size_t>& shape = tensors[bias].shape;
+    const std::size_t units = shape.size() == 1 ? shape[0] : 0;
+    if (units == 0) {
+        fail(ErrorKind::kCorruption, "Weights file does not fit its config.json in tensor: ", bias);
+    }
+    weights.hidden = take(tensors, hidden, {units, dim});
+    weights.hidden_bias = take(tensors, bias, {units});
+    weights.output = take(tensors, output, {dim, units});
+    return weights;
 }
 
 /// Takes all of what features need, or nothing where there is none of it.
 FeatureWeights take_features(Tensors& tensors, std::size_t dim) {
     FeatureWeights features;
-    const auto any = [&](const auto&... names) { return (tensors.contains(names) || ...); };
-    const bool bent = any(kFeatureHidden, kFeatureHiddenBias, kFeatureOutput);
-    if (!bent && !any(kFeatureMap, kFeatureOffset)) {
+    features.bend = take_perceptron(tensors, kFeature, dim);
+    if (features.bend.empty() && !tensors.contains(kFeatureMap) &&
+        !tensors.contains(kFeatureOffset)) {
         return features;
     }
     features.map = take(tensors, kFeatureMap, {dim, dim});
     features.offset = take(tensors, kFeatureOffset, {dim});
-    if (bent) {
-        const std::vector<std::size_t>& shape = tensors[kFeatureHiddenBias].shape;
-        const std::size_t units = shape.size() == 1 ? shape[0] : 0;
-        if (units == 0) {
-            fail(
-                ErrorKind::kCorruption,
-                "Weights file does not fit its config.json in tensor: ", kFeatureHiddenBias);
-        }
-        features.hidden = take(tensors, kFeatureHidden, {units, dim});
-        features.hidden_bias = take(tensors, kFeatureHiddenBias, {units});
-        features.output = take(tensors, kFeatureOutput, {dim, units});
-    }
     return features;
 }
 
@@ -276,7 +293,10 @@ std::string read_weights(ResidualModel& model, std::string_view weights) {
     if (tensors.contains("decode_map")) {
         model.decode_map = take(tensors, "decode_map", {model.dim, model.dim});
     }
+    model.entry = take_perceptron(tensors, kEntry, model.dim);
     require(model.exit_map.empty() || !model.rotation.empty(), "exit_map without rotation");
+    require(
+        model.exit_map.empty() == model.entry.empty(), "exit_map without entry, or the reverse");
     std::size_t late_size = 0;
     for (std::size_t j = 0; j < model.late_subspaces.size(); ++j) {
         late_size += kSymbols * model.late_width(j);
@@ -294,7 +314,7 @@ double ResidualModel::encode_flop() const noexcept {
 
 double ResidualModel::query_flop() const noexcept {
     const auto d = static_cast<double>(dim);
-    double flop = rotation.empty() ? 0.0 : 2.0 * d * d;
+    double flop = perceptron_flop(entry) + (rotation.empty() ? 0.0 : 2.0 * d * d);
     flop += 2.0 * static_cast<double>(early_tokens() * kSymbols) * d;
     for (std::size_t j = 0; j < late_subspaces.size(); ++j) {
         flop += 2.0 * static_cast<double>(kSymbols * late_width(j));
@@ -331,7 +351,8 @@ ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& r
     config["flop_per_encoded_row"] = model.encode_flop();
     config["flop_per_query"] = model.query_flop();
     if (!model.features.empty()) {
-        config["flop_per_feature_row"] = feature_flop(model.features);
+        config["flop_per_feature_row"] = 2.0 * static_cast<double>(model.features.map.size()) +
+                                         perceptron_flop(model.features.bend);
     }
     config["model_bytes"] = model.weights_bytes();
     config["training"] = to_json(report);

@@ -6,6 +6,7 @@
 
 #include "arfc/compressor/compressor.h"
 #include "feature_map.h"
+#include "perceptron.h"
 
 namespace arfc {
 
@@ -18,8 +19,8 @@ namespace arfc {
 /// What a row decodes to, turned, is decode_map * (mean + early symbols) + late symbols: a sum of
 /// the symbols' images, so tables stay additive. Late tokens see what that sum leaves.
 ///
-/// Where pairs taught a map, `rotation` is that map, turned: rows and queries are L2-normalised
-/// again behind it under cosine, and `exit_map` takes what they decode to back to rows.
+/// Where pairs taught a map, rows and queries are x + entry(x) (L2-normalised again under cosine)
+/// instead of x, and `exit_map` takes what they decode to back to rows.
 struct ResidualModel {
     std::size_t dim = 0;
     std::size_t code_bytes = 0;
@@ -27,9 +28,10 @@ struct ResidualModel {
     std::size_t beam_width = 0;             ///< Hypotheses while choosing early tokens.
     std::vector<std::size_t> commit_points; ///< Ascending early-token counts at which one
                                             ///< hypothesis is kept; the last is early_tokens().
-    std::vector<float> rotation;            ///< [dim, dim], orthonormal rows if there is no
-                                            ///< exit_map; empty: the identity.
-    std::vector<float> exit_map;            ///< [dim, dim]; empty: the transposed rotation.
+    PerceptronWeights entry;                ///< dim numbers out; empty: none.
+    std::vector<float> rotation;            ///< [dim, dim], orthonormal rows; empty: the identity.
+    std::vector<float> exit_map;            ///< [dim, dim], of turned rows, where there is an
+                                            ///< entry; empty: the transposed rotation.
     std::vector<float> mean;                ///< [dim], rotated.
     std::vector<float> early;               ///< [early_tokens, 256, dim].
     std::vector<float> decode_map;          ///< [dim, dim]; empty: the identity.
@@ -44,7 +46,7 @@ struct ResidualModel {
                                                  ///< its last; empty: at each.
     std::vector<float> late; ///< Codebooks [256, width of the token's sub-space], one after
                              ///< another.
-    FeatureWeights features; ///< Of unturned rows, and of turned ones where there is an exit_map;
+    FeatureWeights features; ///< Of unturned rows, and of turned ones where there is an entry;
                              ///< empty: none were trained.
 
     [[nodiscard]] std::size_t early_tokens() const noexcept {
@@ -58,8 +60,8 @@ struct ResidualModel {
     /// to the next: [subspaces][runs][tokens].
     [[nodiscard]] std::vector<std::vector<std::vector<std::size_t>>> late_runs() const;
     [[nodiscard]] std::size_t weights_bytes() const noexcept {
-        return (rotation.size() + exit_map.size() + mean.size() + early.size() + decode_map.size() +
-                late.size()) *
+        return (entry.size() + rotation.size() + exit_map.size() + mean.size() + early.size() +
+                decode_map.size() + late.size()) *
                    sizeof(float) +
                features.bytes();
     }

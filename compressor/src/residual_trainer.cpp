@@ -197,7 +197,7 @@ std::vector<float> gather(
     return out;
 }
 
-/// Divides rows by their lengths, as a model does behind its map.
+/// Divides rows by their lengths, as a model does behind what pairs taught.
 void normalise_rows(std::vector<float>& rows, std::size_t dim) {
     for (std::size_t first = 0; first < rows.size(); first += dim) {
         double squared = 0.0;
@@ -323,18 +323,26 @@ class Trainer {
         PairMap learned = pair_map_from(
             checkpoint_.learned(step, [&] { return to_state(learn_pairs(task)); }), task);
         pairs_ = learned.report;
-        entry_map_ = std::move(learned.map);
-        if (entry_map_.empty()) {
+        model_.entry = std::move(learned.entry);
+        if (model_.entry.empty()) {
             return;
         }
-        moments_ = second_moments(z());
-        map_rows(z_, entry_map_);
-        map_rows(held_out_, entry_map_);
-        model_.rotation = entry_map_;
+        const std::vector<float> given = z_;
+        map_rows(z_);
+        map_rows(held_out_);
+        moments_ = map_moments({given.data(), rows(), dim()}, z());
     }
-    /// Maps rows as encode() will. @param map  [dim, dim]: what pairs taught, turned or not.
-    void map_rows(std::vector<float>& rows, const std::vector<float>& map) const {
-        turn_in_place(rows, map);
+    /// Maps rows as encode() will: as pairs taught.
+    void map_rows(std::vector<float>& rows) const {
+        const Perceptron entry(model_.entry);
+        const MatrixView<const float> all(rows.data(), rows.size() / dim(), dim());
+        parallel_for(
+            (all.rows() + kTileRows - 1) / kTileRows,
+            static_cast<double>(all.rows()) * entry.flop(dim()), [&](std::size_t tile) {
+                const std::size_t first = tile * kTileRows;
+                const std::size_t count = std::min(kTileRows, all.rows() - first);
+                entry.add(all.slice(first, count), dim(), rows.data() + first * dim(), dim());
+            });
         if (options_.metric == Metric::kCosine) {
             normalise_rows(rows, dim());
         }
@@ -731,9 +739,11 @@ class Trainer {
         std::vector<float> rows =
             gather(embeddings_, std::span(split_.train).first(used), options_.metric);
         std::vector<float> measured = gather(embeddings_, split_.held_out, options_.metric);
-        if (!entry_map_.empty()) {
-            map_rows(rows, model_.rotation);
-            map_rows(measured, model_.rotation);
+        if (!model_.entry.empty()) {
+            for (std::vector<float>* const some : {&rows, &measured}) {
+                map_rows(*some);
+                turn_in_place(*some, model_.rotation);
+            }
         }
         const std::string step = "features";
         const FeatureTask task{
@@ -753,7 +763,7 @@ class Trainer {
 
     /// Learns what takes decoded rows back behind the map that pairs taught.
     void find_way_back() {
-        if (entry_map_.empty()) {
+        if (model_.entry.empty()) {
             return;
         }
         if (model_.late_subspaces.empty()) {
@@ -761,7 +771,9 @@ class Trainer {
         }
         const double noise = std::max(left_, 0.0) / static_cast<double>(clustered_rows_ * dim());
         model_.exit_map = checkpoint_.learned("way back", dim() * dim(), [&] {
-            return inverse_map(moments_, model_.rotation, options_.metric, noise);
+            std::vector<float> back = inverse_map(moments_, noise);
+            turn_in_place(back, model_.rotation); // Of turned rows.
+            return back;
         });
     }
 
@@ -770,9 +782,10 @@ class Trainer {
     void round_weights() {
         FeatureWeights& features = model_.features;
         for (std::vector<float>* const tensor :
-             {&model_.rotation, &model_.exit_map, &model_.mean, &model_.early, &model_.decode_map,
-              &model_.late, &features.map, &features.offset, &features.hidden,
-              &features.hidden_bias, &features.output}) {
+             {&model_.entry.hidden, &model_.entry.hidden_bias, &model_.entry.output,
+              &model_.rotation, &model_.exit_map, &model_.mean, &model_.early, &model_.decode_map,
+              &model_.late, &features.map, &features.offset, &features.bend.hidden,
+              &features.bend.hidden_bias, &features.bend.output}) {
             float largest = 0.0F;
             for (const float value : *tensor) {
                 largest = std::max(largest, std::fabs(value));
@@ -828,8 +841,7 @@ class Trainer {
                                       ///< first late one on.
     std::size_t clustered_rows_ = 0;  ///< Given and drawn.
     std::optional<PairReport> pairs_; ///< Nothing: none were given.
-    std::vector<float> entry_map_;    ///< [dim, dim]: what pairs taught; empty: nothing.
-    std::vector<float> moments_;      ///< [dim, dim]: of rows before it, where there is one.
+    MapMoments moments_;              ///< Of rows and what pairs make of them, if they do.
     std::size_t early_ = 0;
     double seconds_per_point_ = 0; ///< That clustering takes; 0: not known yet.
 };
@@ -849,9 +861,9 @@ torch::Tensor tensor_of(std::vector<float>& values, std::size_t width) {
 /// Returns the places of each query's ten nearest rows [queries, 10], as the model is to rank them:
 /// behind the map that pairs taught.
 torch::Tensor Trainer::neighbours(std::vector<float> queries, std::vector<float> base) const {
-    if (!entry_map_.empty()) {
-        map_rows(queries, entry_map_);
-        map_rows(base, entry_map_);
+    if (!model_.entry.empty()) {
+        map_rows(queries);
+        map_rows(base);
     }
     torch::Tensor exact = torch::mm(tensor_of(queries, dim()), tensor_of(base, dim()).t());
     if (options_.metric == Metric::kL2) {

@@ -219,9 +219,10 @@ class Compressor:
         pairs          (queries, relevant rows), both [p, dim], finite, not zero under "cosine": row
                        i of both belong together by the user's own task, such as a question and its
                        answer or two rows of one class. Where pairs that are held out show a gain,
-                       scores follow the task instead of the embeddings, by a linear map of rows and
-                       queries that is part of the model; `report.pairs` tells what was gained. Else
-                       they change nothing. Of more than 65,536 so many are drawn. dim <= 4096.
+                       scores follow the task instead of the embeddings, by a small network that
+                       moves rows and queries and is part of the model; `report.pairs` tells what
+                       was gained. Else they change nothing. Of more than 65,536 so many are drawn.
+                       dim <= 4096.
         time_budget_s  Wall seconds; best effort within it. None: until converged.
         seed           Same rows, options and seed: same model, unless the budget cut it short.
         relations      Fine-tune codebooks on the graph of neighbours: better recall of short codes

@@ -23,9 +23,9 @@ TEST(FeatureMap, AddsAPerceptronToALinearMap) {
     EXPECT_EQ(linear.flop(2), 2.0 * 4.0);
     EXPECT_EQ(weights.bytes(), 4U * 6);
 
-    weights.hidden = {1.0F, 0.0F, 0.0F, -1.0F, 1.0F, 1.0F}; // Three units: x, -y, x + y.
-    weights.hidden_bias = {0.25F, 3.0F, -20.0F};
-    weights.output = {100.0F, 0.0F, 7.0F, 0.0F, 1000.0F, 7.0F};
+    weights.bend.hidden = {1.0F, 0.0F, 0.0F, -1.0F, 1.0F, 1.0F}; // Three units: x, -y, x + y.
+    weights.bend.hidden_bias = {0.25F, 3.0F, -20.0F};
+    weights.bend.output = {100.0F, 0.0F, 7.0F, 0.0F, 1000.0F, 7.0F};
     const FeatureMap bent(weights);
     bent.apply(test::view(rows, 2), {features.data(), 2, 2});
     EXPECT_EQ(features, (std::vector<float>{21.5F + 125.0F, 42.5F, 3.5F, 4.5F + 1000.0F}));

@@ -87,7 +87,7 @@ const Bent& bent() {
 
 /// Rows' covariance as their features see it must be diagonal and fall, where those are axes.
 void expect_principal_axes(const FeatureWeights& weights, const std::vector<float>& rows) {
-    EXPECT_TRUE(weights.hidden.empty());
+    EXPECT_TRUE(weights.bend.hidden.empty());
     const FeatureMap map(weights);
     const std::size_t n = rows.size() / kDim;
     std::vector<float> features(rows.size());
@@ -116,7 +116,7 @@ TEST(FeatureTrainer, KeepsMoreNeighboursOfBentRowsThanPrincipalAxes) {
     EXPECT_GT(learned.kept_before, 0.3);
     EXPECT_LT(learned.kept_before, 0.8);
     EXPECT_GT(learned.kept_after, learned.kept_before + 0.01);
-    EXPECT_FALSE(learned.weights.hidden.empty());
+    EXPECT_FALSE(learned.weights.bend.hidden.empty());
     EXPECT_EQ(bent().asked, 3 + 200) << "blocks of neighbours, and the fewest steps";
 }
 
@@ -173,7 +173,7 @@ TEST(FeatureTrainer, SaysHowManyNeighboursItsFeaturesKeep) {
 
 TEST(FeatureTrainer, IsDeterministicForASeed) {
     const FeatureWeights first = learn_features(bent().short_task()).weights;
-    EXPECT_FALSE(first.hidden.empty());
+    EXPECT_FALSE(first.bend.hidden.empty());
     EXPECT_EQ(learn_features(bent().short_task()).weights, first);
     FeatureTask other = bent().short_task();
     other.seed = 4;
@@ -226,7 +226,7 @@ TEST(FeatureTrainer, GoesOnFromWhereItStood) {
         }
     };
     const FeatureWeights expected = learn_features(task).weights;
-    EXPECT_FALSE(expected.hidden.empty());
+    EXPECT_FALSE(expected.bend.hidden.empty());
     ASSERT_TRUE(state);
     asked = asked_before;
     task.keep = nullptr;
@@ -308,7 +308,7 @@ class FeatureModels : public ::testing::Test {
 
 TEST_F(FeatureModels, TensorsThatDoNotFitAreRefused) {
     const StoredResidualModel stored = read_residual_model(model().files());
-    ASSERT_FALSE(stored.model.features.hidden.empty());
+    ASSERT_FALSE(stored.model.features.bend.hidden.empty());
     const auto refuses =
         [&](const std::function<void(std::map<std::string, StoredTensor>&)>& change,
             const std::string& text) {

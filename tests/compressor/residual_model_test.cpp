@@ -23,6 +23,10 @@ ResidualModel whole_model() {
     model.metric = Metric::kCosine;
     model.beam_width = 8;
     model.commit_points = {1, 2};
+    model.entry = {
+        .hidden = test::random_rows(2, kDim, 9),
+        .hidden_bias = {1.0F, 2.0F},
+        .output = test::random_rows(kDim, 2, 10)};
     model.rotation = test::random_rows(kDim, kDim, 1);
     model.exit_map = test::random_rows(kDim, kDim, 2);
     model.decode_map = test::random_rows(kDim, kDim, 3);
@@ -36,9 +40,9 @@ ResidualModel whole_model() {
     model.late = test::random_rows(kSymbols, 3 + 1 + 3, 5);
     model.features.map = test::random_rows(kDim, kDim, 6);
     model.features.offset = {0.1F, 0.2F, 0.3F, 0.4F};
-    model.features.hidden = test::random_rows(3, kDim, 7);
-    model.features.hidden_bias = {1.0F, 2.0F, 3.0F};
-    model.features.output = test::random_rows(kDim, 3, 8);
+    model.features.bend.hidden = test::random_rows(3, kDim, 7);
+    model.features.bend.hidden_bias = {1.0F, 2.0F, 3.0F};
+    model.features.bend.output = test::random_rows(kDim, 3, 8);
     return model;
 }
 
@@ -57,6 +61,7 @@ TEST(ResidualModelTest, EveryPartIsReadAgain) {
     EXPECT_EQ(back.model.metric, model.metric);
     EXPECT_EQ(back.model.beam_width, model.beam_width);
     EXPECT_EQ(back.model.commit_points, model.commit_points);
+    EXPECT_EQ(back.model.entry, model.entry);
     EXPECT_EQ(back.model.rotation, model.rotation);
     EXPECT_EQ(back.model.exit_map, model.exit_map);
     EXPECT_EQ(back.model.decode_map, model.decode_map);
@@ -85,10 +90,11 @@ TEST(ResidualModelTest, EveryPartIsReadAgain) {
 TEST(ResidualModelTest, SaysWhatItCosts) {
     const ResidualModel model = whole_model();
     const double symbols = 256.0 * (2 * 4 + 3 + 1 + 3);
-    EXPECT_EQ(model.encode_flop(), 2.0 * (16 + symbols));
+    const double entry = 2.0 * 4 + 4.0 * 2;
+    EXPECT_EQ(model.encode_flop(), 2.0 * (entry + 16 + symbols));
     EXPECT_EQ(model.query_flop(), model.encode_flop());
     const std::size_t features = 16 + 4 + 12 + 3 + 12;
-    EXPECT_EQ(model.weights_bytes(), 4 * (3 * 16 + 4 + 256U * 15 + features));
+    EXPECT_EQ(model.weights_bytes(), 4 * (18 + 3 * 16 + 4 + 256U * 15 + features));
     const auto config = nlohmann::json::parse(write_residual_model(model, {}).config);
     EXPECT_EQ(config["flop_per_query"], model.query_flop());
     EXPECT_EQ(config["flop_per_encoded_row"], model.encode_flop());
@@ -205,7 +211,9 @@ TEST(ResidualModelTest, TensorsMustFitTheConfiguration) {
             (void)read_residual_model({good.config, write_safetensors(tensors)}),
             ErrorKind::kCorruption, text);
     };
-    for (const char* name : {"mean", "early", "late", "rotation", "exit_map", "decode_map"}) {
+    for (const char* name :
+         {"mean", "early", "late", "rotation", "exit_map", "decode_map", "entry_hidden",
+          "entry_hidden_bias", "entry_output"}) {
         refuses(std::string("does not fit its config.json in tensor: ") + name, [&](auto& tensors) {
             tensors[name].shape = {tensors[name].values.size(), 1};
         });
@@ -213,11 +221,22 @@ TEST(ResidualModelTest, TensorsMustFitTheConfiguration) {
             tensors[name].values.back() = INFINITY;
         });
     }
-    for (const char* name : {"rotation", "exit_map", "decode_map"}) { // There may be none.
-        refuses(
-            std::string(name) == "rotation" ? "exit_map without rotation" : "identity differs",
-            [&](auto& tensors) { tensors.erase(name); });
-    }
+    const auto without = [&](std::vector<const char*> names, const std::string& text) {
+        refuses(text, [&](auto& tensors) {
+            for (const char* name : names) {
+                tensors.erase(name);
+            }
+        });
+    };
+    without({"rotation"}, "exit_map without rotation");
+    without({"exit_map"}, "exit_map without entry");
+    without({"entry_hidden"}, "in tensor: entry_hidden");
+    without({"entry_hidden_bias"}, "in tensor: entry_hidden_bias");
+    without({"entry_output"}, "in tensor: entry_output");
+    without({"entry_hidden", "entry_hidden_bias", "entry_output"}, "exit_map without entry");
+    without( // There may be none.
+        {"entry_hidden", "entry_hidden_bias", "entry_output", "exit_map"}, "identity differs");
+    without({"decode_map"}, "identity differs");
     refuses("identity differs", [](auto& tensors) { tensors["mean"].values[0] = 1.5F; });
 }
 
