@@ -79,8 +79,8 @@ constexpr std::size_t kMaxRecallBase = 20000;
 constexpr double kPairShare = 0.20;     // Of the time budget: pairs, where there are any,
 constexpr double kFirstShare = 0.35;    // the first codebooks,
 constexpr double kRelationShare = 0.60; // relations after them,
-constexpr double kEarlyShare = 0.75;    // the other whole-space codebooks,
-constexpr double kLateShare = 0.90;     // and late ones.
+constexpr double kEarlyShare = 0.84;    // the other whole-space codebooks,
+constexpr double kLateShare = 0.92;     // and late ones.
 constexpr double kFeatureShare = 0.50;  // Of it for features, where they are asked for, and what
 constexpr double kFeatureEnd = 0.95;    // codebooks leave of theirs, up to here.
 
