@@ -385,8 +385,8 @@ TEST_F(TrainingCheckpointTest, EveryStepHasItsShareOfABudget) {
     } cases[] = {
         {"whole-space 0", 0.35 / 16},
         {"whole-space 15", 0.35},
-        {"sub-space 7, 0", 0.75},
-        {"", 0.75 + 0.15 * 7 / 8}, // Of the sub-space that took the last token but one.
+        {"sub-space 7, 0", 0.84},
+        {"", 0.84 + 0.08 * 7 / 8}, // Of the sub-space that took the last token but one.
         {"whole-space 7", 0.35 * 8 / 16 * 0.5, true}, // Features have the other half.
     };
     for (const auto& c : cases) {
