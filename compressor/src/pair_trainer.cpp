@@ -35,7 +35,8 @@ constexpr std::int64_t kRandomRows = 384;    // among so many others.
 // of seen kinds (banking77) and loses .5 of others.
 constexpr double kUnpairedWeight = 0.3;
 constexpr double kTemperature = 0.05; // Of cosines.
-constexpr std::int64_t kHidden = 512; // Units; half as many: .6 points less of seen kinds (banking77).
+constexpr std::int64_t kHidden = 512; // Units; half as many: .6 points less of seen kinds
+                                      // (banking77).
 constexpr double kLearningRate = 1e-3;
 // What weights of 1 out of the units give is about as long as a row.
 const double kOutputScale = 2.0 / std::sqrt(static_cast<double>(kHidden));

@@ -59,9 +59,9 @@ struct TrainOptions {
     /// Rows that the user's own task calls close: row i of both, [p, d] each, any p, finite, and
     /// not zero under cosine; empty: none. A pair's query may be a row, as with two rows of one
     /// class. Where held-out pairs show a gain, scores approximate the metric between rows and
-    /// queries that a small network moves, as pairs taught; else pairs change nothing. They need not
-    /// be among the rows, and serve only pairs: give the rows of which collections are made beside
-    /// them. Needs d <= 4096.
+    /// queries that a small network moves, as pairs taught; else pairs change nothing. They need
+    /// not be among the rows, and serve only pairs: give the rows of which collections are made
+    /// beside them. Needs d <= 4096.
     MatrixView<const float> pair_queries;
     MatrixView<const float> pair_rows;
 };
