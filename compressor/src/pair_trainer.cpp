@@ -603,11 +603,17 @@ PairMap pair_map_from(LearningState state, const PairTask& task) {
 
 MapMoments map_moments(MatrixView<const float> rows, MatrixView<const float> mapped) {
     const torch::InferenceMode guard;
-    const torch::Tensor x = tensor_of(rows);
-    const torch::Tensor y = tensor_of(mapped);
+    const auto shared = [](MatrixView<const float> of) { // There may be gigabytes of them.
+        return torch::from_blob(
+            const_cast<float*>(of.data()),
+            {static_cast<std::int64_t>(of.rows()), static_cast<std::int64_t>(of.cols())},
+            torch::kFloat32);
+    };
+    const torch::Tensor x = shared(rows);
+    const torch::Tensor y = shared(mapped);
     const auto n = static_cast<double>(rows.rows());
     const auto d = static_cast<double>(rows.cols());
-    const double more = d / 8.0;
+    const double more = d / 128.0;
     const torch::Tensor even = torch::eye(y.size(1)) * (y.square().sum().item<double>() / (n * d));
     const auto moments = [&](const torch::Tensor& from) {
         return values_of((torch::mm(from.t(), y) + more * even) / (n + more));

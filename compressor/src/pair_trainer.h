@@ -68,7 +68,7 @@ struct MapMoments {
     std::vector<float> within; ///< [d, d]: mapped * mapped^T.
 };
 
-/// Measures it. Fewer rows than directions do not tell all: as if there were d / 8 more, spread
+/// Measures it. Fewer rows than directions do not tell all: as if there were d / 128 more, spread
 /// evenly over all directions, that the map leaves as they are.
 /// @param rows, mapped  [n, d].
 [[nodiscard]] MapMoments map_moments(MatrixView<const float> rows, MatrixView<const float> mapped);
