@@ -361,7 +361,7 @@ std::vector<float> principal_axes(MatrixView<const float> points) {
 void turn_points(MatrixView<const float> points, const std::vector<float>& axes, float* out) {
     const std::size_t d = points.cols();
     const PackedMatrix packed({axes.data(), d, d});
-    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
+    const std::size_t padded = padded_columns(d);
     const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
     parallel_for(tiles, 2.0 * static_cast<double>(points.rows() * d * d), [&](std::size_t tile) {
         const std::size_t first = tile * kTile;

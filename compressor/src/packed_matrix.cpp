@@ -3,7 +3,7 @@
 namespace arfc {
 
 PackedMatrix::PackedMatrix(MatrixView<const float> rows) : rows_(rows.rows()), inner_(rows.cols()) {
-    const std::size_t panel_count = (rows_ + kPanel - 1) / kPanel;
+    const std::size_t panel_count = padded_columns(rows_) / kPanel;
     panels_ = AlignedFloats(panel_count * inner_ * kPanel);
     for (std::size_t p = 0; p < panel_count; ++p) {
         float* const panel = panels_.data() + p * inner_ * kPanel;

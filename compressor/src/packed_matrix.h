@@ -38,7 +38,7 @@ class PackedMatrix {
         const float* a, std::size_t lda, std::size_t count, std::size_t leading, float* out,
         std::size_t ldout) const {
         kernels().multiply(
-            a, lda, count, inner_, panels_.data(), (leading + kPanel - 1) / kPanel, out, ldout);
+            a, lda, count, inner_, panels_.data(), padded_columns(leading) / kPanel, out, ldout);
     }
 
   private:

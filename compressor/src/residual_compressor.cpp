@@ -18,10 +18,6 @@ namespace {
 /// Codes scored side by side against one query; their sums are independent chains.
 constexpr std::size_t kScoreRows = 8;
 
-std::size_t tile_count(std::size_t rows) {
-    return (rows + kTileRows - 1) / kTileRows;
-}
-
 /// Divides a row by its length. A row whose squares overflow or vanish in float is scaled by its
 /// largest value first.
 void normalise(std::span<const float> row, float* out) {
@@ -179,7 +175,7 @@ void ResidualCompressor::multiply(
         matrix.multiply(rows.data(), d, rows.rows(), out, d);
         return;
     }
-    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
+    const std::size_t padded = padded_columns(d);
     AlignedFloats wide(rows.rows() * padded);
     matrix.multiply(rows.data(), d, rows.rows(), wide.data(), padded);
     for (std::size_t i = 0; i < rows.rows(); ++i) {
@@ -230,27 +226,36 @@ void ResidualCompressor::check_codes(MatrixView<const std::byte> codes) const {
 void ResidualCompressor::turn(MatrixView<const float> rows, float* out) const {
     const std::size_t d = model_.dim;
     const bool is_cosine = model_.metric == Metric::kCosine;
+    const float* source = rows.data();
     AlignedFloats buffer;
-    float* seen = out;
-    if (!model_.rotation.empty()) {
-        buffer = AlignedFloats(rows.size());
-        seen = buffer.data();
-    }
-    for (std::size_t i = 0; i < rows.rows(); ++i) {
+    if (is_cosine || !model_.entry.empty()) {
+        float* seen = out;
+        if (!model_.rotation.empty()) {
+            buffer = AlignedFloats(rows.size());
+            seen = buffer.data();
+        }
+        const auto normalise_all = [&](const float* from) {
+            for (std::size_t i = 0; i < rows.rows(); ++i) {
+                normalise({from + i * d, d}, seen + i * d);
+            }
+        };
         if (is_cosine) {
-            normalise(rows.row(i), seen + i * d);
+            normalise_all(source);
         } else {
-            std::copy_n(rows.row(i).data(), d, seen + i * d);
+            std::copy_n(source, rows.size(), seen);
         }
-    }
-    if (!model_.entry.empty()) {
-        entry_.add({seen, rows.rows(), d}, d, seen, d);
-        for (std::size_t i = 0; is_cosine && i < rows.rows(); ++i) {
-            normalise({seen + i * d, d}, seen + i * d);
+        if (!model_.entry.empty()) {
+            entry_.add({seen, rows.rows(), d}, d, seen, d);
+            if (is_cosine) {
+                normalise_all(seen);
+            }
         }
+        source = seen;
     }
     if (!model_.rotation.empty()) {
-        multiply(rotation_, {seen, rows.rows(), d}, out);
+        multiply(rotation_, {source, rows.rows(), d}, out);
+    } else if (source != out) {
+        std::copy_n(source, rows.size(), out);
     }
 }
 
@@ -389,7 +394,7 @@ void ResidualCompressor::decode(
             model_.dim, "]");
     }
     const std::size_t d = model_.dim;
-    const std::size_t padded = (d + kPanel - 1) / kPanel * kPanel;
+    const std::size_t padded = padded_columns(d);
     const double operations = static_cast<double>(codes.rows() * d * (codes.cols() + 2 * d));
     parallel_for(tile_count(codes.rows()), operations, [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;

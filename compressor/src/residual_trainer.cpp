@@ -337,8 +337,8 @@ class Trainer {
         const Perceptron entry(model_.entry);
         const MatrixView<const float> all(rows.data(), rows.size() / dim(), dim());
         parallel_for(
-            (all.rows() + kTileRows - 1) / kTileRows,
-            static_cast<double>(all.rows()) * entry.flop(dim()), [&](std::size_t tile) {
+            tile_count(all.rows()), static_cast<double>(all.rows()) * entry.flop(dim()),
+            [&](std::size_t tile) {
                 const std::size_t first = tile * kTileRows;
                 const std::size_t count = std::min(kTileRows, all.rows() - first);
                 entry.add(all.slice(first, count), dim(), rows.data() + first * dim(), dim());

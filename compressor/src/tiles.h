@@ -15,10 +15,14 @@ namespace arfc {
 /// often.
 inline constexpr std::size_t kTileRows = 96;
 
+[[nodiscard]] constexpr std::size_t tile_count(std::size_t rows) noexcept {
+    return (rows + kTileRows - 1) / kTileRows;
+}
+
 /// Calls work(i) for every i < count, a tile of them at a time on one of the threads.
 template <class Work>
 void for_each_by_tiles(std::size_t count, double operations, const Work& work) {
-    parallel_for((count + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
+    parallel_for(tile_count(count), operations, [&](std::size_t tile) {
         for (std::size_t i = tile * kTileRows; i < std::min((tile + 1) * kTileRows, count); ++i) {
             work(i);
         }
@@ -30,7 +34,7 @@ void for_each_by_tiles(std::size_t count, double operations, const Work& work) {
 template <class Work>
 void for_each_tile(MatrixView<const float> points, const Work& work) {
     const double operations = 2.0 * static_cast<double>(points.size() * kSymbols);
-    parallel_for((points.rows() + kTileRows - 1) / kTileRows, operations, [&](std::size_t tile) {
+    parallel_for(tile_count(points.rows()), operations, [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         const std::size_t count = std::min(kTileRows, points.rows() - first);
         AlignedFloats scratch(BeamSearch::scratch_size(count));
