@@ -32,7 +32,7 @@ namespace {
 constexpr std::size_t kMaxCodeBytes = 1024;
 constexpr std::size_t kMaxDim = 65536;
 // Tokens over the whole space; later ones are over dim / 8 coordinates. Few rows can fill no more
-// than 16, and relations tune no more; many rows have 16 more of them.
+// than 16; many rows have 16 more of them.
 constexpr std::size_t kFirstTokens = 16;
 constexpr std::size_t kMostEarlyTokens = 32;
 constexpr std::size_t kManyRows = 32768; // 128 a symbol.
@@ -77,10 +77,9 @@ constexpr std::size_t kMaxHeldOut = 1000;
 constexpr std::size_t kMaxTrainRows = kMaxTrainingRows - kMaxHeldOut;
 constexpr std::size_t kMaxRecallBase = 20000;
 constexpr double kPairShare = 0.20;     // Of the time budget: pairs, where there are any,
-constexpr double kFirstShare = 0.35;    // the first codebooks,
-constexpr double kRelationShare = 0.60; // relations after them,
-constexpr double kEarlyShare = 0.84;    // the other whole-space codebooks,
-constexpr double kLateShare = 0.92;     // and late ones.
+constexpr double kEarlyShare = 0.58;    // whole-space codebooks,
+constexpr double kRelationShare = 0.86; // relations between what they say,
+constexpr double kLateShare = 0.93;     // and late codebooks.
 constexpr double kFeatureShare = 0.50;  // Of it for features, where they are asked for, and what
 constexpr double kFeatureEnd = 0.95;    // codebooks leave of theirs, up to here.
 
@@ -234,9 +233,8 @@ class Trainer {
   private:
     std::unique_ptr<Compressor> learn() {
         set_up();
-        train_early(std::min(kFirstTokens, early_), kFirstShare);
+        train_early();
         tune_relations();
-        train_early(early_, kEarlyShare);
         encode_early();
         spread_residual();
         train_late();
@@ -249,10 +247,6 @@ class Trainer {
     [[nodiscard]] std::size_t given_rows() const noexcept { return split_.train.size(); }
     [[nodiscard]] std::size_t dim() const noexcept { return model_.dim; }
     [[nodiscard]] MatrixView<const float> z() const noexcept { return {z_.data(), rows(), dim()}; }
-    /// Returns how many whole-space codebooks were learned so far.
-    [[nodiscard]] std::size_t codebooks() const noexcept {
-        return model_.early.size() / (kSymbols * dim());
-    }
     [[nodiscard]] std::size_t held_out() const noexcept { return split_.held_out.size(); }
     [[nodiscard]] MatrixView<const float> held_out_rows() const noexcept {
         return {held_out_.data(), held_out(), dim()};
@@ -418,32 +412,15 @@ class Trainer {
         return std::accumulate(sums.begin(), sums.end(), 0.0);
     }
 
-    /// Learns whole-space codebooks until there are `tokens`, within a share of the budget.
-    void train_early(std::size_t tokens, double share) {
-        const std::size_t before = codebooks();
-        if (tokens == before) {
-            return;
-        }
+    /// Learns the whole-space codebooks.
+    void train_early() {
         BeamSearch search(dim());
-        BeamSearch::State state = BeamSearch::start(rows(), std::min(kTrainBeam, rows()), tokens);
-        BeamSearch::State held_out_state = BeamSearch::start(held_out(), kTrainBeam, tokens);
-        const auto choose = [&](std::size_t token) {
-            search.add_codebook({early_symbol(token, 0), kSymbols, dim()});
-            step(search, state);
-            for_each_tile(held_out_rows(), [&](std::size_t first, auto tile, float* scratch) {
-                search.step(tile, first, held_out_state, scratch);
-            });
-            BeamSearch::advance(held_out_state);
-        };
-        for (std::size_t t = 0; t < before; ++t) {
-            choose(t);
-        }
-        const double spent = before == 0 ? 0.0 : kRelationShare;
-        for (std::size_t t = before; t < tokens; ++t) {
+        BeamSearch::State state = BeamSearch::start(rows(), std::min(kTrainBeam, rows()), early_);
+        BeamSearch::State held_out_state = BeamSearch::start(held_out(), kTrainBeam, early_);
+        for (std::size_t t = 0; t < early_; ++t) {
             supervisor_.begin("whole-space codebook", t, options_.code_bytes);
             supervisor_.set_deadline(
-                spent + (share - spent) * static_cast<double>(t + 1 - before) /
-                            static_cast<double>(tokens - before));
+                kEarlyShare * static_cast<double>(t + 1) / static_cast<double>(early_));
             // Half of the way, as rows that trained are searched too: the whole of it loses at 8
             // bytes of clinc150 what it gains on sift10k and npl.
             const double enlarged = std::sqrt(shortfall(state, held_out_state));
@@ -451,19 +428,23 @@ class Trainer {
                 "whole-space " + std::to_string(t), kSymbols * dim(),
                 [&] { return cluster(residuals(state, static_cast<float>(enlarged)), t); });
             model_.early.insert(model_.early.end(), codebook.begin(), codebook.end());
-            choose(t);
+            search.add_codebook({early_symbol(t, 0), kSymbols, dim()});
+            step(search, state);
+            for_each_tile(held_out_rows(), [&](std::size_t first, auto tile, float* scratch) {
+                search.step(tile, first, held_out_state, scratch);
+            });
+            BeamSearch::advance(held_out_state);
         }
         set_commit_points();
     }
 
-    /// Sets those of the whole-space tokens there are: after the eighth, at the half of fewer than
-    /// sixteen, and at their end.
+    /// Sets those of the whole-space tokens: after the eighth, at the half of fewer than sixteen,
+    /// and at their end.
     void set_commit_points() {
-        const std::size_t tokens = codebooks();
-        const std::size_t first = std::min((tokens + 1) / 2, kFirstCommit);
+        const std::size_t first = std::min((early_ + 1) / 2, kFirstCommit);
         model_.commit_points = {first};
-        if (tokens > first) {
-            model_.commit_points.push_back(tokens);
+        if (early_ > first) {
+            model_.commit_points.push_back(early_);
         }
     }
 
@@ -486,7 +467,7 @@ class Trainer {
         if (!options_.relations || split_.held_out.empty() || dim() > kMaxRotatedDim) {
             return;
         }
-        supervisor_.begin("relations", codebooks(), options_.code_bytes, /*even=*/false);
+        supervisor_.begin("relations", early_, options_.code_bytes, /*even=*/false);
         supervisor_.set_deadline(kRelationShare);
         const std::string step = "relations";
         const RelationTask task{// Those drawn have their nearest neighbours in the rows that they
@@ -700,15 +681,15 @@ class Trainer {
         left_ = energy(z_);
         z_ = {}; // The trainer has its own.
         held_out_ = {};
-        supervisor_.set_deadline(kEarlyShare);
+        supervisor_.set_deadline(kRelationShare);
         for (std::size_t s = 0; s < trainer.subspaces(); ++s) {
             trainer.make_offer(s, late_seed(s, 0));
         }
         for (std::size_t j = 0; j < tokens; ++j) {
             supervisor_.begin("sub-space codebook", early_ + j, options_.code_bytes);
             supervisor_.set_deadline(
-                kEarlyShare + (kLateShare - kEarlyShare) * static_cast<double>(j + 1) /
-                                  static_cast<double>(tokens));
+                kRelationShare + (kLateShare - kRelationShare) * static_cast<double>(j + 1) /
+                                     static_cast<double>(tokens));
             const std::size_t best = trainer.best();
             const SubspaceTrainer::Token token = trainer.take(best);
             model_.late_subspaces.push_back(best);

@@ -217,6 +217,47 @@ TEST(RelationTrainer, AStateThatIsReadIsTheOneThatWasWritten) {
     EXPECT_EQ(related->recall_after, state->numbers.at("most"));
 }
 
+TEST(RelationTrainer, MapsTheFirst384CoordinatesOfWideRows) {
+    constexpr std::size_t kWide = 390;
+    constexpr std::size_t kMapped = 384;
+    const std::vector<float> rows = test::random_rows(2000, kWide);
+    const std::vector<float> held_out = test::random_rows(50, kWide, 2);
+    const std::vector<float> codebooks = test::random_rows(256, kWide, 3);
+    const std::vector<float> mean(kWide, 0.0F);
+    RelationTask task{
+        .rows = test::view(rows, kWide),
+        .held_out = test::view(held_out, kWide),
+        .mean = mean,
+        .codebooks = codebooks,
+        .metric = Metric::kL2,
+        .commit_points = {1}};
+    std::optional<LearningState> state;
+    task.keep = [&](const std::function<LearningState()>& tell) { state = tell(); };
+    task.go_on = [&] { return !state; };
+    static_cast<void>(relate(task));
+    ASSERT_TRUE(state);
+    const StoredTensor change = state->arrays.at("map_change");
+    ASSERT_EQ(change.shape, (std::vector<std::size_t>{kMapped, kMapped}));
+    // What a step changed, as if it were the best.
+    ASSERT_NE(std::ranges::count(change.values, 0.0F), std::ssize(change.values));
+    for (const char* name : {"codebooks", "mean", "map_change"}) {
+        state->arrays[std::string("best.") + name] = state->arrays.at(name);
+    }
+    state->numbers["best_step"] = 1.0;
+    task.begun = state;
+    task.keep = nullptr;
+    task.go_on = [] { return false; };
+    const std::optional<RelatedCodebooks> related = relate(task);
+    ASSERT_TRUE(related);
+    for (std::size_t i = 0; i < kWide; ++i) {
+        for (std::size_t j = 0; j < kWide; ++j) {
+            const float changed =
+                i < kMapped && j < kMapped ? change.values[j * kMapped + i] : 0.0F;
+            ASSERT_EQ(related->decode_map[i * kWide + j], changed + (i == j ? 1.0F : 0.0F));
+        }
+    }
+}
+
 TEST(RelationTrainer, AnOutcomeIsReadAgain) {
     const Start start;
     const RelationTask task = start.task();

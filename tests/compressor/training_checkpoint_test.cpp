@@ -383,11 +383,11 @@ TEST_F(TrainingCheckpointTest, EveryStepHasItsShareOfABudget) {
         double deadline;
         bool features = false;
     } cases[] = {
-        {"whole-space 0", 0.35 / 16},
-        {"whole-space 15", 0.35},
-        {"sub-space 7, 0", 0.84},
-        {"", 0.84 + 0.08 * 7 / 8}, // Of the sub-space that took the last token but one.
-        {"whole-space 7", 0.35 * 8 / 16 * 0.5, true}, // Features have the other half.
+        {"whole-space 0", 0.58 / 16},
+        {"whole-space 15", 0.58},
+        {"sub-space 7, 0", 0.86},
+        {"", 0.86 + 0.07 * 7 / 8}, // Of the sub-space that took the last token but one.
+        {"whole-space 7", 0.58 * 8 / 16 * 0.5, true}, // Features have the other half.
     };
     for (const auto& c : cases) {
         const nlohmann::json& steps = whole.header.at("steps");
