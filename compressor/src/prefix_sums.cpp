@@ -4,12 +4,13 @@
 #include <array>
 #include <cstddef>
 
+#include "arfc/compressor/compressor.h"
+#include "kernels.h"
 #include "threads.h"
 
 namespace arfc {
 namespace {
 
-constexpr std::size_t kSymbolsOfToken = 256;
 constexpr std::size_t kMostColumns = 512; // Of a block: what is summed stays in a level-1 cache.
 
 using Block = std::array<float, kMostColumns>;
@@ -26,12 +27,6 @@ void for_each_block(std::size_t d, double operations, const Work& work) {
     });
 }
 
-void add(float* to, const float* from, std::size_t count) {
-    for (std::size_t j = 0; j < count; ++j) {
-        to[j] += from[j];
-    }
-}
-
 } // namespace
 
 torch::Tensor PrefixSums::sums() const {
@@ -45,14 +40,14 @@ torch::Tensor PrefixSums::sums() const {
     float* const to = out.data_ptr<float>();
     const double operations = static_cast<double>(n * tokens * d);
     for_each_block(d, operations, [&](std::size_t first, std::size_t count) {
+        Block sum = {};
         for (std::size_t i = 0; i < n; ++i) {
-            Block sum; // NOLINT(cppcoreguidelines-pro-type-member-init): as much as is used is set.
             std::copy_n(mean.data_ptr<float>() + first, count, sum.data());
             auto length = lengths.begin();
             std::size_t at = 0;
             for (std::size_t t = 0; length != lengths.end(); ++t) {
                 const auto symbol = static_cast<std::size_t>(code[i * tokens + t]);
-                add(sum.data(), symbols + (t * kSymbolsOfToken + symbol) * d + first, count);
+                kernels().add(sum.data(), symbols + (t * kSymbols + symbol) * d + first, count);
                 if (static_cast<std::size_t>(*length) == t + 1) {
                     std::copy_n(sum.data(), count, to + (at * n + i) * d + first);
                     ++length;
@@ -79,27 +74,26 @@ PrefixSums::Gradients PrefixSums::gradients(
     const auto factor = static_cast<float>(2.0 * weight);
     const double operations = 5.0 * static_cast<double>(n * tokens * d);
     for_each_block(d, operations, [&](std::size_t first, std::size_t count) {
+        Block error = {};    // Of the sum of as many symbols as are looked at.
+        Block gradient = {}; // Of all prefixes that a symbol is in: it and longer ones.
         for (std::size_t i = 0; i < n; ++i) {
             const auto place = [&](std::size_t t) {
                 const auto symbol = static_cast<std::size_t>(code[i * tokens + t]);
-                return (t * kSymbolsOfToken + symbol) * d + first;
+                return (t * kSymbols + symbol) * d + first;
             };
-            Block error = {}; // Of the sum of as many symbols as are looked at.
             std::copy_n(mean.data_ptr<float>() + first, count, error.data());
             for (std::size_t t = 0; t < tokens; ++t) {
-                add(error.data(), symbols + place(t), count);
+                kernels().add(error.data(), symbols + place(t), count);
             }
-            for (std::size_t j = 0; j < count; ++j) {
-                error[j] -= row[i * d + first + j];
-            }
-            Block gradient = {}; // Of all prefixes that a symbol is in: it and longer ones.
+            kernels().subtract(error.data(), row + i * d + first, count);
+            std::fill_n(gradient.data(), count, 0.0F);
             auto length = lengths.rbegin();
             std::size_t at = lengths.size();
             for (std::size_t t = tokens; t-- > 0;) {
                 if (length != lengths.rend() && static_cast<std::size_t>(*length) == t + 1) {
                     --at;
                     ++length;
-                    add(gradient.data(), of_sums + (at * n + i) * d + first, count);
+                    kernels().add(gradient.data(), of_sums + (at * n + i) * d + first, count);
                 }
                 const float* const symbol = symbols + place(t);
                 float* const of_symbol = of_symbols + place(t);
@@ -109,7 +103,7 @@ PrefixSums::Gradients PrefixSums::gradients(
                     error[j] -= symbol[j];
                 }
             }
-            add(of_mean + first, gradient.data(), count);
+            kernels().add(of_mean + first, gradient.data(), count);
         }
     });
     return out;

@@ -8,8 +8,7 @@
 namespace arfc {
 
 /// Sums of symbols behind a mean, and what losses on them say to symbols and mean. By hand because
-/// autograd would fill a gradient of the codebooks' size for each token: at 784 floats and 16
-/// tokens most of a step.
+/// autograd would fill a gradient of the codebooks' size for each token.
 struct PrefixSums {
     torch::Tensor codebooks;        ///< [tokens, 256, d].
     torch::Tensor mean;             ///< [d].

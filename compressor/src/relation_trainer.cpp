@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::size_t kMinRows = 2000;  // Fewer overfit before they gain.
 constexpr std::size_t kMaxRows = 65536; // Whose neighbours are sought, among themselves.
-// Steps, in proportion to the rows: 600 overfit 11,000 rows, while 50,000 gain by 2,000 and more.
+// Steps, in proportion to the rows: 600 overfit 11,000 rows, while 50,000 gain by 2,000.
 constexpr std::int64_t kLeastSteps = 600;
 constexpr std::int64_t kMostSteps = 3000;
 constexpr std::int64_t kRowsPerStep = 16;

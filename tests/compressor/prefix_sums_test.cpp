@@ -60,7 +60,7 @@ TEST(PrefixSums, AddsMeanAndSymbolsOfThePrefixesAskedFor) {
 }
 
 TEST(PrefixSums, GradientsAreThoseOfAutograd) {
-    // 1300 columns are more than one block on any number of threads up to two.
+    // 1300 columns are more than one block on any number of threads.
     for (const std::int64_t width : {1, 37, 1300}) {
         for (const std::set<std::int64_t>& lengths :
              {std::set<std::int64_t>{5}, {1}, {2, 4}, {1, 2, 3, 4, 5}}) {

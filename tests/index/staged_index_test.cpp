@@ -872,7 +872,7 @@ TEST(StagedIndex, DefaultsAreAsWideAsTheRowsNeed) {
         {{10, kCodeBytes}, 0, {10, 20}, {1, 1}, {1, 1}},
         {{kCodeBytes}, 8, {0, 0}, {4, 8}, {1, 1}},
         {{kCodeBytes}, 100, {0, 0}, {20, 32}, {1, 1}},
-        {{kCodeBytes}, 400, {0, 0}, {24, 32}, {2, 3}}, // Four rows a list.
+        {{kCodeBytes}, 600, {0, 0}, {32, 32}, {2, 3}}, // Few rows a list.
     };
     const auto is_in = [](std::size_t value, const Range& range) {
         return value >= range.first && value <= range.second;
