@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <utility>
 
 #include "arfc/compressor/compressor.h"
 #include "kernels.h"
@@ -14,11 +15,7 @@ namespace {
 constexpr std::size_t kMaxWidth = 64;
 constexpr std::size_t kMaxTokens = 1024;
 
-struct Candidate {
-    float cost;
-    std::uint8_t hypothesis;
-    std::uint8_t symbol;
-};
+using Candidate = Landmarks::Candidate;
 
 /// The best candidates so far, ascending by cost; among equals the one that came first stays first.
 class Best {
@@ -42,9 +39,8 @@ class Best {
         candidates_[at] = candidate;
     }
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
-    [[nodiscard]] const Candidate& operator[](std::size_t i) const noexcept {
-        return candidates_[i];
-    }
+    [[nodiscard]] const Candidate* begin() const noexcept { return candidates_.data(); }
+    [[nodiscard]] const Candidate* end() const noexcept { return candidates_.data() + count_; }
 
   private:
     std::array<Candidate, kMaxWidth> candidates_; ///< [count_]; the rest is never read.
@@ -72,6 +68,9 @@ void BeamSearch::add_codebook(MatrixView<const float> codebook) {
             table[i] += table[i];
         }
     });
+    if (landmarks_) {
+        landmarks_->add_codebook(codebook);
+    }
     tokens_.push_back(std::move(token));
 }
 
@@ -87,45 +86,91 @@ BeamSearch::State BeamSearch::start(std::size_t rows, std::size_t width, std::si
 
 void BeamSearch::step(
     MatrixView<const float> z, std::size_t first, State& state, float* scratch) const {
-    const Kernels& kernel = kernels();
-    const std::size_t t = state.tokens;
-    const Token& token = tokens_[t];
+    const Token& token = tokens_[state.tokens];
     float* const products = scratch;
     float* const costs = scratch + z.rows() * kSymbols;
     token.packed.multiply(z.data(), dim_, z.rows(), products, kSymbols);
     const std::size_t kept = std::min(state.width, state.count * kSymbols);
-    std::array<const float*, kMaxTokens> crosses = {};
-    std::array<unsigned char, kSymbols> indices = {};
-    std::vector<std::uint8_t> before(state.width * t);
+    std::vector<Candidate> candidates;
     for (std::size_t i = 0; i < z.rows(); ++i) {
-        Best best(kept);
-        float* const row_costs = state.costs.data() + (first + i) * state.width;
-        for (std::size_t h = 0; h < state.count; ++h) {
-            const std::uint8_t* const code = state.code(first + i, h);
-            for (std::size_t s = 0; s < t; ++s) {
-                crosses[s] = token.crosses.data() + (s * kSymbols + code[s]) * kSymbols;
-            }
-            kernel.symbol_costs(
-                token.norms.data(), products + i * kSymbols, crosses.data(), t, row_costs[h],
-                costs);
-            // The first hypothesis meets no threshold yet: bound it from its own costs.
-            const bool unbounded = best.size() < kept && kept - best.size() <= 16;
-            const float threshold =
-                unbounded ? kernel.bound(costs, kept - best.size()) : best.threshold();
-            const std::size_t found = kernel.at_most(costs, threshold, indices.data());
-            for (std::size_t c = 0; c < found; ++c) {
-                best.offer({costs[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
-            }
+        const std::size_t row = first + i;
+        const float* const product = products + i * kSymbols;
+        if (landmarks_) {
+            propose(state, row, product, costs, candidates);
+            landmarks_->choose(state.judged, row, state.tokens, product, kept, candidates);
+        } else {
+            closest(state, row, product, kept, costs, candidates);
         }
-        for (std::size_t h = 0; h < state.count; ++h) {
-            std::copy_n(state.code(first + i, h), t, before.data() + h * t);
+        extend(state, row, candidates);
+    }
+}
+
+void BeamSearch::hypothesis_costs(
+    const State& state, std::size_t row, std::size_t hypothesis, const float* products,
+    float* costs) const {
+    const Token& token = tokens_[state.tokens];
+    const std::uint8_t* const code = state.code(row, hypothesis);
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): read as far as it is written
+    std::array<const float*, kMaxTokens> crosses;
+    for (std::size_t s = 0; s < state.tokens; ++s) {
+        crosses[s] = token.crosses.data() + (s * kSymbols + code[s]) * kSymbols;
+    }
+    kernels().symbol_costs(
+        token.norms.data(), products, crosses.data(), state.tokens,
+        state.costs[row * state.width + hypothesis], costs);
+}
+
+void BeamSearch::closest(
+    const State& state, std::size_t row, const float* products, std::size_t kept, float* costs,
+    std::vector<Candidate>& candidates) const {
+    const Kernels& kernel = kernels();
+    std::array<unsigned char, kSymbols> indices = {};
+    Best best(kept);
+    for (std::size_t h = 0; h < state.count; ++h) {
+        hypothesis_costs(state, row, h, products, costs);
+        // The first hypothesis meets no threshold yet: bound it from its own costs.
+        const bool unbounded = best.size() < kept && kept - best.size() <= 16;
+        const float threshold =
+            unbounded ? kernel.bound(costs, kept - best.size()) : best.threshold();
+        const std::size_t found = kernel.at_most(costs, threshold, indices.data());
+        for (std::size_t c = 0; c < found; ++c) {
+            best.offer({costs[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
         }
-        for (std::size_t b = 0; b < best.size(); ++b) {
-            std::uint8_t* const code = state.code(first + i, b);
-            std::copy_n(before.data() + best[b].hypothesis * t, t, code);
-            code[t] = best[b].symbol;
-            row_costs[b] = best[b].cost;
+    }
+    candidates.assign(best.begin(), best.end());
+}
+
+void BeamSearch::propose(
+    const State& state, std::size_t row, const float* products, float* costs,
+    std::vector<Candidate>& candidates) const {
+    const Kernels& kernel = kernels();
+    for (std::size_t h = 0; h < state.count; ++h) {
+        hypothesis_costs(state, row, h, products, costs + h * kSymbols);
+    }
+    const float threshold = kernel.bound_16(costs, state.count * kSymbols);
+    std::array<unsigned char, kSymbols> indices = {};
+    candidates.clear();
+    for (std::size_t h = 0; h < state.count; ++h) {
+        const float* const own = costs + h * kSymbols;
+        const std::size_t found = kernel.at_most(own, threshold, indices.data());
+        for (std::size_t c = 0; c < found; ++c) {
+            candidates.push_back({own[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
         }
+    }
+}
+
+void BeamSearch::extend(
+    State& state, std::size_t row, const std::vector<Candidate>& candidates) const {
+    const std::size_t t = state.tokens;
+    std::array<std::uint8_t, kMaxWidth * kMaxTokens> before;
+    for (std::size_t h = 0; h < state.count; ++h) {
+        std::copy_n(state.code(row, h), t, before.data() + h * t);
+    }
+    for (std::size_t b = 0; b < candidates.size(); ++b) {
+        std::uint8_t* const code = state.code(row, b);
+        std::copy_n(before.data() + candidates[b].hypothesis * t, t, code);
+        code[t] = candidates[b].symbol;
+        state.costs[row * state.width + b] = candidates[b].cost;
     }
 }
 
@@ -138,6 +183,9 @@ BeamSearch::State BeamSearch::run(
     MatrixView<const float> z, std::size_t width, std::span<const std::size_t> commit_points,
     std::size_t tokens, float* scratch) const {
     State state = start(z.rows(), width, tokens);
+    if (landmarks_) {
+        state.judged = judge(z, width);
+    }
     auto next_commit = commit_points.begin();
     while (state.tokens < tokens) {
         step(z, 0, state, scratch);

@@ -2,11 +2,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "aligned_floats.h"
 #include "arfc/base/matrix_view.h"
+#include "landmarks.h"
 #include "packed_matrix.h"
 
 namespace arfc {
@@ -34,6 +37,7 @@ class BeamSearch {
         std::vector<std::uint8_t> codes; ///< [rows, width, capacity].
         std::size_t width = 0;           ///< Most hypotheses a row.
         std::size_t capacity = 0;        ///< Most tokens.
+        Landmarks::State judged;         ///< Where landmarks judge; see BeamSearch::judge().
 
         [[nodiscard]] const std::uint8_t* code(
             std::size_t row, std::size_t hypothesis) const noexcept {
@@ -51,6 +55,11 @@ class BeamSearch {
         }
     };
 
+    /// Has hypotheses judged by landmarks instead of by their distance alone, which then proposes
+    /// some more than are kept; at most 16 are. Called before codebooks are added, which are then
+    /// what symbols decode to.
+    void set_landmarks(Landmarks landmarks) { landmarks_ = std::move(landmarks); }
+
     /// Adds the next token's codebook. @param codebook  [256, dim].
     void add_codebook(MatrixView<const float> codebook);
 
@@ -60,6 +69,11 @@ class BeamSearch {
     /// @param width     Hypotheses to keep, in [1, 64].
     /// @param capacity  Tokens there will be.
     [[nodiscard]] static State start(std::size_t rows, std::size_t width, std::size_t capacity);
+
+    /// Returns what landmarks, which there are, know of rows before the first token.
+    [[nodiscard]] Landmarks::State judge(MatrixView<const float> z, std::size_t width) const {
+        return landmarks_->start(z, width);
+    }
 
     /// Chooses the next token of rows [first, first + z.rows()), on the calling thread. The caller
     /// counts `state.tokens` and `state.count` on by advance() when every row is done.
@@ -78,7 +92,7 @@ class BeamSearch {
     static void commit(State& state) { state.count = 1; }
 
     [[nodiscard]] static std::size_t scratch_size(std::size_t rows) noexcept {
-        return (rows + 1) * 256;
+        return (rows + 64) * 256; // Products, and the costs of up to 64 hypotheses.
     }
 
   private:
@@ -88,8 +102,26 @@ class BeamSearch {
         AlignedFloats norms;   ///< [256], squared.
         AlignedFloats crosses; ///< [tokens before, 256, 256]: 2 <earlier symbol, this symbol>.
     };
+    using Candidate = Landmarks::Candidate;
+
+    /// Computes what each symbol makes of a hypothesis. @param costs  Out, [256].
+    void hypothesis_costs(
+        const State& state, std::size_t row, std::size_t hypothesis, const float* products,
+        float* costs) const;
+    /// Finds the `kept` closest candidates, ascending.
+    void closest(
+        const State& state, std::size_t row, const float* products, std::size_t kept, float* costs,
+        std::vector<Candidate>& candidates) const;
+    /// Finds the closest candidates, for landmarks to judge; in no order.
+    void propose(
+        const State& state, std::size_t row, const float* products, float* costs,
+        std::vector<Candidate>& candidates) const;
+    /// Makes candidates the row's hypotheses.
+    void extend(State& state, std::size_t row, const std::vector<Candidate>& candidates) const;
+
     std::size_t dim_;
     std::vector<Token> tokens_;
+    std::optional<Landmarks> landmarks_;
 };
 
 } // namespace arfc

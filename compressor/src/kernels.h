@@ -36,6 +36,10 @@ struct Kernels {
     /// [1, 16].
     float (*bound)(const float* values, std::size_t count);
 
+    /// Returns a value that at least 16 of `count` values do not exceed, and few more (54 of 4096
+    /// in a random order); `count` is a multiple of 16.
+    float (*bound_16)(const float* values, std::size_t count);
+
     /// Writes the indices of values <= `threshold` among 256, ascending; returns how many.
     std::size_t (*at_most)(const float* values, float threshold, unsigned char* indices);
 

@@ -27,7 +27,8 @@ constexpr std::size_t kMaxRows = 65536; // Whose neighbours are sought, among th
 constexpr std::int64_t kLeastSteps = 600;
 constexpr std::int64_t kMostSteps = 3000;
 constexpr std::int64_t kRowsPerStep = 16;
-constexpr double kPatience = 5.0 / 12.0; // Share of the steps without a gain that ends them.
+constexpr double kPatience = 5.0 / 12.0;    // Share of the steps without a gain that ends them.
+constexpr std::size_t kMostCompared = 8192; // Rows that trained, where landmarks are tried.
 constexpr std::int64_t kWarmUp = 30;
 constexpr std::int64_t kEncodeEvery = 50; // Steps after which symbols are chosen anew.
 constexpr std::int64_t kAnchors = 96;     // Of a step.
@@ -61,8 +62,21 @@ class RelationTrainer {
           width_(static_cast<std::int64_t>(task.rows.cols())),
           mapped_(std::min((width_ + 1) / 2, kMostMapped)),
           steps_(std::clamp(
-              static_cast<std::int64_t>(task.rows.rows()) / kRowsPerStep, kLeastSteps,
-              kMostSteps)) {}
+              static_cast<std::int64_t>(task.rows.rows()) / kRowsPerStep, kLeastSteps, kMostSteps)),
+          is_judged_(!task.landmarks.empty()) {}
+
+    /// Among the held-out rows and enough that trained: of 1,000 rows the nearest lie too far from
+    /// each other to tell what landmarks are for.
+    [[nodiscard]] double landmark_gain() {
+        start();
+        const torch::Tensor others =
+            tensor_of(task_.rows.slice(0, std::min(kMostCompared, task_.rows.rows())));
+        const torch::Tensor base = torch::cat({held_out_, others + now_.mean.detach()});
+        const torch::Tensor truth = best_others(graph_.similarities(held_out_, base));
+        const double judged = recall(base, truth);
+        is_judged_ = false;
+        return judged - recall(base, truth);
+    }
 
     std::optional<RelatedCodebooks> run() {
         prepare();
@@ -105,11 +119,18 @@ class RelationTrainer {
     }
 
   private:
-    /// Finds neighbours, and starts from what the task brings.
-    void prepare() {
+    /// Starts from what the task brings.
+    void start() {
         now_.codebooks = tensor_of(task_.codebooks, {tokens_, 256, width_}).requires_grad_();
         now_.mean = tensor_of(task_.mean, {width_}).requires_grad_();
         now_.map_change = torch::zeros({mapped_, mapped_}).requires_grad_();
+        held_out_ = tensor_of(task_.held_out) + now_.mean.detach();
+        truth_ = best_others(graph_.similarities(held_out_, held_out_));
+    }
+
+    /// Starts, and finds neighbours.
+    void prepare() {
+        start();
         optimizer_ = std::make_unique<torch::optim::AdamW>(
             std::vector<torch::Tensor>{now_.codebooks, now_.mean, now_.map_change},
             torch::optim::AdamWOptions(kLearningRate).betas({0.9, 0.99}).weight_decay(0.0));
@@ -117,12 +138,10 @@ class RelationTrainer {
         // Rows are in a random order already: the first are as good as any.
         const torch::Tensor mean = now_.mean.detach();
         embeddings_ = tensor_of(task_.rows.slice(0, std::min(kMaxRows, task_.rows.rows()))) + mean;
-        held_out_ = tensor_of(task_.held_out) + mean;
         variance_ = (embeddings_ - mean).square().sum(1).mean().item<double>();
         neighbours_ = task_.begun ? restored_neighbours(*task_.begun)
                                   : graph_.nearest_rows(embeddings_, task_.go_on);
         graph_.fit_scale(embeddings_, neighbours_);
-        truth_ = best_others(graph_.similarities(held_out_, held_out_));
     }
 
     struct NamedParameter {
@@ -198,11 +217,20 @@ class RelationTrainer {
         const torch::NoGradGuard guard;
         const auto d = static_cast<std::size_t>(width_);
         const auto tokens = static_cast<std::size_t>(tokens_);
-        const torch::Tensor centred = (embeddings - now_.mean).contiguous();
+        // Landmarks judge by what symbols decode to, so that is what they then are.
+        const auto searched = [&](const torch::Tensor& symbols) {
+            return (is_judged_ ? decoded(symbols) : symbols).detach().contiguous();
+        };
+        const torch::Tensor mean = searched(now_.mean.unsqueeze(0));
+        const torch::Tensor codebooks = searched(now_.codebooks.view({-1, width_}));
+        const torch::Tensor centred = (embeddings - mean).contiguous();
         const MatrixView<const float> z(
             centred.data_ptr<float>(), static_cast<std::size_t>(centred.size(0)), d);
-        const torch::Tensor codebooks = now_.codebooks.detach().contiguous();
         BeamSearch search(d);
+        if (is_judged_) {
+            search.set_landmarks(
+                Landmarks(task_.landmarks, values_of(mean.squeeze(0)), task_.landmark_options));
+        }
         for (std::size_t t = 0; t < tokens; ++t) {
             search.add_codebook({codebooks.data_ptr<float>() + t * 256 * d, 256, d});
         }
@@ -275,15 +303,19 @@ class RelationTrainer {
 
     /// Recall@10 of held-out rows among themselves, mean over prefixes. Rows that trained would not
     /// do: codebooks fit them better than others before anything is tuned.
-    [[nodiscard]] double recall() const {
+    [[nodiscard]] double recall() const { return recall(held_out_, truth_); }
+
+    /// The same among rows of which the held-out ones are the first.
+    /// @param truth  [m, 10]: the nearest to each.
+    [[nodiscard]] double recall(const torch::Tensor& base, const torch::Tensor& truth) const {
         const torch::NoGradGuard guard;
         const std::set<std::int64_t> lengths{
             std::max<std::int64_t>(1, tokens_ / 4), std::max<std::int64_t>(1, tokens_ / 2),
             tokens_};
         double total = 0.0;
-        for (const torch::Tensor& sums : prefixes(encode(held_out_), lengths).sums().unbind()) {
+        for (const torch::Tensor& sums : prefixes(encode(base), lengths).sums().unbind()) {
             const torch::Tensor found = best_others(graph_.scores(held_out_, decoded(sums)));
-            total += share_found(found, truth_);
+            total += share_found(found, truth);
         }
         return total / static_cast<double>(lengths.size());
     }
@@ -295,6 +327,7 @@ class RelationTrainer {
     std::int64_t width_;
     std::int64_t mapped_; ///< First coordinates that the map changes.
     std::int64_t steps_;  ///< That there will be.
+    bool is_judged_;      ///< By landmarks, while symbols are chosen.
     double variance_ = 1.0;
     torch::Tensor embeddings_; ///< [n, d]: rows that train.
     torch::Tensor held_out_;   ///< [m, d]: rows that measure.
@@ -312,12 +345,21 @@ class RelationTrainer {
 
 } // namespace
 
+bool can_relate(const RelationTask& task) noexcept {
+    return task.rows.rows() >= kMinRows && task.held_out.rows() > kFound && task.rows.cols() >= 2;
+}
+
 std::optional<RelatedCodebooks> relate(const RelationTask& task) {
-    if (task.rows.rows() < kMinRows || task.held_out.rows() <= kFound || task.rows.cols() < 2) {
+    if (!can_relate(task)) {
         return std::nullopt;
     }
     torch::set_num_threads(static_cast<int>(num_threads()));
     return RelationTrainer(task).run();
+}
+
+double landmark_gain(const RelationTask& task) {
+    torch::set_num_threads(static_cast<int>(num_threads()));
+    return RelationTrainer(task).landmark_gain();
 }
 
 LearningState to_state(std::optional<RelatedCodebooks> related) {

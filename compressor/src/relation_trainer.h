@@ -9,6 +9,7 @@
 
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/metric.h"
+#include "landmarks.h"
 #include "learning_state.h"
 
 namespace arfc {
@@ -22,6 +23,8 @@ struct RelationTask {
     Metric metric = Metric::kCosine;
     std::size_t beam_width = 1; ///< As the model will encode.
     std::vector<std::size_t> commit_points;
+    MatrixView<const float> landmarks; ///< [l, d], turned as rows, not centred; empty: none judge.
+    LandmarkOptions landmark_options;
     std::uint64_t seed = 0;
     std::function<bool()> go_on; ///< Asked between steps; false ends early, with the best so far.
     /// Share of the time for this that has gone, in [0, 1]: the rate and the lengths follow it
@@ -42,6 +45,9 @@ struct RelatedCodebooks {
     double recall_after = 0;
 };
 
+/// Returns whether there are rows enough to learn relations from, and to tell whether they gain.
+[[nodiscard]] bool can_relate(const RelationTask& task) noexcept;
+
 /// Tunes codebooks by gradient steps on two losses: the squared error at every prefix, and the
 /// divergence between the graph of the embeddings and that of the codes (edges: each row's
 /// softmax over its similarities to neighbours and to random rows) at sampled prefixes, whose
@@ -50,9 +56,13 @@ struct RelatedCodebooks {
 ///
 /// Source: the entity relation graph constraint and progressive training of arXiv:2602.11494, in a
 /// listwise form; docs/sources.md.
-/// @returns nothing where there are too few rows, or no held-out gain.
+/// @returns nothing where can_relate() does not hold, or nothing gains.
 /// @throws Error  kCorruption: `task.begun` does not fit the task.
 std::optional<RelatedCodebooks> relate(const RelationTask& task);
+
+/// Returns how much recall@10 of held-out rows, mean over the prefixes measured, landmarks add to
+/// the task's codebooks as they are. The task has landmarks, and can_relate() holds.
+[[nodiscard]] double landmark_gain(const RelationTask& task);
 
 /// Writes an outcome of relate() as a state, and reads it again.
 [[nodiscard]] LearningState to_state(std::optional<RelatedCodebooks> related);

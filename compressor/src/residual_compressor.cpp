@@ -183,13 +183,24 @@ void ResidualCompressor::multiply(
     }
 }
 
+void ResidualCompressor::prepare_early(BeamSearch& search) const {
+    const std::size_t d = model_.dim;
+    if (!model_.landmarks.empty()) {
+        search.set_landmarks(Landmarks(
+            {model_.landmarks.data(), model_.landmarks.size() / d, d}, decoded_mean_,
+            {model_.metric, model_.landmarks_asked,
+             static_cast<float>(model_.landmark_error_weight)}));
+    }
+    const std::vector<float>& symbols = model_.landmarks.empty() ? model_.early : decoded_early_;
+    for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
+        search.add_codebook({symbols.data() + t * kSymbols * d, kSymbols, d});
+    }
+}
+
 const ResidualCompressor::Encoder& ResidualCompressor::encoder() const {
     std::call_once(encoder_->once, [this] {
         auto encoder = std::make_unique<Encoder>(model_.dim);
-        for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
-            encoder->early.add_codebook(
-                {model_.early.data() + t * kSymbols * model_.dim, kSymbols, model_.dim});
-        }
+        prepare_early(encoder->early);
         for (const auto& runs : model_.late_runs()) {
             encoder->late.emplace_back();
             for (const std::vector<std::size_t>& tokens : runs) {
@@ -291,8 +302,9 @@ void ResidualCompressor::encode_tile(
     AlignedFloats z(rows.size());
     AlignedFloats scratch(BeamSearch::scratch_size(rows.rows()));
     turn(rows, z.data());
+    const std::vector<float>& mean = model_.landmarks.empty() ? model_.mean : decoded_mean_;
     for (std::size_t i = 0; i < rows.rows(); ++i) {
-        kernels().subtract(z.data() + i * d, model_.mean.data(), d);
+        kernels().subtract(z.data() + i * d, mean.data(), d);
     }
     const std::size_t early = std::min(num_bytes, model_.early_tokens());
     // Up to the next commit point and not to `early`: what is chosen must not depend on where the
@@ -316,7 +328,8 @@ void ResidualCompressor::encode_late(
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
     for (std::size_t i = 0; i < residual.rows(); ++i) {
-        if (!model_.decode_map.empty()) { // The residual was centred by the other mean.
+        if (model_.landmarks.empty() && !model_.decode_map.empty()) { // The residual was centred by
+                                                                      // the other mean.
             kernel.add(residual.row(i).data(), model_.mean.data(), d);
             kernel.subtract(residual.row(i).data(), decoded_mean_.data(), d);
         }

@@ -59,6 +59,8 @@ class ResidualCompressor final : public Compressor {
     const Encoder& encoder() const;
 
     void prepare();
+    /// Adds what early tokens are chosen with.
+    void prepare_early(BeamSearch& search) const;
     void decode_early_symbols();
     /// Multiplies each row of `rows` [n, dim] by a packed [dim, dim] matrix. @param out  [n, dim].
     void multiply(const PackedMatrix& matrix, MatrixView<const float> rows, float* out) const;

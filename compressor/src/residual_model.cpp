@@ -33,6 +33,11 @@ Json architecture(const ResidualModel& model) {
         json["late_beam_width"] = model.late_beam_width;
         json["late_commit_points"] = model.late_commit_points;
     }
+    if (!model.landmarks.empty()) {
+        json["landmarks"] = model.landmarks.size() / model.dim;
+        json["landmarks_asked"] = model.landmarks_asked;
+        json["landmark_error_weight"] = model.landmark_error_weight;
+    }
     if (model.norm_shrinkage > 0.0) {
         json["norm_shrinkage"] = model.norm_shrinkage;
     }
@@ -83,6 +88,9 @@ Tensors tensors_of(const ResidualModel& model) {
     }
     if (!model.decode_map.empty()) {
         tensors["decode_map"] = {{model.dim, model.dim}, model.decode_map};
+    }
+    if (!model.landmarks.empty()) {
+        tensors["landmarks"] = {{model.landmarks.size() / model.dim, model.dim}, model.landmarks};
     }
     add_perceptron(tensors, kEntry, model.entry, model.dim);
     add_features(tensors, model.features, model.dim);
@@ -185,6 +193,12 @@ void check_architecture(const ResidualModel& model) {
     require(model.dim >= 1 && model.dim <= kMaxDim, "dim");
     require(model.code_bytes >= 1 && model.code_bytes <= kMaxCodeBytes, "code_bytes");
     require(model.beam_width >= 1 && model.beam_width <= 64, "beam_width");
+    require(
+        model.landmarks_asked == 0 || (model.landmarks_asked <= 64 && model.beam_width <= 16),
+        "landmarks_asked");
+    require(
+        model.landmark_error_weight >= 0.0 && model.landmark_error_weight <= 1e6,
+        "landmark_error_weight");
     require(model.late_subspaces.size() < model.code_bytes, "late_subspaces");
     require(
         !model.commit_points.empty() && model.commit_points.front() >= 1 &&
@@ -278,7 +292,7 @@ FeatureWeights take_features(Tensors& tensors, std::size_t dim) {
 }
 
 /// Reads the weights. @returns their identity.
-std::string read_weights(ResidualModel& model, std::string_view weights) {
+std::string read_weights(ResidualModel& model, std::size_t landmarks, std::string_view weights) {
     Tensors tensors = read_safetensors(weights);
     const bool is_halved = std::any_of(
         tensors.begin(), tensors.end(), [](const auto& entry) { return entry.second.as_half; });
@@ -292,6 +306,9 @@ std::string read_weights(ResidualModel& model, std::string_view weights) {
     }
     if (tensors.contains("decode_map")) {
         model.decode_map = take(tensors, "decode_map", {model.dim, model.dim});
+    }
+    if (landmarks > 0) {
+        model.landmarks = take(tensors, "landmarks", {landmarks, model.dim});
     }
     model.entry = take_perceptron(tensors, kEntry, model.dim);
     require(model.exit_map.empty() || !model.rotation.empty(), "exit_map without rotation");
@@ -309,7 +326,8 @@ std::string read_weights(ResidualModel& model, std::string_view weights) {
 } // namespace
 
 double ResidualModel::encode_flop() const noexcept {
-    return query_flop(); // The same products: the row, or the query, with every symbol once.
+    // A query's products, of the row with every symbol once, and those with the landmarks.
+    return query_flop() + 2.0 * static_cast<double>(landmarks.size());
 }
 
 double ResidualModel::query_flop() const noexcept {
@@ -363,6 +381,7 @@ ModelFiles write_residual_model(const ResidualModel& model, const TrainReport& r
 StoredResidualModel read_residual_model(const ModelFiles& files) {
     StoredResidualModel stored;
     ResidualModel& model = stored.model;
+    std::size_t landmarks = 0;
     try {
         const Json config = Json::parse(files.config);
         model.dim = config.at("dim").get<std::size_t>();
@@ -377,6 +396,11 @@ StoredResidualModel read_residual_model(const ModelFiles& files) {
             model.late_commit_points =
                 config.at("late_commit_points").get<std::vector<std::size_t>>();
         }
+        if (config.contains("landmarks")) {
+            landmarks = config.at("landmarks").get<std::size_t>();
+            model.landmarks_asked = config.at("landmarks_asked").get<std::size_t>();
+            model.landmark_error_weight = config.at("landmark_error_weight").get<double>();
+        }
         model.norm_shrinkage = config.value("norm_shrinkage", 0.0);
         stored.id = config.at("id").get<std::string>();
         stored.report = report_from_json(config.at("training"));
@@ -385,9 +409,12 @@ StoredResidualModel read_residual_model(const ModelFiles& files) {
             ErrorKind::kCorruption,
             "Model's config.json lacks a field or has one of a wrong type: ", error.what());
     }
+    require(
+        (landmarks == 0) == (model.landmarks_asked == 0) && model.landmarks_asked <= landmarks,
+        "landmarks");
     check_architecture(model);
     check_report(stored.report, model.code_bytes);
-    if (read_weights(model, files.weights) != stored.id) {
+    if (read_weights(model, landmarks, files.weights) != stored.id) {
         fail(ErrorKind::kCorruption, "Model's identity differs from its content: ", stored.id);
     }
     return stored;

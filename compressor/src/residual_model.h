@@ -35,6 +35,9 @@ struct ResidualModel {
     std::vector<float> mean;                ///< [dim], rotated.
     std::vector<float> early;               ///< [early_tokens, 256, dim].
     std::vector<float> decode_map;          ///< [dim, dim]; empty: the identity.
+    std::vector<float> landmarks;           ///< [landmarks, dim], as turned rows; empty: none.
+    std::size_t landmarks_asked = 0;        ///< For each row.
+    double landmark_error_weight = 0.0;     ///< See Landmarks.
     double norm_shrinkage = 0.0; ///< How far cosines draw the logarithm of a reconstruction's
                                  ///< length to that of a row, which is 1, in [0, 1].
     std::vector<std::size_t> subspace_bounds; ///< Ascending, first 0, last dim: subspace s is
@@ -61,7 +64,7 @@ struct ResidualModel {
     [[nodiscard]] std::vector<std::vector<std::vector<std::size_t>>> late_runs() const;
     [[nodiscard]] std::size_t weights_bytes() const noexcept {
         return (entry.size() + rotation.size() + exit_map.size() + mean.size() + early.size() +
-                decode_map.size() + late.size()) *
+                decode_map.size() + landmarks.size() + late.size()) *
                    sizeof(float) +
                features.bytes();
     }

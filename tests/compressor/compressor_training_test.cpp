@@ -22,6 +22,24 @@ TrainOptions small(std::size_t bytes = 20) {
     return options;
 }
 
+TEST(TrainingTest, LandmarksComeWithRelationsWhereTheyGain) {
+    const std::vector<float> rows = test::random_rows(4000, 16);
+    TrainOptions options;
+    options.code_bytes = 8;
+    const auto with = Compressor::train(test::view(rows, 16), options);
+    const auto config = nlohmann::json::parse(with->files().config);
+    EXPECT_EQ(config.at("landmarks"), 3800 / 5);
+    // As many products as landmarks' floats are what encoding has beyond scoring.
+    EXPECT_EQ(
+        config.at("flop_per_encoded_row").get<double>(),
+        config.at("flop_per_query").get<double>() + 2.0 * (3800 / 5 * 16));
+    options.relations = false;
+    const auto without = Compressor::train(test::view(rows, 16), options);
+    EXPECT_FALSE(nlohmann::json::parse(without->files().config).contains("landmarks"));
+    EXPECT_GT(
+        with->report().recall.back().recall_at_10, without->report().recall.back().recall_at_10);
+}
+
 TEST(TrainingTest, SameSeedSameModelWhateverTheThreads) {
     const std::vector<float> rows = test::random_rows(1500, 24);
     const std::string first = Compressor::train(test::view(rows, 24), small())->id();

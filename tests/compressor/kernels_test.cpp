@@ -136,6 +136,22 @@ TEST(KernelsTest, BoundHoldsAtLeastCountValues) {
     }
 }
 
+TEST(KernelsTest, BoundOfManyHoldsSixteenValuesAndFewMore) {
+    for (const Kernels* kernel : runnable()) {
+        for (const std::size_t count : {std::size_t{16}, std::size_t{256}, std::size_t{4096}}) {
+            for (std::uint32_t seed = 0; seed < 20; ++seed) {
+                const std::vector<float> values = random_floats(count, seed);
+                const float bound = kernel->bound_16(values.data(), count);
+                const auto found = static_cast<std::size_t>(std::count_if(
+                    values.begin(), values.end(), [&](float value) { return value <= bound; }));
+                EXPECT_GE(found, 16U) << kernel->name;
+                EXPECT_LE(found, 160U) << kernel->name; // 54 are expected of many.
+                EXPECT_EQ(bound, runnable()[0]->bound_16(values.data(), count)) << kernel->name;
+            }
+        }
+    }
+}
+
 TEST(KernelsTest, SymbolCostsAddInOrder) {
     for (const Kernels* kernel : runnable()) {
         const std::vector<float> norm = random_floats(256, 5);

@@ -9,6 +9,7 @@
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
 #include "kmeans.h"
+#include "landmark_trainer.h"
 #include "random_rows.h"
 
 namespace arfc {
@@ -97,6 +98,32 @@ TEST(RelationTrainer, GainsRecallOfRowsThatTookNoPart) {
                 std::ranges::all_of(*values, [](float value) { return std::isfinite(value); }));
         }
     }
+}
+
+TEST(RelationTrainer, LandmarksAddToRecall) {
+    const Start start;
+    for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
+        RelationTask task = start.task();
+        task.metric = metric;
+        task.beam_width = 16;
+        ASSERT_TRUE(can_relate(task));
+        const std::optional<RelatedCodebooks> alone = relate(task);
+        const std::vector<float> points = landmark_points(task.rows, 500, metric);
+        task.landmarks = test::view(points, kDim);
+        task.landmark_options = {metric, 8, 0.15F};
+        EXPECT_GT(landmark_gain(task), 0.002) << to_string(metric);
+        const std::optional<RelatedCodebooks> judged = relate(task);
+        ASSERT_TRUE(alone) << to_string(metric);
+        if (metric == Metric::kCosine) { // Under L2 nothing gains beyond what landmarks do.
+            ASSERT_TRUE(judged);
+            EXPECT_GT(judged->recall_before, alone->recall_before + 0.003);
+            EXPECT_GT(judged->recall_after, alone->recall_after + 0.005);
+        }
+    }
+    RelationTask few = start.task();
+    few.rows = few.rows.slice(0, 1000);
+    EXPECT_FALSE(can_relate(few));
+    EXPECT_FALSE(relate(few));
 }
 
 TEST(RelationTrainer, FollowsTheTimeThatItHas) {

@@ -32,6 +32,9 @@ ResidualModel whole_model() {
     model.decode_map = test::random_rows(kDim, kDim, 3);
     model.mean = {1.0F, 2.0F, 3.0F, 4.0F};
     model.early = test::random_rows(2 * kSymbols, kDim, 4);
+    model.landmarks = test::random_rows(3, kDim, 11);
+    model.landmarks_asked = 2;
+    model.landmark_error_weight = 0.5;
     model.norm_shrinkage = 0.25;
     model.subspace_bounds = {0, 1, kDim};
     model.late_subspaces = {1, 0, 1};
@@ -67,6 +70,9 @@ TEST(ResidualModelTest, EveryPartIsReadAgain) {
     EXPECT_EQ(back.model.decode_map, model.decode_map);
     EXPECT_EQ(back.model.mean, model.mean);
     EXPECT_EQ(back.model.early, model.early);
+    EXPECT_EQ(back.model.landmarks, model.landmarks);
+    EXPECT_EQ(back.model.landmarks_asked, model.landmarks_asked);
+    EXPECT_EQ(back.model.landmark_error_weight, model.landmark_error_weight);
     EXPECT_EQ(back.model.norm_shrinkage, model.norm_shrinkage);
     EXPECT_EQ(back.model.subspace_bounds, model.subspace_bounds);
     EXPECT_EQ(back.model.late_subspaces, model.late_subspaces);
@@ -91,10 +97,10 @@ TEST(ResidualModelTest, SaysWhatItCosts) {
     const ResidualModel model = whole_model();
     const double symbols = 256.0 * (2 * 4 + 3 + 1 + 3);
     const double entry = 2.0 * 4 + 4.0 * 2;
-    EXPECT_EQ(model.encode_flop(), 2.0 * (entry + 16 + symbols));
-    EXPECT_EQ(model.query_flop(), model.encode_flop());
+    EXPECT_EQ(model.query_flop(), 2.0 * (entry + 16 + symbols));
+    EXPECT_EQ(model.encode_flop(), model.query_flop() + 2.0 * 3 * 4);
     const std::size_t features = 16 + 4 + 12 + 3 + 12;
-    EXPECT_EQ(model.weights_bytes(), 4 * (18 + 3 * 16 + 4 + 256U * 15 + features));
+    EXPECT_EQ(model.weights_bytes(), 4 * (18 + 3 * 16 + 4 + 12 + 256U * 15 + features));
     const auto config = nlohmann::json::parse(write_residual_model(model, {}).config);
     EXPECT_EQ(config["flop_per_query"], model.query_flop());
     EXPECT_EQ(config["flop_per_encoded_row"], model.encode_flop());
@@ -132,6 +138,13 @@ TEST(ResidualModelTest, NumbersThatContradictEachOtherAreRefusedByName) {
         {"code_bytes", 1025},
         {"beam_width", 0},
         {"beam_width", 65},
+        {"beam_width", 17, "landmarks_asked"}, // No more are proposed for sure.
+        {"landmarks", 0},
+        {"landmarks", 1},
+        {"landmarks_asked", 0, "landmarks"},
+        {"landmarks_asked", 4, "landmarks"},
+        {"landmark_error_weight", -0.5},
+        {"landmark_error_weight", 2e6},
         {"late_subspaces", {1, 0, 1, 0, 1}},
         {"late_subspaces", {1, 0, 2}},
         {"commit_points", Json::array()},
@@ -165,7 +178,15 @@ using Change = std::function<void(ResidualModel&)>;
 TEST(ResidualModelTest, LimitsBelongToWhatIsAllowed) {
     const Change cases[] = {
         [](ResidualModel& model) { model.beam_width = 1; },
-        [](ResidualModel& model) { model.beam_width = 64; },
+        [](ResidualModel& model) { model.beam_width = 16; },
+        [](ResidualModel& model) { model.landmarks_asked = 3; },
+        [](ResidualModel& model) { model.landmark_error_weight = 0.0; },
+        [](ResidualModel& model) {
+            model.landmarks = {};
+            model.landmarks_asked = 0;
+            model.landmark_error_weight = 0.0;
+            model.beam_width = 64;
+        },
         [](ResidualModel& model) { model.late_beam_width = 64; },
         [](ResidualModel& model) { model.norm_shrinkage = 1.0; },
         [](ResidualModel& model) { model.norm_shrinkage = 0.0; },
@@ -212,8 +233,8 @@ TEST(ResidualModelTest, TensorsMustFitTheConfiguration) {
             ErrorKind::kCorruption, text);
     };
     for (const char* name :
-         {"mean", "early", "late", "rotation", "exit_map", "decode_map", "entry_hidden",
-          "entry_hidden_bias", "entry_output"}) {
+         {"mean", "early", "late", "rotation", "exit_map", "decode_map", "landmarks",
+          "entry_hidden", "entry_hidden_bias", "entry_output"}) {
         refuses(std::string("does not fit its config.json in tensor: ") + name, [&](auto& tensors) {
             tensors[name].shape = {tensors[name].values.size(), 1};
         });
