@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <limits>
-#include <utility>
 
 #include "arfc/compressor/compressor.h"
 #include "kernels.h"
@@ -131,7 +130,7 @@ void BeamSearch::closest(
         // The first hypothesis meets no threshold yet: bound it from its own costs.
         const bool unbounded = best.size() < kept && kept - best.size() <= 16;
         const float threshold =
-            unbounded ? kernel.bound(costs, kept - best.size()) : best.threshold();
+            unbounded ? kernel.bound(costs, kSymbols, kept - best.size()) : best.threshold();
         const std::size_t found = kernel.at_most(costs, threshold, indices.data());
         for (std::size_t c = 0; c < found; ++c) {
             best.offer({costs[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
@@ -147,7 +146,7 @@ void BeamSearch::propose(
     for (std::size_t h = 0; h < state.count; ++h) {
         hypothesis_costs(state, row, h, products, costs + h * kSymbols);
     }
-    const float threshold = kernel.bound_16(costs, state.count * kSymbols);
+    const float threshold = kernel.bound(costs, state.count * kSymbols, 16);
     std::array<unsigned char, kSymbols> indices = {};
     candidates.clear();
     for (std::size_t h = 0; h < state.count; ++h) {

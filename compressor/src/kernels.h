@@ -32,13 +32,9 @@ struct Kernels {
     /// Returns the k of the smallest norm[k] - 2 y[k] among 256 (ties: the lowest), and that cost.
     std::size_t (*closest)(const float* norm, const float* y, float* cost);
 
-    /// Returns a value that at least `count` of 256 values do not exceed, and few more; `count` in
-    /// [1, 16].
-    float (*bound)(const float* values, std::size_t count);
-
-    /// Returns a value that at least 16 of `count` values do not exceed, and few more (54 of 4096
-    /// in a random order); `count` is a multiple of 16.
-    float (*bound_16)(const float* values, std::size_t count);
+    /// Returns a value that at least `count` of `size` values do not exceed, and few more (16: 54
+    /// of 4096 in a random order); `size` is a multiple of 16, `count` in [1, 16].
+    float (*bound)(const float* values, std::size_t size, std::size_t count);
 
     /// Writes the indices of values <= `threshold` among 256, ascending; returns how many.
     std::size_t (*at_most)(const float* values, float threshold, unsigned char* indices);

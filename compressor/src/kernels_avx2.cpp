@@ -15,7 +15,7 @@ constexpr int kTilePanels = 1;
 } // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels = {"avx2",   multiply, symbol_costs, closest,  bound,
-                          bound_16, at_most,  add,          subtract, dot};
+const Kernels kKernels = {"avx2",  multiply, symbol_costs, closest, bound,
+                          at_most, add,      subtract,     dot};
 
 } // namespace arfc::avx2

@@ -57,8 +57,6 @@ struct ResidualCompressor::Encoder {
         std::vector<std::size_t> tokens; ///< Places among the late tokens, ascending.
         BeamSearch search;
     };
-    explicit Encoder(std::size_t dim) : early(dim) {}
-
     BeamSearch early;
     std::vector<std::vector<Run>> late; ///< Of each sub-space.
 };
@@ -102,6 +100,25 @@ void require_usable_rows(MatrixView<const float> rows, Metric metric, std::strin
                 " holds a zero row, which has no direction under cosine: ", i);
         }
     }
+}
+
+BeamSearch early_search(
+    const ResidualModel& model, const std::vector<float>& decoded_mean,
+    const std::vector<float>& decoded_early) {
+    const std::size_t d = model.dim;
+    BeamSearch search(d);
+    if (!model.landmarks.empty()) {
+        search.set_landmarks(Landmarks(
+            {model.landmarks.data(), model.landmarks.size() / d, d}, decoded_mean,
+            {model.metric, model.landmarks_asked,
+             static_cast<float>(model.landmark_error_weight)}));
+    }
+    const std::vector<float>& symbols = model.landmarks.empty() ? model.early : decoded_early;
+    // Counted by what is there: in training, later tokens are not known yet.
+    for (std::size_t at = 0; at < symbols.size(); at += kSymbols * d) {
+        search.add_codebook({symbols.data() + at, kSymbols, d});
+    }
+    return search;
 }
 
 std::unique_ptr<Compressor> open_residual(const ModelFiles& files, std::string_view device) {
@@ -183,24 +200,10 @@ void ResidualCompressor::multiply(
     }
 }
 
-void ResidualCompressor::prepare_early(BeamSearch& search) const {
-    const std::size_t d = model_.dim;
-    if (!model_.landmarks.empty()) {
-        search.set_landmarks(Landmarks(
-            {model_.landmarks.data(), model_.landmarks.size() / d, d}, decoded_mean_,
-            {model_.metric, model_.landmarks_asked,
-             static_cast<float>(model_.landmark_error_weight)}));
-    }
-    const std::vector<float>& symbols = model_.landmarks.empty() ? model_.early : decoded_early_;
-    for (std::size_t t = 0; t < model_.early_tokens(); ++t) {
-        search.add_codebook({symbols.data() + t * kSymbols * d, kSymbols, d});
-    }
-}
-
 const ResidualCompressor::Encoder& ResidualCompressor::encoder() const {
     std::call_once(encoder_->once, [this] {
-        auto encoder = std::make_unique<Encoder>(model_.dim);
-        prepare_early(encoder->early);
+        auto encoder = std::make_unique<Encoder>(
+            Encoder{early_search(model_, decoded_mean_, decoded_early_), {}});
         for (const auto& runs : model_.late_runs()) {
             encoder->late.emplace_back();
             for (const std::vector<std::size_t>& tokens : runs) {

@@ -59,8 +59,6 @@ class ResidualCompressor final : public Compressor {
     const Encoder& encoder() const;
 
     void prepare();
-    /// Adds what early tokens are chosen with.
-    void prepare_early(BeamSearch& search) const;
     void decode_early_symbols();
     /// Multiplies each row of `rows` [n, dim] by a packed [dim, dim] matrix. @param out  [n, dim].
     void multiply(const PackedMatrix& matrix, MatrixView<const float> rows, float* out) const;
@@ -100,6 +98,14 @@ class ResidualCompressor final : public Compressor {
     struct LazyEncoder;
     std::shared_ptr<LazyEncoder> encoder_;
 };
+
+/// Returns what a model's early tokens are chosen with: what symbols decode to, judged by
+/// landmarks, where there are landmarks, else the symbols themselves.
+/// @param decoded_mean   [dim]: what the model's mean, and
+/// @param decoded_early  [early tokens, 256, dim]: its early symbols decode to.
+[[nodiscard]] BeamSearch early_search(
+    const ResidualModel& model, const std::vector<float>& decoded_mean,
+    const std::vector<float>& decoded_early);
 
 std::unique_ptr<Compressor> open_residual(const ModelFiles& files, std::string_view device);
 

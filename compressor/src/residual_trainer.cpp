@@ -537,16 +537,12 @@ class Trainer {
             }
             return state;
         });
-        const auto points = learned.arrays.find("points");
-        if (points == learned.arrays.end()) {
+        if (!learned.arrays.contains("points")) {
             return;
         }
-        if (points->second.values.size() != count * dim() ||
-            !std::ranges::all_of(
-                points->second.values, [](float value) { return std::isfinite(value); })) {
-            fail_corrupt_state("points");
-        }
-        model_.landmarks = points->second.values;
+        model_.landmarks = values_of(tensor_of(
+            learned, "points",
+            {static_cast<std::int64_t>(count), static_cast<std::int64_t>(dim())}));
         model_.landmarks_asked = kLandmarksAsked;
         model_.landmark_error_weight = kLandmarkErrorWeight;
         task.landmarks = {model_.landmarks.data(), count, dim()};
@@ -632,16 +628,7 @@ class Trainer {
             turn_in_place(symbols, model_.decode_map);
         }
         const bool by_landmarks = !model_.landmarks.empty();
-        BeamSearch search(dim());
-        if (by_landmarks) {
-            search.set_landmarks(Landmarks(
-                {model_.landmarks.data(), model_.landmarks.size() / dim(), dim()}, mean,
-                landmark_options()));
-        }
-        const std::vector<float>& searched = by_landmarks ? symbols : model_.early;
-        for (std::size_t t = 0; t < early_; ++t) {
-            search.add_codebook({searched.data() + t * kSymbols * dim(), kSymbols, dim()});
-        }
+        const BeamSearch search = early_search(model_, mean, symbols);
         for (std::vector<float>* const points : {&z_, &held_out_}) {
             const MatrixView<float> view(points->data(), points->size() / dim(), dim());
             const auto centre = [&](MatrixView<float> tile) {

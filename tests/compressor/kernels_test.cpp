@@ -126,8 +126,8 @@ TEST(KernelsTest, BoundHoldsAtLeastCountValues) {
             const std::vector<float> values = random_floats(256, seed);
             for (std::size_t count = 1; count <= 16; ++count) {
                 unsigned char indices[256];
-                const std::size_t found =
-                    kernel->at_most(values.data(), kernel->bound(values.data(), count), indices);
+                const std::size_t found = kernel->at_most(
+                    values.data(), kernel->bound(values.data(), values.size(), count), indices);
                 EXPECT_GE(found, count) << kernel->name;
                 EXPECT_LE(found, 256U);
                 EXPECT_TRUE(std::is_sorted(indices, indices + found));
@@ -141,12 +141,12 @@ TEST(KernelsTest, BoundOfManyHoldsSixteenValuesAndFewMore) {
         for (const std::size_t count : {std::size_t{16}, std::size_t{256}, std::size_t{4096}}) {
             for (std::uint32_t seed = 0; seed < 20; ++seed) {
                 const std::vector<float> values = random_floats(count, seed);
-                const float bound = kernel->bound_16(values.data(), count);
+                const float bound = kernel->bound(values.data(), count, 16);
                 const auto found = static_cast<std::size_t>(std::count_if(
                     values.begin(), values.end(), [&](float value) { return value <= bound; }));
                 EXPECT_GE(found, 16U) << kernel->name;
                 EXPECT_LE(found, 160U) << kernel->name; // 54 are expected of many.
-                EXPECT_EQ(bound, runnable()[0]->bound_16(values.data(), count)) << kernel->name;
+                EXPECT_EQ(bound, runnable()[0]->bound(values.data(), count, 16)) << kernel->name;
             }
         }
     }
