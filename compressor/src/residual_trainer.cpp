@@ -449,12 +449,11 @@ class Trainer {
         set_commit_points();
     }
 
-    /// Sets those of the whole-space tokens: after the eighth, at the half of fewer than sixteen,
-    /// and at their end.
+    /// Sets those of the whole-space tokens: after the eighth, and at their end. Fewer than nine
+    /// commit to nothing on the way: their last ones gain more than their first ones lose.
     void set_commit_points() {
-        const std::size_t first = std::min((early_ + 1) / 2, kFirstCommit);
-        model_.commit_points = {first};
-        if (early_ > first) {
+        model_.commit_points = {std::min(early_, kFirstCommit)};
+        if (early_ > kFirstCommit) {
             model_.commit_points.push_back(early_);
         }
     }

@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
@@ -239,6 +241,16 @@ TEST(TrainingTest, ManyRowsHaveMoreTokensOverTheWholeSpace) {
     }
 }
 
+TEST(TrainingTest, OneHypothesisIsKeptAfterTheEighthTokenAndAtTheEnd) {
+    const std::vector<float> rows = test::random_rows(600, 8);
+    const std::pair<std::size_t, std::vector<std::size_t>> expected[] = {
+        {1, {1}}, {5, {5}}, {8, {8}}, {9, {8, 9}}, {20, {8, 16}}};
+    for (const auto& [bytes, commit_points] : expected) {
+        const auto model = Compressor::train(test::view(rows, 8), small(bytes));
+        EXPECT_EQ(read_residual_model(model->files()).model.commit_points, commit_points) << bytes;
+    }
+}
+
 /// A length, what it leaves of the energy of rows that trained and of others, and how far, as a
 /// share, other seeds and machines may be from that.
 struct Left {
@@ -260,10 +272,12 @@ TEST(TrainingTest, EveryLengthIsAsCloseAsItWas) {
     TrainOptions options = small(24);
     options.metric = Metric::kL2;
     options.relations = false;
-    const Left expected[] = {{1, 0.258, 0.338, 0.06},    {2, 0.130, 0.161, 0.05},
-                             {4, 0.0467, 0.0569, 0.06},  {8, 0.0073, 0.0106, 0.08},
-                             {16, 2.7e-4, 5.1e-4, 0.2},  {18, 2.07e-4, 3.9e-4, 0.2},
-                             {24, 0.97e-5, 4.2e-5, 0.45}};
+    // Means of 18 trainings: six seeds under each of three instruction sets of LibTorch's MKL,
+    // whose axes differ in their last bits and clusters then in more.
+    const Left expected[] = {{1, 0.268, 0.360, 0.04},     {2, 0.136, 0.160, 0.04},
+                             {4, 0.0468, 0.0584, 0.04},   {8, 0.0071, 0.0100, 0.05},
+                             {16, 2.56e-4, 4.05e-4, 0.1}, {18, 1.95e-4, 3.09e-4, 0.1},
+                             {24, 1.1e-5, 2.65e-5, 0.45}};
     std::vector<std::size_t> lengths;
     for (const Left& left : expected) {
         lengths.push_back(left.bytes);
