@@ -28,7 +28,8 @@ constexpr std::int64_t kLeastSteps = 600;
 constexpr std::int64_t kMostSteps = 3000;
 constexpr std::int64_t kRowsPerStep = 16;
 constexpr double kPatience = 5.0 / 12.0;    // Share of the steps without a gain that ends them.
-constexpr std::size_t kMostCompared = 8192; // Rows that trained, where landmarks are tried.
+constexpr std::size_t kManyRows = 32768;    // From so many on trained rows measure, too.
+constexpr std::size_t kMostCompared = 8192; // So many of them.
 constexpr std::int64_t kWarmUp = 30;
 constexpr std::int64_t kEncodeEvery = 50; // Steps after which symbols are chosen anew.
 constexpr std::int64_t kAnchors = 96;     // Of a step.
@@ -68,14 +69,10 @@ class RelationTrainer {
     /// Among the held-out rows and enough that trained: of 1,000 rows the nearest lie too far from
     /// each other to tell what landmarks are for.
     [[nodiscard]] double landmark_gain() {
-        start();
-        const torch::Tensor others =
-            tensor_of(task_.rows.slice(0, std::min(kMostCompared, task_.rows.rows())));
-        const torch::Tensor base = torch::cat({held_out_, others + now_.mean.detach()});
-        const torch::Tensor truth = best_others(graph_.similarities(held_out_, base));
-        const double judged = recall(base, truth);
+        start(/*dense=*/true);
+        const double judged = recall();
         is_judged_ = false;
-        return judged - recall(base, truth);
+        return judged - recall();
     }
 
     std::optional<RelatedCodebooks> run() {
@@ -120,17 +117,24 @@ class RelationTrainer {
 
   private:
     /// Starts from what the task brings.
-    void start() {
+    /// @param dense  Seek held-out rows among some that trained, too, not among themselves alone.
+    void start(bool dense) {
         now_.codebooks = tensor_of(task_.codebooks, {tokens_, 256, width_}).requires_grad_();
         now_.mean = tensor_of(task_.mean, {width_}).requires_grad_();
         now_.map_change = torch::zeros({mapped_, mapped_}).requires_grad_();
         held_out_ = tensor_of(task_.held_out) + now_.mean.detach();
-        truth_ = best_others(graph_.similarities(held_out_, held_out_));
+        base_ = held_out_;
+        if (dense) {
+            const torch::Tensor others =
+                tensor_of(task_.rows.slice(0, std::min(kMostCompared, task_.rows.rows())));
+            base_ = torch::cat({held_out_, others + now_.mean.detach()});
+        }
+        truth_ = best_others(graph_.similarities(held_out_, base_));
     }
 
     /// Starts, and finds neighbours.
     void prepare() {
-        start();
+        start(task_.rows.rows() >= kManyRows);
         optimizer_ = std::make_unique<torch::optim::AdamW>(
             std::vector<torch::Tensor>{now_.codebooks, now_.mean, now_.map_change},
             torch::optim::AdamWOptions(kLearningRate).betas({0.9, 0.99}).weight_decay(0.0));
@@ -301,21 +305,16 @@ class RelationTrainer {
         optimizer_->step();
     }
 
-    /// Recall@10 of held-out rows among themselves, mean over prefixes. Rows that trained would not
-    /// do: codebooks fit them better than others before anything is tuned.
-    [[nodiscard]] double recall() const { return recall(held_out_, truth_); }
-
-    /// The same among rows of which the held-out ones are the first.
-    /// @param truth  [m, 10]: the nearest to each.
-    [[nodiscard]] double recall(const torch::Tensor& base, const torch::Tensor& truth) const {
+    /// Recall@10 of held-out rows among the base, mean over prefixes.
+    [[nodiscard]] double recall() const {
         const torch::NoGradGuard guard;
         const std::set<std::int64_t> lengths{
             std::max<std::int64_t>(1, tokens_ / 4), std::max<std::int64_t>(1, tokens_ / 2),
             tokens_};
         double total = 0.0;
-        for (const torch::Tensor& sums : prefixes(encode(base), lengths).sums().unbind()) {
+        for (const torch::Tensor& sums : prefixes(encode(base_), lengths).sums().unbind()) {
             const torch::Tensor found = best_others(graph_.scores(held_out_, decoded(sums)));
-            total += share_found(found, truth);
+            total += share_found(found, truth_);
         }
         return total / static_cast<double>(lengths.size());
     }
@@ -332,7 +331,8 @@ class RelationTrainer {
     torch::Tensor embeddings_; ///< [n, d]: rows that train.
     torch::Tensor held_out_;   ///< [m, d]: rows that measure.
     torch::Tensor neighbours_; ///< [anchors, 32], of the first rows.
-    torch::Tensor truth_;      ///< [m, 10]: held-out rows nearest to each.
+    torch::Tensor base_;       ///< [n, d]: where they seek; the first are they themselves.
+    torch::Tensor truth_;      ///< [m, 10]: the nearest to each, in the base.
     torch::Tensor codes_;      ///< [n, tokens].
     Parameters now_;
     std::unique_ptr<torch::optim::AdamW> optimizer_;
