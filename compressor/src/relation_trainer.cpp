@@ -68,11 +68,16 @@ class RelationTrainer {
 
     /// Among the held-out rows and enough that trained: of 1,000 rows the nearest lie too far from
     /// each other to tell what landmarks are for.
-    [[nodiscard]] double landmark_gain() {
+    [[nodiscard]] std::vector<HeldOutRecall> measure(const RelatedCodebooks* related) {
         start(/*dense=*/true);
-        const double judged = recall();
-        is_judged_ = false;
-        return judged - recall();
+        if (related != nullptr) {
+            now_.codebooks = tensor_of(related->codebooks, {tokens_, 256, width_});
+            now_.mean = tensor_of(related->mean, {width_});
+            const torch::Tensor map = tensor_of(related->decode_map, {width_, width_});
+            now_.map_change =
+                map.slice(0, 0, mapped_).slice(1, 0, mapped_).t() - torch::eye(mapped_);
+        }
+        return recall();
     }
 
     std::optional<RelatedCodebooks> run() {
@@ -80,7 +85,7 @@ class RelationTrainer {
         if (task_.begun) {
             restore(*task_.begun);
         } else {
-            before_ = recall();
+            before_ = mean_recall(recall());
             most_ = before_;
         }
         const auto patience = static_cast<std::int64_t>(kPatience * static_cast<double>(steps_));
@@ -89,7 +94,7 @@ class RelationTrainer {
                 task_.keep([this] { return state(); });
             }
             if (step_ % kEncodeEvery == 0) {
-                const double found = step_ == 0 ? before_ : recall();
+                const double found = step_ == 0 ? before_ : mean_recall(recall());
                 if (found > most_) {
                     most_ = found;
                     best_ = now_.copied();
@@ -305,18 +310,20 @@ class RelationTrainer {
         optimizer_->step();
     }
 
-    /// Recall@10 of held-out rows among the base, mean over prefixes.
-    [[nodiscard]] double recall() const {
+    /// Recall@10 of held-out rows among the base, by prefix.
+    [[nodiscard]] std::vector<HeldOutRecall> recall() const {
         const torch::NoGradGuard guard;
         const std::set<std::int64_t> lengths{
             std::max<std::int64_t>(1, tokens_ / 4), std::max<std::int64_t>(1, tokens_ / 2),
             tokens_};
-        double total = 0.0;
-        for (const torch::Tensor& sums : prefixes(encode(base_), lengths).sums().unbind()) {
-            const torch::Tensor found = best_others(graph_.scores(held_out_, decoded(sums)));
-            total += share_found(found, truth_);
+        const std::vector<torch::Tensor> sums = prefixes(encode(base_), lengths).sums().unbind();
+        std::vector<HeldOutRecall> out;
+        for (const std::int64_t length : lengths) {
+            const torch::Tensor found =
+                best_others(graph_.scores(held_out_, decoded(sums[out.size()])));
+            out.push_back({static_cast<std::size_t>(length), share_found(found, truth_)});
         }
-        return total / static_cast<double>(lengths.size());
+        return out;
     }
 
     const RelationTask& task_;
@@ -357,9 +364,18 @@ std::optional<RelatedCodebooks> relate(const RelationTask& task) {
     return RelationTrainer(task).run();
 }
 
-double landmark_gain(const RelationTask& task) {
+std::vector<HeldOutRecall> held_out_recall(
+    const RelationTask& task, const RelatedCodebooks* related) {
     torch::set_num_threads(static_cast<int>(num_threads()));
-    return RelationTrainer(task).landmark_gain();
+    return RelationTrainer(task).measure(related);
+}
+
+double mean_recall(std::span<const HeldOutRecall> recall) noexcept {
+    double sum = 0.0;
+    for (const HeldOutRecall& point : recall) {
+        sum += point.recall_at_10;
+    }
+    return recall.empty() ? 0.0 : sum / static_cast<double>(recall.size());
 }
 
 LearningState to_state(std::optional<RelatedCodebooks> related) {

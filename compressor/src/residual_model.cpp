@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "arfc/base/error.h"
 #include "arfc/base/half.h"
@@ -137,17 +138,36 @@ PairReport pair_report_from_json(const Json& json) {
         accuracy(json.at("seen")), accuracy(json.at("unseen"))};
 }
 
-Json to_json(const TrainReport& report) {
-    Json recall = Json::array();
-    for (const HeldOutRecall& point : report.recall) {
-        recall.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
+Json to_json(std::span<const HeldOutRecall> recall) {
+    Json json = Json::array();
+    for (const HeldOutRecall& point : recall) {
+        json.push_back({{"bytes", point.bytes}, {"recall_at_10", point.recall_at_10}});
     }
+    return json;
+}
+
+std::vector<HeldOutRecall> recall_from_json(const Json& json) {
+    std::vector<HeldOutRecall> recall;
+    for (const Json& point : json) {
+        recall.push_back(
+            {point.at("bytes").get<std::size_t>(), point.at("recall_at_10").get<double>()});
+    }
+    return recall;
+}
+
+Json to_json(const TrainReport& report) {
     Json json = {
         {"trained_rows", report.trained_rows},
         {"held_out_rows", report.held_out_rows},
         {"seconds", report.seconds},
         {"stopped_by_budget", report.stopped_by_budget},
-        {"held_out_recall", recall}};
+        {"held_out_recall", to_json(report.recall)}};
+    for (const PartReport& part : report.parts) {
+        json["parts"].push_back(
+            {{"part", part.part},
+             {"is_kept", part.is_kept},
+             {"held_out_recall", to_json(part.recall)}});
+    }
     if (report.pairs) {
         json["pairs"] = to_json(*report.pairs);
     }
@@ -164,9 +184,11 @@ TrainReport report_from_json(const Json& json) {
     report.held_out_rows = json.at("held_out_rows").get<std::size_t>();
     report.seconds = json.at("seconds").get<double>();
     report.stopped_by_budget = json.at("stopped_by_budget").get<bool>();
-    for (const Json& point : json.at("held_out_recall")) {
-        report.recall.push_back(
-            {point.at("bytes").get<std::size_t>(), point.at("recall_at_10").get<double>()});
+    report.recall = recall_from_json(json.at("held_out_recall"));
+    for (const Json& part : json.value("parts", Json::array())) {
+        report.parts.push_back(
+            {part.at("part").get<std::string>(), part.at("is_kept").get<bool>(),
+             recall_from_json(part.at("held_out_recall"))});
     }
     if (json.contains("pairs")) {
         report.pairs = pair_report_from_json(json.at("pairs"));
@@ -234,6 +256,16 @@ void check_report(const TrainReport& report, std::size_t code_bytes) {
             points[i].share >= 0.0 && points[i].deviation >= 0.0 &&
                 (i == 0 || points[i - 1].bytes < points[i].bytes),
             "held_out_residual");
+    }
+    for (const PartReport& part : report.parts) {
+        std::size_t shorter = 0;
+        for (const HeldOutRecall& point : part.recall) {
+            require(
+                point.bytes > shorter && point.bytes <= code_bytes && point.recall_at_10 >= 0.0 &&
+                    point.recall_at_10 <= 1.0,
+                "parts");
+            shorter = point.bytes;
+        }
     }
 }
 

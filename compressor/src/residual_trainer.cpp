@@ -494,12 +494,20 @@ class Trainer {
                           .go_on = [this] { return supervisor_.go_on(); },
                           .spent = [this] { return supervisor_.spent(); },
                           .keep = [&](const auto& state) { checkpoint_.offer(step, state); }};
-        if (can_relate(task)) {
+        const bool is_measured = can_relate(task);
+        if (is_measured) {
+            parts_.push_back({"codebooks", true, held_out_recall(task)});
             choose_landmarks(task);
         }
         task.begun = checkpoint_.unfinished(step); // Behind the landmarks, which come first.
         std::optional<RelatedCodebooks> related =
             related_from(checkpoint_.learned(step, [&] { return to_state(relate(task)); }), task);
+        if (is_measured) {
+            parts_.push_back({"relations", related.has_value(), {}});
+            if (related) {
+                parts_.back().recall = held_out_recall(task, &*related);
+            }
+        }
         if (!related) {
             return;
         }
@@ -516,7 +524,8 @@ class Trainer {
         model_.decode_map = std::move(related->decode_map);
     }
 
-    /// Gives the task, and the model, landmarks where they gain.
+    /// Gives the task, and the model, landmarks where they gain over the codebooks alone, which are
+    /// measured.
     void choose_landmarks(RelationTask& task) {
         const std::size_t used = std::min(given_rows(), kLandmarkRows);
         const std::size_t count = std::min(kMostLandmarks, used / kRowsPerLandmark);
@@ -525,23 +534,25 @@ class Trainer {
             for (std::size_t first = 0; first < rows.size(); first += dim()) {
                 kernels().add(rows.data() + first, model_.mean.data(), dim());
             }
-            std::vector<float> points =
-                landmark_points({rows.data(), used, dim()}, count, options_.metric);
-            RelationTask tried = task;
-            tried.landmarks = {points.data(), count, dim()};
-            tried.landmark_options = landmark_options();
             LearningState state;
-            if (landmark_gain(tried) > 0.0) {
-                state.arrays["points"] = {{count, dim()}, std::move(points)};
-            }
+            state.arrays["points"] = {
+                {count, dim()},
+                landmark_points({rows.data(), used, dim()}, count, options_.metric)};
             return state;
         });
-        if (!learned.arrays.contains("points")) {
-            return;
-        }
-        model_.landmarks = values_of(tensor_of(
+        std::vector<float> points = values_of(tensor_of(
             learned, "points",
             {static_cast<std::int64_t>(count), static_cast<std::int64_t>(dim())}));
+        RelationTask tried = task;
+        tried.landmarks = {points.data(), count, dim()};
+        tried.landmark_options = landmark_options();
+        std::vector<HeldOutRecall> judged = held_out_recall(tried);
+        const bool gains = mean_recall(judged) > mean_recall(parts_.back().recall);
+        parts_.push_back({"landmarks", gains, std::move(judged)});
+        if (!gains) {
+            return;
+        }
+        model_.landmarks = std::move(points);
         model_.landmarks_asked = kLandmarksAsked;
         model_.landmark_error_weight = kLandmarkErrorWeight;
         task.landmarks = {model_.landmarks.data(), count, dim()};
@@ -851,6 +862,7 @@ class Trainer {
         }
         TrainReport report;
         report.pairs = pairs_;
+        report.parts = std::move(parts_);
         report.trained_rows = given_rows();
         report.held_out_rows = split_.held_out.size();
         report.stopped_by_budget = supervisor_.stopped_by_budget();
@@ -887,6 +899,7 @@ class Trainer {
                                       ///< first late one on.
     std::size_t clustered_rows_ = 0;  ///< Given and drawn.
     std::optional<PairReport> pairs_; ///< Nothing: none were given.
+    std::vector<PartReport> parts_;   ///< As they are measured.
     MapMoments moments_;              ///< Of rows and what pairs make of them, if they do.
     std::size_t early_ = 0;
     double seconds_per_point_ = 0; ///< That clustering takes; 0: not known yet.

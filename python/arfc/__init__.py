@@ -27,6 +27,7 @@ from arfc.compressor import (
     DriftPoint,
     PairAccuracy,
     PairReport,
+    PartReport,
     Progress,
     TrainReport,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "NotFoundError",
     "PairAccuracy",
     "PairReport",
+    "PartReport",
     "PermissionDeniedError",
     "Point",
     "Progress",

@@ -75,6 +75,20 @@ class PairReport:
 
 @final
 @dataclass(frozen=True)
+class PartReport:
+    """What a part of the training does for codes, with the parts that were kept before it."""
+
+    part: str
+    """"codebooks", "landmarks" or "relations"."""
+    is_kept: bool
+    """Whether held-out rows gained, mean over the lengths."""
+    recall: dict[int, float]
+    """Prefix length in bytes, ascending -> recall@10 of held-out rows among themselves and some
+    that trained; empty where the part found nothing better to measure."""
+
+
+@final
+@dataclass(frozen=True)
 class TrainReport:
     """What training did; stored with the model."""
 
@@ -92,6 +106,9 @@ class TrainReport:
     on; empty where none were held out, and in models of earlier versions."""
     pairs: PairReport | None = None
     """What became of pairs; None where none were given."""
+    parts: tuple[PartReport, ...] = ()
+    """What was tried, in the order of training; empty where there was nothing to choose, and in
+    models of earlier versions."""
 
 
 @final
@@ -344,13 +361,13 @@ class Compressor:
     @property
     def report(self) -> TrainReport:
         """What training did."""
-        *values, pairs = self._native.report
+        *values, parts, pairs = self._native.report
+        made = tuple(PartReport(*part) for part in parts)
         if pairs is None:
-            return TrainReport(*values)
+            return TrainReport(*values, None, made)
         count, is_kept, seen, unseen = pairs
-        return TrainReport(
-            *values, PairReport(count, is_kept, PairAccuracy(*seen), PairAccuracy(*unseen))
-        )
+        learned = PairReport(count, is_kept, PairAccuracy(*seen), PairAccuracy(*unseen))
+        return TrainReport(*values, learned, made)
 
     def encode(self, x: Any, num_bytes: int | None = None) -> NDArray[np.uint8]:
         """Encodes rows, keeping the first `num_bytes` tokens of each.

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <tuple>
 
 #include "arfc/compressor/compressor.h"
@@ -16,7 +17,8 @@ namespace {
 
 // clang-tidy 14 does not see that literals are uses of it.
 using nb::literals::operator""_a; // NOLINT(misc-unused-using-decls)
-using Report = std::tuple<std::size_t, std::size_t, double, bool, nb::dict, nb::dict, nb::object>;
+using Report =
+    std::tuple<std::size_t, std::size_t, double, bool, nb::dict, nb::dict, nb::list, nb::object>;
 
 std::unique_ptr<Compressor> train(
     const Matrix<const float>& embeddings, std::size_t code_bytes, const std::string& metric,
@@ -62,18 +64,33 @@ nb::object pair_report(const std::optional<PairReport>& made) {
     return nb::make_tuple(made->pairs, made->is_kept, accuracy(made->seen), accuracy(made->unseen));
 }
 
+nb::dict recall_by_bytes(std::span<const HeldOutRecall> recall) {
+    nb::dict out;
+    for (const HeldOutRecall& point : recall) {
+        out[nb::int_(point.bytes)] = point.recall_at_10;
+    }
+    return out;
+}
+
 Report report(const Compressor& compressor) {
     const TrainReport& made = compressor.report();
-    nb::dict recall;
-    for (const HeldOutRecall& point : made.recall) {
-        recall[nb::int_(point.bytes)] = point.recall_at_10;
+    nb::list parts;
+    for (const PartReport& part : made.parts) {
+        parts.append(nb::make_tuple(part.part, part.is_kept, recall_by_bytes(part.recall)));
     }
     nb::dict residuals;
     for (const HeldOutResidual& point : made.residuals) {
         residuals[nb::int_(point.bytes)] = point.share;
     }
-    return {made.trained_rows, made.held_out_rows,     made.seconds, made.stopped_by_budget, recall,
-            residuals,         pair_report(made.pairs)};
+    return {
+        made.trained_rows,
+        made.held_out_rows,
+        made.seconds,
+        made.stopped_by_budget,
+        recall_by_bytes(made.recall),
+        residuals,
+        parts,
+        pair_report(made.pairs)};
 }
 
 /// Returns (rows, beyond threshold, [(bytes, residual, held-out residual, ratio, threshold)]).

@@ -143,6 +143,38 @@ TEST_F(CompressorFilesTest, ResidualsThatContradictThemselvesAreRefused) {
     EXPECT_NO_THROW((void)Compressor::open(ModelFiles{config.dump(), good.weights}));
 }
 
+TEST_F(CompressorFilesTest, PartsThatContradictThemselvesAreRefused) {
+    const ModelFiles good = model().files();
+    using Json = nlohmann::json;
+    const auto with = [&](const Json& recall) {
+        auto config = nlohmann::ordered_json::parse(good.config);
+        config["training"]["parts"] =
+            Json::array({{{"part", "relations"}, {"is_kept", true}, {"held_out_recall", recall}}});
+        return ModelFiles{config.dump(), good.weights};
+    };
+    const auto point = [](std::size_t bytes, double recall) {
+        return Json{{"bytes", bytes}, {"recall_at_10", recall}};
+    };
+    const Json contradictions[] = {
+        Json::array({point(0, 0.5)}),
+        Json::array({point(21, 0.5)}),
+        Json::array({point(8, 0.5), point(8, 0.5)}),
+        Json::array({point(20, 0.5), point(8, 0.5)}),
+        Json::array({point(8, -0.01)}),
+        Json::array({point(8, 1.01)})};
+    for (const Json& recall : contradictions) {
+        ARFC_EXPECT_ERROR(
+            (void)Compressor::open(with(recall)), ErrorKind::kCorruption,
+            "contradicts itself: parts");
+    }
+    ARFC_EXPECT_ERROR(
+        (void)Compressor::open(with(Json::array({Json::object()}))), ErrorKind::kCorruption,
+        "lacks a field");
+    for (const Json& recall : {Json::array(), Json::array({point(1, 0.0), point(20, 1.0)})}) {
+        EXPECT_NO_THROW((void)Compressor::open(with(recall)));
+    }
+}
+
 class CompactModelTest : public ::testing::Test {
   protected:
     static std::unique_ptr<Compressor> train(

@@ -12,6 +12,7 @@
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
 #include "random_rows.h"
+#include "relation_trainer.h"
 #include "residual_model.h"
 #include "temporary_directory.h"
 
@@ -35,8 +36,21 @@ TEST(TrainingTest, LandmarksComeWithRelationsWhereTheyGain) {
     EXPECT_EQ(
         config.at("flop_per_encoded_row").get<double>(),
         config.at("flop_per_query").get<double>() + 2.0 * (3800 / 5 * 16));
+    const std::vector<PartReport>& parts = with->report().parts;
+    ASSERT_EQ(parts.size(), 3U);
+    EXPECT_EQ(parts[0].part, "codebooks");
+    EXPECT_EQ(parts[1].part, "landmarks");
+    EXPECT_EQ(parts[2].part, "relations");
+    for (const PartReport& part : parts) {
+        EXPECT_TRUE(part.is_kept) << part.part;
+        ASSERT_EQ(part.recall.size(), 3U) << part.part; // 2, 4 and 8 bytes.
+        EXPECT_EQ(part.recall.back().bytes, 8U) << part.part;
+    }
+    EXPECT_GT(mean_recall(parts[1].recall), mean_recall(parts[0].recall));
+    EXPECT_GT(mean_recall(parts[2].recall), mean_recall(parts[0].recall));
     options.relations = false;
     const auto without = Compressor::train(test::view(rows, 16), options);
+    EXPECT_TRUE(without->report().parts.empty());
     EXPECT_FALSE(nlohmann::json::parse(without->files().config).contains("landmarks"));
     EXPECT_GT(
         with->report().recall.back().recall_at_10, without->report().recall.back().recall_at_10);

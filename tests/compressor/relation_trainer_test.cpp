@@ -108,10 +108,13 @@ TEST(RelationTrainer, LandmarksAddToRecall) {
         task.beam_width = 16;
         ASSERT_TRUE(can_relate(task));
         const std::optional<RelatedCodebooks> alone = relate(task);
+        const RelationTask unjudged = task;
         const std::vector<float> points = landmark_points(task.rows, 500, metric);
         task.landmarks = test::view(points, kDim);
         task.landmark_options = {metric, 8, 0.15F};
-        EXPECT_GT(landmark_gain(task), 0.002) << to_string(metric);
+        EXPECT_GT(
+            mean_recall(held_out_recall(task)), mean_recall(held_out_recall(unjudged)) + 0.002)
+            << to_string(metric);
         const std::optional<RelatedCodebooks> judged = relate(task);
         ASSERT_TRUE(alone) << to_string(metric);
         if (metric == Metric::kCosine) { // Under L2 nothing gains beyond what landmarks do.
@@ -124,6 +127,65 @@ TEST(RelationTrainer, LandmarksAddToRecall) {
     few.rows = few.rows.slice(0, 1000);
     EXPECT_FALSE(can_relate(few));
     EXPECT_FALSE(relate(few));
+}
+
+TEST(RelationTrainer, MeasuresEveryLengthOfWhatItIsGiven) {
+    const Start start;
+    const RelationTask task = start.task();
+    const std::vector<HeldOutRecall> before = held_out_recall(task);
+    ASSERT_EQ(before.size(), 2U); // A quarter and half of two tokens are one.
+    EXPECT_EQ(before[0].bytes, 1U);
+    EXPECT_EQ(before[1].bytes, 2U);
+    EXPECT_GT(before[0].recall_at_10, 0.05);
+    EXPECT_GT(before[1].recall_at_10, before[0].recall_at_10 + 0.1);
+    EXPECT_LT(before[1].recall_at_10, 0.9);
+    EXPECT_EQ(mean_recall(before), (before[0].recall_at_10 + before[1].recall_at_10) / 2.0);
+    EXPECT_EQ(mean_recall({}), 0.0);
+
+    // Codebooks that were not tuned, and a map that changes nothing.
+    RelatedCodebooks same{
+        .codebooks = start.codebooks,
+        .mean = start.mean,
+        .decode_map = std::vector<float>(kDim * kDim)};
+    for (std::size_t i = 0; i < kDim; ++i) {
+        same.decode_map[i * kDim + i] = 1.0F;
+    }
+    const std::vector<HeldOutRecall> again = held_out_recall(task, &same);
+    ASSERT_EQ(again.size(), before.size());
+    for (std::size_t i = 0; i < again.size(); ++i) {
+        EXPECT_EQ(again[i].recall_at_10, before[i].recall_at_10);
+    }
+    const std::optional<RelatedCodebooks> related = relate(task);
+    ASSERT_TRUE(related);
+    EXPECT_GT(mean_recall(held_out_recall(task, &*related)), mean_recall(before) + 0.005);
+    RelatedCodebooks blind = *related; // To the strongest of the coordinates that a map changes.
+    std::fill_n(blind.decode_map.begin(), 4 * kDim, 0.0F);
+    EXPECT_LT(mean_recall(held_out_recall(task, &blind)), mean_recall(before) - 0.05);
+}
+
+/// Of few rows those that trained are closer to their codes than others are: they would hide that a
+/// step overfits.
+TEST(RelationTrainer, OfManyRowsSomeThatTrainedAreAmongThoseThatMeasure) {
+    constexpr std::size_t kMany = 32768;
+    const Start start;
+    const std::vector<float> rows = clustered_rows(kMany, 5);
+    for (const std::size_t count : {kMany - 1, kMany}) {
+        RelationTask task = start.task();
+        task.rows = test::view(rows, kDim).slice(0, count);
+        std::optional<LearningState> state;
+        int asked = 0;
+        task.keep = [&](const std::function<LearningState()>& tell) { state = tell(); };
+        task.go_on = [&] { return ++asked == 2; }; // Not all neighbours, and one step.
+        EXPECT_FALSE(relate(task));
+        ASSERT_TRUE(state);
+        const double among_some_that_trained = mean_recall(held_out_recall(task));
+        const double before = state->numbers.at("before");
+        if (count == kMany) {
+            EXPECT_EQ(before, among_some_that_trained);
+        } else { // Of fewer, the nearest are farther apart and easier to tell.
+            EXPECT_GT(before, among_some_that_trained + 0.1);
+        }
+    }
 }
 
 TEST(RelationTrainer, FollowsTheTimeThatItHas) {

@@ -59,6 +59,7 @@ TEST(ResidualModelTest, EveryPartIsReadAgain) {
     report.recall = {{4, 0.25}, {5, 0.5}};
     report.residuals = {{4, 0.75, 0.125}, {5, 0.5, 0.25}};
     report.pairs = PairReport{100, true, {50, 0.1, 0.2}, {60, 0.3, 0.4}};
+    report.parts = {{"codebooks", true, {{1, 0.125}, {2, 0.5}}}, {"relations", false, {}}};
     const ModelFiles files = write_residual_model(model, report);
     const StoredResidualModel back = read_residual_model(files);
     EXPECT_EQ(back.model.metric, model.metric);
@@ -88,6 +89,15 @@ TEST(ResidualModelTest, EveryPartIsReadAgain) {
     EXPECT_TRUE(back.report.pairs->is_kept);
     EXPECT_EQ(back.report.pairs->seen.queries, 50U);
     EXPECT_EQ(back.report.pairs->unseen.after, 0.4);
+    ASSERT_EQ(back.report.parts.size(), 2U);
+    EXPECT_EQ(back.report.parts[0].part, "codebooks");
+    EXPECT_TRUE(back.report.parts[0].is_kept);
+    ASSERT_EQ(back.report.parts[0].recall.size(), 2U);
+    EXPECT_EQ(back.report.parts[0].recall[1].bytes, 2U);
+    EXPECT_EQ(back.report.parts[0].recall[1].recall_at_10, 0.5);
+    EXPECT_EQ(back.report.parts[1].part, "relations");
+    EXPECT_FALSE(back.report.parts[1].is_kept);
+    EXPECT_TRUE(back.report.parts[1].recall.empty());
     const ModelFiles again = write_residual_model(back.model, back.report);
     EXPECT_EQ(again.config, files.config);
     EXPECT_EQ(again.weights, files.weights);

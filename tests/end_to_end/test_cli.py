@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import arfc
 import numpy as np
 import pytest
 
@@ -139,6 +140,28 @@ class TestTrain:
         assert sizes[-1] == 24
         assert recall[-1] > recall[0]
         assert recall[-1] > 0.8
+
+    def test_says_what_parts_of_the_training_add(self, cli, clustered_rows, tmp_path):
+        np.save(tmp_path / "rows.npy", clustered_rows(2600, 8))
+        done = cli.run("train", tmp_path / "rows.npy", "--output", tmp_path / "m", "--bytes", 4)
+        said = re.findall(
+            r"^  (\w+) +(?:0\.\d{3} at 1, 0\.\d{3} at 2, 0\.\d{3} at 4, )?(kept|no gain, left out)$",
+            done.stdout,
+            re.MULTILINE,
+        )
+        assert [part for part, _ in said] == ["codebooks", "landmarks", "relations"], done.stdout
+        parts = cli.json("inspect", tmp_path / "m")["parts"]
+        assert [part["part"] for part in parts] == ["codebooks", "landmarks", "relations"]
+        assert parts[0]["is_kept"]
+        for part, (_, verdict) in zip(parts, said, strict=True):
+            assert part["is_kept"] == (verdict == "kept")
+            sizes = [point["bytes"] for point in part["held_out_recall"]]
+            assert sizes == ([1, 2, 4] if part["part"] != "relations" or part["is_kept"] else [])
+        model = arfc.Compressor.load(tmp_path / "m")
+        for part, listed in zip(model.report.parts, parts, strict=True):
+            assert (part.part, part.is_kept) == (listed["part"], listed["is_kept"])
+            points = {p["bytes"]: p["recall_at_10"] for p in listed["held_out_recall"]}
+            assert part.recall == points
 
     def test_same_seed_same_model(self, cli, files, model, tmp_path):
         def identity(seed: int) -> str:

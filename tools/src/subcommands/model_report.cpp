@@ -56,6 +56,31 @@ std::string residuals_text(std::span<const HeldOutResidual> residuals) {
     return text;
 }
 
+Json parts_json(std::span<const PartReport> parts) {
+    Json list = Json::array();
+    for (const PartReport& part : parts) {
+        list.push_back(
+            {{"part", part.part},
+             {"is_kept", part.is_kept},
+             {"held_out_recall", recall_json(part.recall)}});
+    }
+    return list;
+}
+
+/// A line for each part, its recall by length.
+std::string parts_text(std::span<const PartReport> parts) {
+    std::vector<std::pair<std::string, std::string>> lines;
+    for (const PartReport& part : parts) {
+        std::string line;
+        for (const HeldOutRecall& point : part.recall) {
+            line +=
+                with_digits(point.recall_at_10, 3) + " at " + std::to_string(point.bytes) + ", ";
+        }
+        lines.emplace_back("  " + part.part, line + (part.is_kept ? "kept" : "no gain, left out"));
+    }
+    return key_values(lines);
+}
+
 Json pairs_json(const PairReport& pairs) {
     const auto accuracy = [](const PairAccuracy& of) {
         return Json{{"queries", of.queries}, {"before", of.before}, {"after", of.after}};
@@ -91,6 +116,9 @@ Json model_json(const Compressor& model) {
     if (report.pairs) {
         json["pairs"] = pairs_json(*report.pairs);
     }
+    if (!report.parts.empty()) {
+        json["parts"] = parts_json(report.parts);
+    }
     return json;
 }
 
@@ -125,6 +153,13 @@ std::string model_text(const Compressor& model) {
     }
     text += "\nrecall@10 on " + grouped(report.held_out_rows) + " rows that were held out\n" +
             recall_text(report.recall);
+    if (!report.parts.empty()) {
+        text +=
+            "\nwhat parts of the training add: recall@10 of those rows among themselves and rows "
+            "that"
+            " trained, by bytes\n" +
+            parts_text(report.parts);
+    }
     if (!report.residuals.empty()) {
         text +=
             "\nshare of their squared length that codes leave\n" + residuals_text(report.residuals);

@@ -89,6 +89,15 @@ struct PairReport {
     PairAccuracy unseen;   ///< Queries of whole components of the pairs' graph that did not.
 };
 
+/// What a part of the training does for codes, measured with the parts that were kept before it.
+struct PartReport {
+    std::string part;                  ///< "codebooks", "landmarks" or "relations".
+    bool is_kept = false;              ///< It is where held-out rows gain, mean over the lengths.
+    std::vector<HeldOutRecall> recall; ///< Of held-out rows among themselves and some that trained,
+                                       ///< at a quarter, half and all of the whole-space tokens;
+                                       ///< ascending. Empty: it found nothing better to measure.
+};
+
 /// What training did; kept in config.json.
 struct TrainReport {
     std::size_t trained_rows = 0;  ///< Rows that shaped the model.
@@ -101,6 +110,8 @@ struct TrainReport {
                                             ///< last; empty where nothing was held out, or by an
                                             ///< earlier version.
     std::optional<PairReport> pairs;        ///< Nothing where none were given.
+    std::vector<PartReport> parts;          ///< In the order of training; empty where there was
+                                            ///< nothing to choose, or by an earlier version.
 };
 
 /// A model as files: what save() writes and open() reads.
