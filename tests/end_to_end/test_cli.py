@@ -145,7 +145,8 @@ class TestTrain:
         np.save(tmp_path / "rows.npy", clustered_rows(2600, 8))
         done = cli.run("train", tmp_path / "rows.npy", "--output", tmp_path / "m", "--bytes", 4)
         said = re.findall(
-            r"^  (\w+) +(?:0\.\d{3} at 1, 0\.\d{3} at 2, 0\.\d{3} at 4, )?(kept|no gain, left out)$",
+            r"^  (\w+) +(?:0\.\d{3} at 1, 0\.\d{3} at 2, 0\.\d{3} at 4, )?"
+            r"(kept|no gain, left out)$",
             done.stdout,
             re.MULTILINE,
         )
