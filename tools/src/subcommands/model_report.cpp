@@ -155,9 +155,8 @@ std::string model_text(const Compressor& model) {
             recall_text(report.recall);
     if (!report.parts.empty()) {
         text +=
-            "\nwhat parts of the training add: recall@10 of those rows among themselves and rows "
-            "that"
-            " trained, by bytes\n" +
+            "\nwhat parts of the training add: recall@10 of those rows among themselves and"
+            " rows that trained, by bytes\n" +
             parts_text(report.parts);
     }
     if (!report.residuals.empty()) {
