@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import DIM, clustered_rows
 
+PROGRAMS = str(pathlib.Path(sys.executable).parent)
 TOGETHER = """
 import sys
 for name in sys.argv[1].split(","):
@@ -80,6 +82,18 @@ def test_the_module_exports_one_name():
         check=True,
     )
     assert [line.split()[-1] for line in shown.stdout.splitlines()] == ["PyInit__arfc"]
+
+
+@pytest.mark.parametrize("door", ["module", "program"])
+def test_libtorch_multiplies_with_what_it_brings(door):
+    """FAISS's BLAS is loaded, too; the loader takes a function from the first that has it."""
+    file = arfc._arfc.__file__ if door == "module" else shutil.which("arfc", path=PROGRAMS)
+    shown = subprocess.run(["ldd", file], capture_output=True, text=True, check=True)
+    places = {
+        name: next(i for i, line in enumerate(shown.stdout.splitlines()) if name in line)
+        for name in ("libtorch_cpu", "blas")
+    }
+    assert places["libtorch_cpu"] < places["blas"], shown.stdout
 
 
 def test_long_calls_let_other_threads_run(model):

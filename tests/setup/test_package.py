@@ -137,6 +137,8 @@ def test_one_changed_string_replaces_the_codes_of_a_faiss_program(installed, tmp
 
     loaded = call("ldd", build / "consumer").stdout
     assert len(re.findall(r"^\s*libgomp\S* =>", loaded, re.MULTILINE)) == 1, loaded
+    # The loader takes a function from the first that has it, and LibTorch brings its own BLAS.
+    assert loaded.index("libtorch_cpu") < loaded.index("blas"), loaded
 
 
 def test_the_readmes_cmake_lines_are_the_consumers():
