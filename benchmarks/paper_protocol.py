@@ -18,9 +18,7 @@ from __future__ import annotations
 import argparse
 import base64
 import hashlib
-import json
 import math
-import os
 import pathlib
 import sys
 import time
@@ -32,8 +30,9 @@ from typing import Any
 import numpy as np
 from arfc import datasets, protocol
 from arfc.baselines import kept_dims
-from arfc.errors import ArfcError, CorruptionError, InvalidArgumentError, UnsupportedError
+from arfc.errors import ArfcError, InvalidArgumentError, UnsupportedError
 from numpy.typing import NDArray
+from results import Results
 
 RATIOS = (0.5, 0.75, 0.9, 0.95)
 VERSION = 1  # of a line's meaning; lines of another one are not used
@@ -56,48 +55,6 @@ class Cell:
     ratios: int
     """How many sizes shared a single model's time; 0 where each has its own fit."""
     probe: str
-
-
-class Results:
-    """A file of finished cells, one JSON line each; only ever added to."""
-
-    def __init__(self, path: pathlib.Path) -> None:
-        """Reads what is there; a last line that was cut off is dropped.
-
-        Raises CorruptionError: another line is no result.
-        """
-        self._path = path
-        self._values: dict[Cell, dict[str, Any]] = {}
-        if not path.exists():
-            return
-        data = path.read_bytes()
-        whole = data[: data.rfind(b"\n") + 1]
-        if len(whole) < len(data):
-            print(f"{path}: the last line was cut off and is measured again", file=sys.stderr)
-            os.truncate(path, len(whole))
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                entry = json.loads(line)
-                cell = Cell(**entry["cell"])
-                self._values[cell] = entry["value"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise CorruptionError(
-                    f"Line is no result: {path}, line {number}: {error}"
-                ) from None
-
-    def __contains__(self, cell: Cell) -> bool:
-        return cell in self._values
-
-    def __getitem__(self, cell: Cell) -> dict[str, Any]:
-        return self._values[cell]
-
-    def add(self, cell: Cell, value: dict[str, Any]) -> None:
-        """Writes a cell so that it outlives the process."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"cell": asdict(cell), "value": value}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._values[cell] = value
 
 
 def packed(outcomes: NDArray[np.float64]) -> str:
@@ -168,7 +125,7 @@ def cells_of(
 
 
 def measure(
-    data: datasets.Features, cells: Sequence[Cell], results: Results, args: argparse.Namespace
+    data: datasets.Features, cells: Sequence[Cell], results: Results[Cell], args: argparse.Namespace
 ) -> None:
     """Measures those of a method's cells that are missing, and writes each down."""
     method = protocol.METHODS[cells[0].method]()
@@ -358,7 +315,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     try:
-        results = Results(args.results)
+        results = Results(args.results, Cell)
         methods = []
         for method in args.methods:
             reason = protocol.METHODS[method]().left_out()

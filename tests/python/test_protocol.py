@@ -21,6 +21,7 @@ DIM = 16
 
 
 def load_program():
+    sys.path.append(str(PROGRAM.parent))  # As where it is run: it imports what lies beside it.
     spec = importlib.util.spec_from_file_location("paper_protocol", PROGRAM)
     module = sys.modules["paper_protocol"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
