@@ -203,6 +203,16 @@ TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBackOnceNoSnapshotReadsThem) 
     EXPECT_EQ(heads_of(*after).size(), 5000U);
 }
 
+TEST_F(RocksStoreTest, DroppingAgainGivesBackWhatASnapshotHeld) {
+    const auto store = fill(create(kWide));
+    auto before = store->snapshot();
+    store->drop_raw();
+    EXPECT_GT(store->statistics().disk_bytes, kFilled);
+    before.reset();
+    store->drop_raw(); // No row is left to drop.
+    EXPECT_LT(store->statistics().disk_bytes, kEmptied);
+}
+
 TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBackAtTheNextOpening) {
     {
         const auto store = fill(create(kWide));
