@@ -872,8 +872,7 @@ TEST(StagedIndex, DefaultsAreAsWideAsTheRowsNeed) {
         {{10, kCodeBytes}, 0, {10, 20}, {1, 1}, {1, 1}},
         {{kCodeBytes}, 8, {0, 0}, {4, 8}, {1, 1}},
         {{kCodeBytes}, 100, {0, 0}, {20, 32}, {1, 1}},
-        // Few rows a list: as wide as may be, or (28) nearly, where MKL clusters by AVX2.
-        {{kCodeBytes}, 600, {0, 0}, {28, 32}, {2, 3}},
+        {{kCodeBytes}, 800, {0, 0}, {32, 32}, {2, 3}}, // Few rows a list.
     };
     const auto is_in = [](std::size_t value, const Range& range) {
         return value >= range.first && value <= range.second;
