@@ -18,8 +18,8 @@ import argparse
 import time
 
 import arfc
-import faiss
 import numpy as np
+from faiss_codecs import cosines
 from numpy.typing import NDArray
 
 Rows = NDArray[np.float32]
@@ -60,16 +60,6 @@ class Task:
         return (self.base[left], self.base[right]), np.isin(self.query_labels, paired)
 
 
-def faiss_scores(task: Task, length: int) -> Rows:
-    """Returns scores by FAISS's residual quantizer, as cosines of its decoded rows."""
-    index = faiss.index_factory(task.base.shape[1], f"RQ{length}x8", faiss.METRIC_L2)
-    index.train(task.base)
-    index.add(task.base)
-    decoded = index.reconstruct_n(0, len(task.base))
-    decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
-    return task.queries @ decoded.T
-
-
 def interval(better: NDArray[np.bool_], worse: NDArray[np.bool_]) -> str:
     """Returns the difference in points with its paired bootstrap interval."""
     difference = better.astype(np.float64) - worse
@@ -91,7 +81,10 @@ def measure(task: Task, args: argparse.Namespace, seed: int) -> None:
         seconds = time.perf_counter() - started
         right[name] = task.right(model.score(task.queries, model.encode(task.base)))
         print(f"  {name}: trained in {seconds:.0f} s, {model.report.pairs}", flush=True)
-    right[f"FAISS RQ{args.bytes}x8, by cosine"] = task.right(faiss_scores(task, args.bytes))
+    codec = f"RQ{args.bytes}x8"
+    right[f"FAISS {codec}, by cosine"] = task.right(
+        cosines(codec, task.base, task.base, task.queries)[0]
+    )
     for kinds, chosen in (("paired", is_paired), ("never paired", ~is_paired)):
         print(f"seed {seed}, {kinds} classes, {chosen.sum()} queries:")
         for name, answers in right.items():

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import functools
 import statistics
-import time
 
 import arfc
 import numpy as np
@@ -59,17 +58,10 @@ class Trial:
         return model.score(self.queries, model.encode(self.base)), model.report.seconds
 
     def faiss(self) -> tuple[Rows, float]:
-        import faiss
+        from faiss_codecs import cosines
 
-        started = time.perf_counter()
         factory = f"RQ{self._args.bytes}x8"
-        index = faiss.index_factory(self.train.shape[1], factory, faiss.METRIC_L2)
-        index.train(self.train)
-        seconds = time.perf_counter() - started
-        index.add(self.base)
-        decoded = index.reconstruct_n(0, len(self.base))
-        decoded /= np.linalg.norm(decoded, axis=1, keepdims=True)
-        return self.queries @ decoded.T, seconds
+        return cosines(factory, self.train, self.base, self.queries)[:2]
 
 
 def measured(name: str, values: list[float], seconds: list[float]) -> str:
