@@ -7,17 +7,19 @@ with the commit. All tests run once in a copy of the project under build/mutatio
 each line that will be changed. Then each mutant is built there and judged by those tests of its
 room and of index that reached its line; the test that failed is printed. Exits with 1 when fewer
 than --needed were killed. The project's own files are only read. Mutants that do not compile are
-drawn again.
+drawn again. Several are judged at a time, each in a copy of its own: most tests keep one core busy.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import itertools
 import math
 import os
 import pathlib
+import queue
 import re
 import resource
 import shutil
@@ -25,8 +27,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -126,6 +130,8 @@ class Tree:
 
     def __init__(self, folder: pathlib.Path, jobs: int) -> None:
         self.root, self._jobs = folder, jobs
+        self.build_log = WORK / f"{folder.name}-build.log"
+        self.tests_log = WORK / f"{folder.name}-tests.log"
         self._originals: dict[str, str] = {}
         self._probes = Probes()
         self._build = folder / "build" / "release"  # As in the project: what its cache has, fits.
@@ -133,7 +139,7 @@ class Tree:
         if not (self._build / "build.ninja").exists():
             self._build.mkdir(parents=True, exist_ok=True)
             require(
-                WORK / "configure.log", "cmake", "-S", folder, "--preset", "release",
+                self.build_log, "cmake", "-S", folder, "--preset", "release",
                 "-DARFC_ROOMS=index", "-DARFC_BUILD_BENCHMARKS=OFF",
             )  # fmt: skip
 
@@ -184,8 +190,8 @@ class Tree:
                 self._write(file)
             if all(self.build(room, keep_going=True) for room in ROOMS):
                 return self._probes.numbers()
-            if not self._probes.drop_refused((WORK / "build.log").read_text(encoding="utf-8")):
-                raise SetupError(f"Commit does not build; see {WORK / 'build.log'}")
+            if not self._probes.drop_refused(self.build_log.read_text(encoding="utf-8")):
+                raise SetupError(f"Commit does not build; see {self.build_log}")
 
     @contextlib.contextmanager
     def changed(self, mutant: Mutant) -> Iterator[None]:
@@ -201,7 +207,7 @@ class Tree:
         keep_going  Whether to compile the other files, too, once one was refused.
         """
         return run_logged(
-            WORK / "build.log", "cmake", "--build", self._build, "-j", str(self._jobs),
+            self.build_log, "cmake", "--build", self._build, "-j", str(self._jobs),
             "--target", f"arfc_{room}_tests", *(("--", "-k", "0") if keep_going else ()),
         )  # fmt: skip
 
@@ -229,9 +235,49 @@ def unmount_below(folder: str) -> None:
             subprocess.run(["umount", "--lazy", place], check=False)
 
 
-def run_tests(program: pathlib.Path, limit_s: float, names: str = "*") -> str:
+class Running:
+    """The programs that run now, which an end of this one stops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    @contextlib.contextmanager
+    def added(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Stops the process, and what it started, at the end of the context or when all stop."""
+        with self._lock:
+            self._processes.add(process)
+            if self._stopped:
+                self._kill(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+                self._kill(process)
+            process.wait()
+
+    def stop(self) -> None:
+        """Stops them all, and those that begin later."""
+        with self._lock:
+            self._stopped = True
+            for process in self._processes:
+                self._kill(process)
+
+    @staticmethod
+    def _kill(process: subprocess.Popen[bytes]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+RUNNING = Running()
+
+
+def run_tests(log: pathlib.Path, program: pathlib.Path, limit_s: float, names: str = "*") -> str:
     """Runs a test program until its first failure.
 
+    log      Where its output goes.
     limit_s  Seconds on a quiet machine. What is limited is the processor time of as many cores, so
              that other load kills no mutant, and the clock's to BUSY times as long.
     names    A filter of tests, as --gtest_filter takes it.
@@ -240,26 +286,25 @@ def run_tests(program: pathlib.Path, limit_s: float, names: str = "*") -> str:
     """
     with (
         tempfile.TemporaryDirectory(prefix="arfc-mutants-") as scratch,
-        (WORK / "tests.log").open("w+", encoding="utf-8", errors="replace") as log,
+        log.open("w+", encoding="utf-8", errors="replace") as output,
     ):
         os.chmod(scratch, 0o1777)  # Some tests go on as a user without rights.
         process = subprocess.Popen(
             [program, "--gtest_fail_fast", "--gtest_color=no", f"--gtest_filter={names}"],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE", "TMPDIR": scratch},
             preexec_fn=lambda: set_limits(limit_s),
         )  # fmt: skip
         try:
-            code = process.wait(BUSY * limit_s)
+            with RUNNING.added(process):
+                code = process.wait(BUSY * limit_s)
         except subprocess.TimeoutExpired:
             code = None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # And what its tests started.
-            process.wait()
             unmount_below(scratch)
-        log.seek(0)
-        return verdict(code, log.read(), limit_s)
+        output.seek(0)
+        return verdict(code, output.read(), limit_s)
 
 
 def verdict(code: int | None, log: str, limit_s: float) -> str:
@@ -330,19 +375,17 @@ def slow_tests(log: str) -> list[str]:
     return slow
 
 
-def run_usual(tree: Tree, rooms: Sequence[str]) -> dict[str, Usual]:
-    """Runs the tests of the commit itself, which are built; they must pass."""
-    usual = {}
-    for room in rooms:
-        started = time.monotonic()
-        failed = run_tests(tree.program(room), 3600)
-        if failed:
-            raise SetupError(f"Commit fails its tests: {failed}; see {WORK / 'tests.log'}")
-        seconds = time.monotonic() - started
-        log = (WORK / "tests.log").read_text(encoding="utf-8", errors="replace")
-        usual[room] = Usual(seconds, slow_tests(log), Reach.of(log))
-        print(f"Without a mutant the tests of {room} take {seconds:.0f} s", flush=True)
-    return usual
+def run_usual(tree: Tree, room: str) -> Usual:
+    """Runs a room's tests of the commit itself, which are built; they must pass."""
+    log = WORK / f"{room}-tests.log"
+    started = time.monotonic()
+    failed = run_tests(log, tree.program(room), 3600)
+    if failed:
+        raise SetupError(f"Commit fails its tests: {failed}; see {log}")
+    seconds = time.monotonic() - started
+    text = log.read_text(encoding="utf-8", errors="replace")
+    print(f"Without a mutant the tests of {room} take {seconds:.0f} s", flush=True)
+    return Usual(seconds, slow_tests(text), Reach.of(text))
 
 
 def runs_for(usual: Usual, mutant: Mutant, tests: pathlib.Path | None) -> list[tuple[str, float]]:
@@ -370,10 +413,34 @@ def judge(tree: Tree, mutant: Mutant, usual: dict[str, Usual], has_probe: bool) 
             tests = None if has_probe else tree.root / "tests" / room
             for names, limit_s in runs_for(usual[room], mutant, tests):
                 asked += 1
-                failed = run_tests(tree.program(room), limit_s, names)
+                failed = run_tests(tree.tests_log, tree.program(room), limit_s, names)
                 if failed:
                     return Outcome("killed", f"{room}: {failed}")
     return Outcome("survived" if asked else "survived, as no test reaches it")
+
+
+def judged(mutants: Sequence[Mutant], together: int, jobs: int) -> Iterator[tuple[Mutant, Outcome]]:
+    """Judges mutants, several at a time, in a copy of the project each; yields them in order."""
+    trees: queue.SimpleQueue[Tree] = queue.SimpleQueue()
+    for place in range(together):  # One after the other: the next takes from the compiler's cache.
+        tree = Tree(WORK / ("tree" if place == 0 else f"tree-{place + 1}"), jobs)
+        probed = tree.probe(mutants)
+        trees.put(tree)
+
+    def judge_one(mutant: Mutant) -> Outcome:
+        free = trees.get()
+        try:
+            return judge(free, mutant, usual, mutant.number in probed)
+        finally:
+            trees.put(free)
+
+    pool = ThreadPoolExecutor(together)
+    try:
+        usual = dict(zip(ROOMS, pool.map(functools.partial(run_usual, tree), ROOMS), strict=True))
+        yield from zip(mutants, pool.map(judge_one, mutants), strict=True)
+    finally:
+        RUNNING.stop()
+        pool.shutdown(cancel_futures=True)
 
 
 def row_of(mutant: Mutant, outcome: Outcome) -> str:
@@ -399,18 +466,11 @@ def run(options: argparse.Namespace) -> int:
             print(row_of(mutant, Outcome("drawn")))
         return 0
 
-    tree = Tree(WORK / "tree", options.jobs)
     expected = list(itertools.islice(draw, max([options.count + SPARE, *(options.only or ())])))
-    probed = tree.probe([m for m in expected if not options.only or m.number in options.only])
-    usual = run_usual(tree, ROOMS)
+    chosen = [m for m in expected if not options.only or m.number in options.only]
     outcomes: list[Outcome] = []
     not_compiled = 0
-    for mutant in expected:
-        if options.only and mutant.number not in options.only:
-            if mutant.number > max(options.only):
-                break
-            continue
-        outcome = judge(tree, mutant, usual, mutant.number in probed)
+    for mutant, outcome in judged(chosen, options.together, options.jobs):
         print(row_of(mutant, outcome), flush=True)
         if outcome.status == "not compiled":
             not_compiled += 1
@@ -433,6 +493,10 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=30, help="mutants that compile")
     parser.add_argument("--needed", type=int, default=27, help="of which so many must be killed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="compilers at a time")
+    parser.add_argument(
+        "--together", type=int, default=2 if shutil.which("ccache") else 1,
+        help="mutants that are judged at a time",
+    )  # fmt: skip
     parser.add_argument("--lines", type=pathlib.Path, help="a build of this commit for gcov")
     parser.add_argument("--seed", help="in place of the commit's hash")
     parser.add_argument("--list", action="store_true", help="draw and print, build nothing")

@@ -7,6 +7,8 @@ import json
 import pathlib
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -244,17 +246,27 @@ def script(folder: pathlib.Path, text: str) -> pathlib.Path:
 )
 def test_programs_that_end_as_tests_do(tmp_path, monkeypatch, text, by):
     """One waits without an end and is stopped by the clock, one computes, by its own time."""
-    monkeypatch.setattr(run, "WORK", tmp_path)
     monkeypatch.setattr(run, "BUSY", 30 if "while" in text else 3)
-    assert run.run_tests(script(tmp_path, text), 1) == by
+    assert run.run_tests(tmp_path / "log", script(tmp_path, text), 1) == by
 
 
-def test_a_disk_that_a_test_leaves_is_taken_away(tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "WORK", tmp_path)
+def test_programs_stop_with_this_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "RUNNING", run.Running())
+    program = script(tmp_path, "echo '[ RUN      ] A.B'; sleep 600 & wait")
+    with ThreadPoolExecutor() as pool:
+        before = pool.submit(run.run_tests, tmp_path / "before", program, 600)
+        while not (tmp_path / "before").exists() or not (tmp_path / "before").stat().st_size:
+            time.sleep(0.01)
+        run.RUNNING.stop()
+        assert before.result() == "ended with -9 in A.B"
+        assert run.run_tests(tmp_path / "later", program, 600).startswith("ended with -9")
+
+
+def test_a_disk_that_a_test_leaves_is_taken_away(tmp_path):
     text = 'mkdir "$TMPDIR/disk" && mount -t tmpfs arfc-test "$TMPDIR/disk" && kill -9 $$'
     if subprocess.run(["unshare", "--mount", "true"], check=False).returncode != 0:
         pytest.skip("needs the right to mount a file system")
-    assert run.run_tests(script(tmp_path, text), 1) == "ended with -9"
+    assert run.run_tests(tmp_path / "log", script(tmp_path, text), 1) == "ended with -9"
     assert "arfc-mutants-" not in pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8")
 
 
