@@ -1,4 +1,5 @@
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <cmath>
 #include <csignal>
@@ -143,6 +144,16 @@ TEST(FilesTest, AFileShorterThanItSaysEndsWhereItEnds) {
     std::string line;
     std::getline(std::ifstream(path), line);
     EXPECT_EQ(read_file(path), line + "\n");
+}
+
+TEST(FilesTest, ItsOwnerWritesAFileAndOthersRead) {
+    const test::TemporaryDirectory directory;
+    const ::mode_t before = ::umask(0);
+    write_file_atomically(directory / "file", "bytes");
+    ::umask(before);
+    EXPECT_EQ(
+        std::filesystem::status(directory / "file").permissions(),
+        static_cast<std::filesystem::perms>(0644));
 }
 
 TEST(FilesTest, SaysWhatIsMissing) {
