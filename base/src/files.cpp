@@ -67,7 +67,6 @@ std::string read_file(const std::filesystem::path& path) {
         if (got == 0) {
             // Somebody shortened it meanwhile: the caller's format check decides.
             bytes.resize(done);
-            break;
         }
         done += static_cast<std::size_t>(got);
     }

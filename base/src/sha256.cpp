@@ -1,6 +1,7 @@
 #include "arfc/base/sha256.h"
 
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 
 #include <array>
 
@@ -9,9 +10,8 @@
 namespace arfc {
 
 std::string sha256_hex(std::span<const std::byte> bytes) {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-    unsigned int length = 0;
-    if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr) !=
+    std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+    if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), nullptr, EVP_sha256(), nullptr) !=
         1) {
         fail(
             ErrorKind::kInternal,
@@ -19,10 +19,9 @@ std::string sha256_hex(std::span<const std::byte> bytes) {
     }
     constexpr std::string_view kDigits = "0123456789abcdef";
     std::string hex;
-    hex.reserve(2 * static_cast<std::size_t>(length));
-    for (unsigned int i = 0; i < length; ++i) {
-        hex += kDigits[digest[i] >> 4U];
-        hex += kDigits[digest[i] & 15U];
+    for (const unsigned char byte : digest) {
+        hex += kDigits[byte >> 4U];
+        hex += kDigits[byte & 15U];
     }
     return hex;
 }
