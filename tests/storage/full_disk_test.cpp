@@ -113,6 +113,37 @@ TEST(FullDisk, ClosingReleasesTheDirectoryAndKeepsWhatWasAcknowledged) {
     }
 }
 
+TEST(FullDisk, WhatWasBufferedIsMadeDurableOnceThereIsRoom) {
+    const SmallDisk disk;
+    if (!disk.is_mounted()) {
+        GTEST_SKIP() << "needs the right to mount a file system";
+    }
+    const auto path = disk.path() / "rocks";
+    for (const bool is_closed : {true, false}) {
+        std::filesystem::remove_all(path);
+        auto store = open_store(
+            "rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kRaw});
+        for (std::uint64_t step = 1; step <= 5; ++step) {
+            write_step(*store, step, Durability::kBuffered);
+        }
+        disk.fill();
+        ARFC_EXPECT_ERROR(
+            write_step(*store, 6, Durability::kSynced), ErrorKind::kResourceExhausted,
+            path.string());
+        disk.make_room();
+        if (is_closed) {
+            EXPECT_NO_THROW(store->close());
+        } else {
+            EXPECT_EQ(store->write({}, Durability::kSynced).epoch, 5U);
+        }
+        store.reset();
+        store = open_store(
+            "rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
+        EXPECT_EQ(store->snapshot()->epoch(), 5U);
+        expect_scripted(*store->snapshot(), kRaw, true);
+    }
+}
+
 TEST(FullDisk, RefusesNewStoresAndManifestsAndLeavesNothing) {
     const SmallDisk disk;
     if (!disk.is_mounted()) {

@@ -1,5 +1,7 @@
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
+#include <iterator>
 #include <string>
 #include <string_view>
 
@@ -97,6 +99,49 @@ TEST_F(InfoLogTest, TwoFilesOfAMebibyteAreTheMost) {
     EXPECT_GT(old_log().size(), kMebibyte - 2 * kLongestLine);
     EXPECT_LE(old_log().size(), kMebibyte);
     EXPECT_LT(this->log().size(), kMebibyte / 2); // What the first two took from 2.5 MB.
+}
+
+TEST_F(InfoLogTest, ALineMayFillItsFileToTheLastByte) {
+    put_log(kMebibyte - kLongestLine);
+    InfoLog log(directory_.path());
+    std::size_t left = kLongestLine;
+    const auto fill = [&](std::size_t bytes) {
+        // Level and thread are part of a line; how many bytes they take, the first line tells.
+        const std::size_t before = std::filesystem::file_size(directory_ / "LOG");
+        warn(log, std::string(bytes, 'w'));
+        return std::filesystem::file_size(directory_ / "LOG") - before;
+    };
+    const std::size_t around = fill(100) - 100;
+    left -= around + 100;
+    EXPECT_EQ(fill(left - around), left);
+    EXPECT_EQ(std::filesystem::file_size(directory_ / "LOG"), kMebibyte);
+    EXPECT_FALSE(has_old_log());
+    warn(log, "anew");
+    EXPECT_EQ(old_log().size(), kMebibyte);
+    EXPECT_LT(this->log().size(), 100U);
+}
+
+TEST_F(InfoLogTest, LeavesNoDescriptorOpenAndAFileThatItsOwnerWrites) {
+    const auto open_files = [] {
+        const std::filesystem::directory_iterator all("/proc/self/fd");
+        return std::distance(begin(all), end(all));
+    };
+    const auto before = open_files();
+    const ::mode_t mask = ::umask(0);
+    {
+        put_log(kMebibyte - kLongestLine);
+        InfoLog log(directory_.path());
+        for (int i = 0; i < 3; ++i) { // The second one opens a new file.
+            warn(log, std::string(1500, 'w'));
+        }
+        EXPECT_TRUE(has_old_log());
+        EXPECT_EQ(open_files(), before + 1);
+    }
+    ::umask(mask);
+    EXPECT_EQ(open_files(), before);
+    EXPECT_EQ(
+        std::filesystem::status(directory_ / "LOG").permissions(),
+        static_cast<std::filesystem::perms>(0644));
 }
 
 TEST_F(InfoLogTest, ALineThatCannotBeWrittenIsDropped) {

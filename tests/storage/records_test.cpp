@@ -123,6 +123,57 @@ TEST(StateRecord, DamageIsCorruption) {
         "contradict each other: here");
 }
 
+/// Seals fields with their checksum, as another build could.
+std::string sealed(const std::string& fields) {
+    std::string record;
+    append_little_endian(record, crc32c(fields));
+    return record + fields;
+}
+
+TEST(StateRecord, FieldsThatNoStoreHasAreCorruption) {
+    const std::string fields = encode_state(example()).substr(4);
+    EXPECT_EQ(decode_state(sealed(fields), "here").points, 7U);
+    const auto refuses = [&](std::size_t place, char byte) {
+        std::string changed = fields;
+        changed[place] = byte;
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(decode_state(sealed(changed), "here")), ErrorKind::kCorruption,
+            "Fields of a store's state record contradict each other: here");
+    };
+    refuses(0, '\x0C');  // A flag that this build does not know.
+    refuses(3, '\x80');
+    refuses(52, '\x02'); // The model id is longer than that,
+    refuses(52, '\x04'); // and shorter than this.
+    refuses(44, '\x0B'); // More points than rows.
+    std::string changed = fields;
+    changed.replace(4, 4, 4, '\0'); // A width of nothing.
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(decode_state(sealed(changed), "here")), ErrorKind::kCorruption,
+        "contradict each other");
+    refuses(16, '\0'); // Blocks of no row.
+}
+
+TEST(StateRecord, TheSmallestAndLargestFieldsAreFields) {
+    State state = example();
+    state.shape = {.dim = 1, .head_bytes = 1, .tail_bytes = 0, .model_id = "m"};
+    state.head_block_rows = 1;
+    state.points = state.next_row;
+    const State small = decode_state(encode_state(state), "here");
+    EXPECT_EQ(small.shape.dim, 1U);
+    EXPECT_EQ(small.head_block_rows, 1U);
+    EXPECT_EQ(small.points, small.next_row);
+    state.shape = {
+        .dim = ~std::uint32_t{0},
+        .head_bytes = ~std::uint32_t{0},
+        .tail_bytes = ~std::uint32_t{0},
+        .model_id = std::string(65535, 'm')};
+    EXPECT_EQ(decode_state(encode_state(state), "here").shape.model_id, state.shape.model_id);
+    EXPECT_EQ(decode_state(encode_state(state), "here").shape.tail_bytes, state.shape.tail_bytes);
+    state.shape.model_id += 'm';
+    ARFC_EXPECT_ERROR(
+        static_cast<void>(encode_state(state)), ErrorKind::kInvalidArgument, "65536");
+}
+
 TEST(HeadBlocks, HaveTheBytesThatTheFormatDescribes) {
     const std::string heads = "0123456789AB";
     const std::string value = encode_head_block(2, heads);
@@ -146,6 +197,10 @@ TEST(HeadBlocks, DamageAndForeignPlacesAreCorruption) {
     ARFC_EXPECT_ERROR(
         static_cast<void>(decode_head_block(2, "abc", 4, 3, "here")), ErrorKind::kCorruption,
         "3 bytes");
+    ARFC_EXPECT_ERROR( // Whole rows and one byte.
+        static_cast<void>(decode_head_block(2, encode_head_block(2, "012345678"), 4, 3, "here")),
+        ErrorKind::kCorruption, "Length of a block of heads does not fit");
+    EXPECT_EQ(decode_head_block(2, encode_head_block(2, ""), 4, 3, "here"), "");
     for (std::size_t bit = 0; bit < value.size() * 8; ++bit) {
         std::string damaged = value;
         damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ 1 << bit % 8);

@@ -12,7 +12,9 @@
 #include "byte_order.h"
 #include "expect_error.h"
 #include "expect_store.h"
+#include "head_blocks.h"
 #include "rocks_database.h"
+#include "rocks_snapshot.h"
 #include "script.h"
 #include "temporary_directory.h"
 #include "unprivileged.h"
@@ -179,6 +181,35 @@ std::size_t count_raw(const Snapshot& snapshot) {
     std::size_t rows = 0;
     snapshot.for_each_raw(0, [&](Row, MatrixView<const float> run) { rows += run.rows(); });
     return rows;
+}
+
+TEST_F(RocksStoreTest, RawRowsAreVisitedAMebibyteAtATime) {
+    const auto store = fill(create(kWide));
+    std::vector<std::size_t> runs;
+    store->snapshot()->for_each_raw(
+        100, [&](Row, MatrixView<const float> run) { runs.push_back(run.rows()); });
+    std::vector<std::size_t> expected(19, 256); // Of 4 KiB.
+    expected.push_back(4900 - 19 * 256);
+    EXPECT_EQ(runs, expected);
+}
+
+TEST_F(RocksStoreTest, ScansLeaveTheCacheToLookUpsAndMemoryCountsIt) {
+    fill(create(kWide))->close();
+    const auto store = open(); // Nothing is in write buffers any more.
+    const auto snapshot = store->snapshot();
+    const std::uint64_t before = store->statistics().memory_bytes;
+    EXPECT_EQ(count_raw(*snapshot), 5000U);
+    EXPECT_EQ(heads_of(*snapshot).size(), 5000U);
+    constexpr std::uint64_t kLittle = std::uint64_t{1} << 20U;
+    EXPECT_LT(store->statistics().memory_bytes, before + kLittle);
+    std::vector<Row> rows(2500);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        rows[i] = 2 * i;
+    }
+    std::vector<float> raw(rows.size() * kWide.dim);
+    snapshot->read_raw(rows, {raw.data(), rows.size(), kWide.dim});
+    EXPECT_GT(store->statistics().memory_bytes, before + raw.size() * sizeof(float));
+    EXPECT_LT(store->statistics().memory_bytes, before + 3 * raw.size() * sizeof(float));
 }
 
 TEST_F(RocksStoreTest, DroppedRawRowsGiveTheirSpaceBackAtOnce) {
@@ -366,9 +397,12 @@ TEST_F(RocksStoreTest, ANewerFormatIsUnsupported) {
 }
 
 TEST_F(RocksStoreTest, FamiliesThatDisagreeAreCorruption) {
+    Row last_row = 0;
     {
         const auto store = create(kCoded);
         run_script(*store, 1, 10);
+        last_row = store->snapshot()->next_row() - 1;
+        ASSERT_NE(last_row % 128, 127U);
         store->close();
     }
     tamper([](RocksDatabase& database) {
@@ -377,8 +411,15 @@ TEST_F(RocksStoreTest, FamiliesThatDisagreeAreCorruption) {
         const std::string record = encode_state(state);
         ASSERT_TRUE(database.db().Put({}, database.handle(Family::kMeta), kStateKey, record).ok());
     });
+    const Row rows = last_row + 1;
     ARFC_EXPECT_ERROR(
-        open(), ErrorKind::kCorruption, "Last block of heads does not end with the last row");
+        open(), ErrorKind::kCorruption,
+        "Last block of heads does not end with the last row: " + path().string() + ", " +
+            std::to_string(rows % 128) + " rows, expected " + std::to_string(rows % 128 + 1));
+    // A reader waits a second for its writer; but there is none that could complete anything.
+    ARFC_EXPECT_ERROR(
+        open_read_only(), ErrorKind::kCorruption,
+        "Last block of heads does not end with the last row");
     tamper([](RocksDatabase& database) {
         ASSERT_TRUE(database.db().Delete({}, database.handle(Family::kMeta), kStateKey).ok());
     });
@@ -397,6 +438,156 @@ TEST_F(RocksStoreTest, AMissingBlockOfHeadsIsCorruption) {
             database.db().Delete({}, database.handle(Family::kHead), Key::of_row(1).view()).ok());
     });
     ARFC_EXPECT_ERROR(heads_of(*open()->snapshot()), ErrorKind::kCorruption, "block 2, expected 1");
+}
+
+TEST_F(RocksStoreTest, ValuesOfAnotherLengthAreCorruptionThatNamesThem) {
+    const Batch batch = make_batch(kCoded, {0, 1, 2}, 1, true);
+    create(kCoded)->write(batch.mutation(kCoded), Durability::kSynced);
+    tamper([](RocksDatabase& database) {
+        const auto put = [&](Family family, std::string_view key, const std::string& value) {
+            ASSERT_TRUE(database.db().Put({}, database.handle(family), key, value).ok());
+        };
+        put(Family::kTail, Key::of_row(0).view(), std::string(23, 't'));
+        put(Family::kTail, Key::of_row(1).view(), std::string(25, 't'));
+        put(Family::kRaw, Key::of_row(1).view(), std::string(31, 'r'));
+        put(Family::kIds, Key::of_point(1).view(), "seven b");
+        put(Family::kIds, "\x01 key", "12345678"); // Behind the points.
+    });
+    const auto store = open();
+    auto snapshot = store->snapshot();
+    const std::vector<Row> rows{0, 1};
+    const std::span<const Row> second = std::span(rows).last(1);
+    std::vector<std::byte> tail(kCoded.tail_bytes);
+    std::vector<std::size_t> length(1);
+    snapshot->read_tails(std::span(rows).first(1), {tail.data(), 1, tail.size()}, length);
+    EXPECT_EQ(length[0], 23U) << "tails may be truncated";
+    ARFC_EXPECT_ERROR(
+        snapshot->read_tails(second, {tail.data(), 1, tail.size()}, length), ErrorKind::kCorruption,
+        "Tail is longer than the store's: " + path().string() +
+            ", row 1, 25 bytes, expected at most 24");
+    const std::string raw_text =
+        "Length of a raw row does not fit: " + path().string() + ", row 1, 31 bytes, expected 32";
+    std::vector<float> raw(kCoded.dim);
+    ARFC_EXPECT_ERROR(
+        snapshot->read_raw(second, {raw.data(), 1, raw.size()}), ErrorKind::kCorruption, raw_text);
+    ARFC_EXPECT_ERROR(count_raw(*snapshot), ErrorKind::kCorruption, raw_text);
+    const std::string row_text = "Length of a point's row number does not fit: " + path().string() +
+                                 ", 7 bytes, expected 8";
+    std::vector<std::optional<Row>> found(1);
+    ARFC_EXPECT_ERROR(
+        snapshot->find(std::vector<PointId>{1}, found), ErrorKind::kCorruption, row_text);
+    ARFC_EXPECT_ERROR(points_of(*snapshot), ErrorKind::kCorruption, row_text);
+    snapshot.reset();
+    store->close();
+    tamper([](RocksDatabase& database) {
+        ASSERT_TRUE(
+            database.db()
+                .Put({}, database.handle(Family::kIds), Key::of_point(1).view(), "12345678")
+                .ok());
+    });
+    ARFC_EXPECT_ERROR(
+        points_of(*open()->snapshot()), ErrorKind::kCorruption,
+        "Length of a key does not fit: " + path().string() + ", 5 bytes, expected 9");
+}
+
+TEST_F(RocksStoreTest, BlocksOfOtherRowsAreCorruption) {
+    std::vector<PointId> ids(300);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        ids[i] = i;
+    }
+    const Batch batch = make_batch(kCoded, ids, 1, false);
+    create(kCoded)->write(batch.mutation(kCoded), Durability::kSynced);
+    const std::string_view heads(
+        reinterpret_cast<const char*>(batch.heads.data()), batch.heads.size());
+    const auto put = [&](std::uint64_t block, std::string_view part) {
+        tamper([&](RocksDatabase& database) {
+            const std::string value = encode_head_block(block, part);
+            ASSERT_TRUE(
+                database.db()
+                    .Put({}, database.handle(Family::kHead), Key::of_row(block).view(), value)
+                    .ok());
+        });
+    };
+    put(0, heads.substr(0, 127 * 16));
+    {
+        const auto store = open();
+        ARFC_EXPECT_ERROR(
+            heads_of(*store->snapshot()), ErrorKind::kCorruption,
+            "Rows of a block of heads differ: " + path().string() +
+                ", block 0, 127 rows, expected 128");
+        EXPECT_EQ(heads_of(*store->snapshot(), 128).size(), 172U) << "it is not asked for";
+    }
+    put(3, heads.substr(0, 16));
+    ARFC_EXPECT_ERROR(
+        heads_of(*open()->snapshot(), 128), ErrorKind::kCorruption,
+        "Block of heads is missing or follows the last row: " + path().string() +
+            ", block 3, expected 3");
+    tamper([](RocksDatabase& database) {
+        for (const std::uint64_t block : {2, 3}) {
+            ASSERT_TRUE(
+                database.db()
+                    .Delete({}, database.handle(Family::kHead), Key::of_row(block).view())
+                    .ok());
+        }
+    });
+    ARFC_EXPECT_ERROR(
+        open(), ErrorKind::kCorruption,
+        "Last block of heads is missing: " + path().string() + ", block 2");
+}
+
+TEST_F(RocksStoreTest, AFormatRecordOfAnotherProgramIsNotAStore) {
+    for (const std::string& record :
+         {std::string("arfc store\n\0\0\0", 14), std::string("ARFC store\n\0\0\0\0", 15)}) {
+        std::filesystem::remove_all(path());
+        create(kRaw)->close();
+        tamper([&](RocksDatabase& database) {
+            ASSERT_TRUE(
+                database.db().Put({}, database.handle(Family::kMeta), kFormatKey, record).ok());
+        });
+        ARFC_EXPECT_ERROR(
+            open(), ErrorKind::kCorruption, "its format record is missing: " + path().string());
+    }
+}
+
+TEST_F(RocksStoreTest, ASnapshotThatCannotBeReadHoldsNothing) {
+    create(kRaw)->close();
+    const auto database = RocksDatabase::open(path());
+    ASSERT_TRUE(database->db().Delete({}, database->handle(Family::kMeta), kStateKey).ok());
+    ARFC_EXPECT_ERROR(
+        const RocksSnapshot snapshot(database), ErrorKind::kCorruption,
+        "State record of a store is missing: " + path().string());
+    std::uint64_t snapshots = 99;
+    ASSERT_TRUE(
+        database->db().GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots));
+    EXPECT_EQ(snapshots, 0U);
+}
+
+TEST_F(RocksStoreTest, AReaderKeepsFilesThatItsWriterDeletes) {
+    create(kRaw)->close();
+    constexpr Row kFiles = 20; // Of a family; RocksDB opens the first 16 anyway.
+    const auto files = [&] {
+        std::size_t tables = 0;
+        for (const auto& entry : std::filesystem::directory_iterator(path())) {
+            tables += entry.path().extension() == ".sst" ? 1 : 0;
+        }
+        return tables;
+    };
+    const auto writer = RocksDatabase::open(path());
+    rocksdb::DB& db = writer->db();
+    rocksdb::ColumnFamilyHandle* const raw = writer->handle(Family::kRaw);
+    ASSERT_TRUE(db.SetOptions(raw, {{"disable_auto_compactions", "true"}}).ok());
+    for (Row row = 0; row < kFiles; ++row) {
+        ASSERT_TRUE(db.Put({}, raw, Key::of_row(row).view(), std::to_string(row)).ok());
+        ASSERT_TRUE(db.Put({}, raw, Key::of_row(kFiles).view(), "in every file").ok());
+        ASSERT_TRUE(db.Flush({}, raw).ok());
+    }
+    ASSERT_GE(files(), kFiles);
+    const auto reader = RocksDatabase::open_read_only(path());
+    ASSERT_TRUE(db.CompactRange({}, raw, nullptr, nullptr).ok());
+    ASSERT_LT(files(), kFiles / 2);
+    for (Row row = 0; row < kFiles; ++row) {
+        EXPECT_EQ(reader->get({}, Family::kRaw, Key::of_row(row).view()), std::to_string(row));
+    }
 }
 
 TEST_F(RocksStoreTest, AReaderSeesEveryAcknowledgedRowAndRefusesToWrite) {

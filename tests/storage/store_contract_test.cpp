@@ -157,6 +157,48 @@ TEST_P(StoreContract, ReplacedRowsBecomeTombstones) {
     EXPECT_EQ(payload[0], "");
 }
 
+TEST_P(StoreContract, DeadRowsLoseTailRawRowAndPayload) {
+    const auto store = create(kCoded);
+    Batch batch = make_batch(kCoded, {1, 2, 3}, 1, true);
+    batch.payloads = {R"({"n": 1})", R"({"n": 2})", R"({"n": 3})"};
+    store->write(batch.mutation(kCoded), Durability::kBuffered);
+    upsert(*store, {1}, 2, false);
+    remove(*store, {3});
+    // What was in the rooms for answers does not stay there.
+    const std::vector<Row> rows{0, 1, 2, 3, 4};
+    const auto snapshot = store->snapshot();
+    std::vector<std::string> payloads(5, "before");
+    snapshot->read_payloads(rows, payloads);
+    EXPECT_EQ(
+        payloads, (std::vector<std::string>{"", R"({"n": 2})", "", payload_of(1, 2), ""}));
+    std::vector<std::byte> tails(5 * kCoded.tail_bytes);
+    std::vector<std::size_t> lengths(5, 99);
+    snapshot->read_tails(rows, {tails.data(), 5, kCoded.tail_bytes}, lengths);
+    EXPECT_EQ(lengths, (std::vector<std::size_t>{0, 24, 0, 24, 0}));
+    EXPECT_EQ(
+        raw_rows_of(*snapshot),
+        (std::map<Row, std::vector<float>>{{1, raw_of(2, 1, kCoded)}}));
+    std::vector<float> raw(kCoded.dim);
+    for (const Row row : {0, 2, 3, 4}) {
+        ARFC_EXPECT_ERROR(
+            snapshot->read_raw(std::vector<Row>{row}, {raw.data(), 1, kCoded.dim}),
+            ErrorKind::kNotFound, "Row has no raw form: " + std::to_string(row));
+    }
+    std::vector<std::optional<Row>> found(4, Row{77});
+    snapshot->find(std::vector<PointId>{3, 2, 1, 0}, found);
+    EXPECT_EQ(found, (std::vector<std::optional<Row>>{std::nullopt, 1, 3, std::nullopt}));
+}
+
+TEST_P(StoreContract, NoPayloadsAreReadWhereNoneWasEverWritten) {
+    const auto store = create(kCoded);
+    Batch batch = make_batch(kCoded, {1}, 1, false);
+    batch.payloads.clear();
+    store->write(batch.mutation(kCoded), Durability::kBuffered);
+    std::vector<std::string> payloads(2, "before");
+    store->snapshot()->read_payloads(std::vector<Row>{0, 1}, payloads);
+    EXPECT_EQ(payloads, (std::vector<std::string>(2)));
+}
+
 TEST_P(StoreContract, OfRepeatedIdsTheLastRowWins) {
     const auto store = create(kCoded);
     Batch batch = make_batch(kCoded, {5, 6}, 1, true);
@@ -209,6 +251,8 @@ TEST_P(StoreContract, MutationsThatChangeNothingLeaveTheEpoch) {
         const Published published = store->write({}, durability);
         EXPECT_EQ(published.epoch, 1U);
         EXPECT_EQ(published.first_row, 1U);
+        EXPECT_TRUE(published.tombstones.empty());
+        EXPECT_EQ(published.removed_points, 0U);
     }
     EXPECT_EQ(remove(*store, {2}).epoch, 1U);
     EXPECT_EQ(store->sequence(), sequence);
@@ -240,6 +284,12 @@ TEST_P(StoreContract, WidthsAndCountsThatDifferAreRefusedAndChangeNothing) {
         },
         "Heads of a mutation differ from the store's shape: [2, 15], expected [2, 16]");
     refused([&](Mutation& m) { m.heads = {bytes.data(), 1, 16}; }, "[1, 16], expected [2, 16]");
+    refused(
+        [&](Mutation& m) {
+            m.ids = m.ids.first(1);
+            m.heads = {bytes.data(), 1, 15};
+        },
+        "[1, 15], expected [1, 16]");
     refused(
         [&](Mutation& m) {
             m.tails = {bytes.data(), 2, 25};
@@ -283,8 +333,8 @@ TEST_P(StoreContract, ShapesThatNoStoreCanHaveAreRefused) {
     refuses({.dim = 0, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}, "[1, 65536]: 0");
     refuses({.dim = 65537, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}, "[1, 65536]: 65537");
     refuses(
-        {.dim = 8, .head_bytes = 0, .tail_bytes = 3, .model_id = ""},
-        "Store without heads names tails or a model: 3 bytes");
+        {.dim = 8, .head_bytes = 0, .tail_bytes = 1, .model_id = ""},
+        "Store without heads names tails or a model: 1 bytes");
     refuses(
         {.dim = 8, .head_bytes = 8, .tail_bytes = 0, .model_id = ""},
         "Model id of a store's codes is outside [1, 1024] characters: 0");
@@ -312,6 +362,36 @@ TEST_P(StoreContract, TheLargestShapesAreShapes) {
         expect_holds(*store->snapshot(), shape, {{1, 1}, {2, 1}}, shape.head_bytes == 0);
         EXPECT_EQ(store->shape().model_id, shape.model_id);
     }
+}
+
+TEST_P(StoreContract, TheSmallestShapesAreShapes) {
+    // A float a row, then a byte of head and one of tail.
+    const Shape raw{.dim = 1, .head_bytes = 0, .tail_bytes = 0, .model_id = ""};
+    const Shape coded{.dim = 1, .head_bytes = 1, .tail_bytes = 1, .model_id = "m"};
+    const auto store = create(raw);
+    upsert(*store, {1, 2, 3}, 1);
+    write_all_codes(*store, coded, 1);
+    store->publish_codes(1, 1, "m");
+    expect_holds(*store->snapshot(), coded, versions({1, 2, 3}, 1), true);
+    const std::vector<std::byte> code(1);
+    ARFC_EXPECT_ERROR(
+        store->write_codes(0, {code.data(), 1, 1}, {code.data(), 1, 1}),
+        ErrorKind::kFailedPrecondition, "Store has codes already");
+    ARFC_EXPECT_ERROR(
+        store->publish_codes(1, 1, "n"), ErrorKind::kFailedPrecondition,
+        "Store has codes of another model");
+    store->drop_raw();
+    upsert(*store, {2}, 2);
+    remove(*store, {3});
+    const auto snapshot = store->snapshot();
+    expect_holds(*snapshot, coded, {{1, 1}, {2, 2}}, false);
+    std::vector<std::byte> tails(4);
+    std::vector<std::size_t> lengths(4);
+    snapshot->read_tails(std::vector<Row>{0, 1, 2, 3}, {tails.data(), 4, 1}, lengths);
+    EXPECT_EQ(lengths, (std::vector<std::size_t>{1, 0, 0, 1}));
+    ARFC_EXPECT_ERROR(
+        snapshot->read_tails(std::vector<Row>{0, 3}, {tails.data(), 1, 1}, {lengths.data(), 2}),
+        ErrorKind::kInvalidArgument, "Room for tails differs from what is asked for: 1");
 }
 
 TEST_P(StoreContract, MemoryFollowsWhatIsHeld) {
@@ -548,6 +628,59 @@ TEST_P(StoreContract, MutationsGoOnDuringATraining) {
     EXPECT_EQ(lengths[0], 0U) << "a dead row has a tail";
 }
 
+TEST_P(StoreContract, ASinglePointWithoutCodesKeepsAModelBack) {
+    for (const Row bare : {0, 130, 299}) {
+        const auto store = create(kRaw);
+        upsert(*store, consecutive(0, 300), 1);
+        const Batch codes = make_batch(kCoded, consecutive(0, 300), 1, false);
+        const MatrixView<const std::byte> heads(codes.heads.data(), 300, 16);
+        const MatrixView<const std::byte> tails(codes.tails.data(), 300, 24);
+        store->write_codes(0, heads.slice(0, bare), tails.slice(0, bare));
+        store->write_codes(
+            bare + 1, heads.slice(bare + 1, 299 - bare), tails.slice(bare + 1, 299 - bare));
+        ARFC_EXPECT_ERROR(
+            store->publish_codes(16, 24, "model-a"), ErrorKind::kFailedPrecondition,
+            "1 rows, such as row " + std::to_string(bare));
+        EXPECT_EQ(store->shape().head_bytes, 0U);
+        store->write_codes(bare, heads.slice(bare, 1), tails.slice(bare, 1));
+        store->publish_codes(16, 24, "model-a");
+        expect_holds(*store->snapshot(), kCoded, versions(consecutive(0, 300), 1), true);
+    }
+}
+
+TEST_P(StoreContract, TheLastRowsMayBeDeadWhenCodesComeAndOthersFollow) {
+    const Batch codes = make_batch(kCoded, consecutive(0, 257), 1, false);
+    const MatrixView<const std::byte> heads(codes.heads.data(), 257, 16);
+    const MatrixView<const std::byte> tails(codes.tails.data(), 257, 24);
+    // Blocks of heads end behind 64 rows or 128.
+    for (const auto& [count, live] : std::vector<std::pair<std::size_t, std::size_t>>{
+             {1, 0}, {128, 128}, {129, 128}, {129, 127}, {256, 127}}) {
+        const auto store = create(kRaw);
+        upsert(*store, consecutive(0, count), 1);
+        remove(*store, consecutive(live, count - live));
+        store->write_codes(0, heads.slice(0, live), tails.slice(0, live));
+        store->publish_codes(16, 24, "model-a");
+        Expected expected = versions(consecutive(0, live), 1);
+        expect_holds(*store->snapshot(), kCoded, expected, true);
+        upsert(*store, consecutive(1000, 3), 1, false);
+        store->drop_raw();
+        expected.merge(versions(consecutive(1000, 3), 1));
+        expect_holds(*store->snapshot(), kCoded, expected, false);
+        ASSERT_FALSE(HasFailure()) << count << " rows, live: " << live;
+    }
+}
+
+TEST_P(StoreContract, DiscardingSparesCodesThatArePublished) {
+    const auto store = create(kRaw);
+    upsert(*store, consecutive(0, 200), 1);
+    write_all_codes(*store, kCoded, 1);
+    store->publish_codes(16, 24, "model-a");
+    const std::uint64_t sequence = store->sequence();
+    store->discard_unpublished_codes();
+    EXPECT_EQ(store->sequence(), sequence);
+    expect_holds(*store->snapshot(), kCoded, versions(consecutive(0, 200), 1), true);
+}
+
 TEST_P(StoreContract, PublishingIsIdempotentAndKeepsToOneModel) {
     const auto store = create(kRaw);
     upsert(*store, {1}, 1);
@@ -694,6 +827,19 @@ TEST(Backends, UnknownNamesAreRefused) {
     ARFC_EXPECT_ERROR(
         open_store("leveldb", {}), ErrorKind::kInvalidArgument,
         "Store backend is not one of rocksdb, memory: \"leveldb\"");
+}
+
+TEST(Backends, InMemoryARowTakesMoreThanItsBytes) {
+    const Shape shape{.dim = 1, .head_bytes = 1, .tail_bytes = 0, .model_id = "m"};
+    const auto store = open_store("memory", {.create = true, .shape = shape});
+    const std::uint64_t empty = store->statistics().memory_bytes;
+    store->write(
+        make_batch(shape, consecutive(0, 512), 1, false).mutation(shape), Durability::kBuffered);
+    // A payload's place, the point, and the vector that holds points with the same lowest bits.
+    constexpr std::size_t kLeast =
+        sizeof(std::string) + sizeof(std::pair<PointId, Row>) + sizeof(std::vector<PointId>);
+    EXPECT_GT(store->statistics().memory_bytes, empty + 512 * kLeast);
+    EXPECT_EQ(store->statistics().disk_bytes, 0U);
 }
 
 TEST(Backends, EachSaysWhatItIs) {

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <string>
+#include <string_view>
 
 #include "arfc/storage/store.h"
 #include "script.h"
@@ -14,6 +16,16 @@
 namespace {
 
 std::atomic<int> syncs{0};
+std::atomic<int> log_syncs{0}; // Of them, those of a write-ahead log.
+
+void note(int descriptor) {
+    ++syncs;
+    const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
+    char target[4096];
+    const ssize_t length = ::readlink(link.c_str(), target, sizeof(target));
+    const std::string_view path(target, length > 0 ? static_cast<std::size_t>(length) : 0);
+    log_syncs += path.ends_with(".log") ? 1 : 0;
+}
 
 } // namespace
 
@@ -21,13 +33,13 @@ std::atomic<int> syncs{0};
 extern "C" {
 // NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): those have reserved names.
 __attribute__((visibility("default"))) int fdatasync(int descriptor) {
-    ++syncs;
+    note(descriptor);
     return static_cast<int>(::syscall(SYS_fdatasync, descriptor));
 }
 
 // NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): those have reserved names.
 __attribute__((visibility("default"))) int fsync(int descriptor) {
-    ++syncs;
+    note(descriptor);
     return static_cast<int>(::syscall(SYS_fsync, descriptor));
 }
 }
@@ -56,6 +68,17 @@ TEST(Durability, ASyncedWriteIsOnTheDiskWhenItReturnsAndABufferedOneMayNotBe) {
         store->write({}, Durability::kSynced); // Asks for what came before.
         EXPECT_GT(syncs, before);
     }
+}
+
+TEST(Durability, ANewStoreIsOnTheDiskWhenItIsThere) {
+    const arfc::test::TemporaryDirectory directory;
+    const int before = log_syncs;
+    const auto store = open_store(
+        "rocksdb", {.directory = directory.path() / "rocks",
+                    .create = true,
+                    .read_only = false,
+                    .shape = {.dim = 4, .head_bytes = 0, .tail_bytes = 0, .model_id = ""}});
+    EXPECT_GT(log_syncs, before) << "its first records are in the log alone";
 }
 
 } // namespace

@@ -1,7 +1,10 @@
 #include <signal.h> // NOLINT(modernize-deprecated-headers): kill() is POSIX's, not C++'s
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <iterator>
 #include <optional>
 
 #include "arfc/storage/manifest.h"
@@ -43,6 +46,42 @@ TEST(WriterLock, KeepsAnotherProcessOutAndEndsWithItsOwn) {
     ::close(ready[0]);
     ::close(ready[1]);
     const WriterLock second(directory.path());
+}
+
+TEST(WriterLock, LeavesNoDescriptorOpenAndAFileThatItsOwnerWrites) {
+    const auto open_files = [] {
+        const std::filesystem::directory_iterator all("/proc/self/fd");
+        return std::distance(begin(all), end(all));
+    };
+    const arfc::test::TemporaryDirectory directory;
+    const auto before = open_files();
+    const ::mode_t mask = ::umask(0);
+    {
+        const WriterLock held(directory.path());
+        EXPECT_EQ(open_files(), before + 1);
+        EXPECT_THROW(WriterLock(directory.path()), Error);
+        EXPECT_EQ(open_files(), before + 1) << "who is refused keeps nothing";
+    }
+    ::umask(mask);
+    EXPECT_EQ(open_files(), before);
+    EXPECT_EQ(
+        std::filesystem::status(directory / "LOCK").permissions(),
+        static_cast<std::filesystem::perms>(0644));
+}
+
+TEST(WriterLock, DescriptorZeroHoldsItLikeOthers) {
+    const arfc::test::TemporaryDirectory directory;
+    const int kept = ::dup(STDIN_FILENO);
+    ::close(STDIN_FILENO); // The next file that is opened gets its number.
+    {
+        const WriterLock held(directory.path());
+        EXPECT_THROW(WriterLock(directory.path()), Error);
+    }
+    EXPECT_NO_THROW(WriterLock(directory.path()));
+    if (kept >= 0) {
+        ::dup2(kept, STDIN_FILENO);
+        ::close(kept);
+    }
 }
 
 TEST(WriterLock, NamesTheDirectoryThatRefuses) {
