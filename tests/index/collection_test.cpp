@@ -68,6 +68,29 @@ class CollectionTest : public ::testing::Test {
         return directory;
     }
 
+    /// As trained("ARFC24/8"), but with one training for all tests that need no more than a model.
+    std::unique_ptr<Collection> with_a_model() {
+        static const test::TemporaryDirectory kept;
+        const std::filesystem::path of_rows = kept.path() / "model";
+        if (!std::filesystem::exists(of_rows)) {
+            Compressor::train(test::view(rows_, kDim), {.code_bytes = 24, .time_budget_s = 0.3})
+                ->save(of_rows);
+        }
+        auto collection = create("ARFC24/8", Metric::kCosine, of_rows);
+        collection->upsert(ids_from(1000, kRows), test::view(rows_, kDim));
+        return collection;
+    }
+
+    /// Counts the float32 rows that the collection's store holds.
+    std::size_t raw_rows() const {
+        const auto store =
+            storage::open_store("rocksdb", {.directory = path() / "rocks", .read_only = true});
+        std::size_t rows = 0;
+        store->snapshot()->for_each_raw(
+            0, [&](storage::Row, MatrixView<const float> run) { rows += run.rows(); });
+        return rows;
+    }
+
     test::TemporaryDirectory directory_;
     std::vector<float> rows_;
     std::vector<float> queries_;
@@ -141,17 +164,23 @@ TEST_F(CollectionTest, WithoutAModelItSearchesExactly) {
 TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
     const auto collection = filled();
     const SearchAnswer exact = collection->search(queries());
-    std::vector<std::string> stages;
+    std::vector<std::size_t> encoded;
     const CollectionTrainReport report = collection->train(
         {.time_budget_s = 2.0, .minimum_recall = 0.0, .progress = [&](const Progress& progress) {
-             stages.emplace_back(progress.stage);
+             if (progress.stage == "encoding") {
+                 encoded.push_back(progress.done);
+             }
              return true;
          }});
     EXPECT_EQ(report.rows, kRows);
     EXPECT_TRUE(report.raw_dropped);
     ASSERT_TRUE(report.held_out_recall.has_value());
     EXPECT_GT(*report.held_out_recall, 0.6);
-    EXPECT_TRUE(std::find(stages.begin(), stages.end(), "encoding") != stages.end());
+    EXPECT_EQ(encoded, (std::vector<std::size_t>{2048, kRows})) << "rows are encoded in parts";
+    const storage::Manifest manifest = storage::read_manifest(path());
+    EXPECT_EQ(manifest.model_id, report.model_id);
+    EXPECT_FALSE(manifest.keep_raw);
+    EXPECT_EQ(raw_rows(), 0U);
     const CollectionInfo info = collection->info();
     EXPECT_EQ(info.model_id, report.model_id);
     EXPECT_EQ(info.points, kRows);
@@ -523,7 +552,10 @@ TEST_F(CollectionTest, OptionsAreChecked) {
         EXPECT_FALSE(std::filesystem::exists(path()));
     };
     refuses(0, "ARFC24", ": 0");
-    refuses(70000, "ARFC24", "70000");
+    refuses(65537, "ARFC24", "Embedding width is outside [1, 65536]: 65537");
+    EXPECT_EQ(
+        Collection::create(directory_ / "wide", {.dim = 65536, .factory = "ARFC4"})->info().dim,
+        65536U);
     EXPECT_EQ(
         Collection::create(directory_ / "narrow", {.dim = 1, .factory = "ARFC4"})->info().dim, 1U);
     refuses(32, "Flat", "must be an ARFC one");
@@ -700,14 +732,6 @@ TEST_F(CollectionTest, TakesADirectoryThatAnInterruptedCreationLeft) {
 
 /// What a crash between two steps of a training leaves, and what opening makes of it.
 TEST_F(CollectionTest, OpeningFinishesWhatATrainingBegan) {
-    const auto raw_rows = [&] {
-        const auto store =
-            storage::open_store("rocksdb", {.directory = path() / "rocks", .read_only = true});
-        std::size_t rows = 0;
-        store->snapshot()->for_each_raw(
-            0, [&](storage::Row, MatrixView<const float> run) { rows += run.rows(); });
-        return rows;
-    };
     auto collection = filled("ARFC24/8");
     collection->remove(ids_from(1000, 100));
     const auto vectors = collection->get(ids_from(1100, 50), true);
@@ -788,6 +812,124 @@ TEST_F(CollectionTest, OpeningFinishesWhatATrainingBegan) {
     storage::write_manifest(path(), manifest);
     ARFC_EXPECT_ERROR(
         Collection::open(path()), ErrorKind::kCorruption, "names a collection that cannot be");
+}
+
+TEST_F(CollectionTest, EveryCallOnAClosedOneSaysSo) {
+    const auto collection = filled("ARFC24/8");
+    collection->close();
+    const std::vector<PointId> one = {1000};
+    const std::string text = "Collection is closed: " + path().string();
+    const auto refuses = [&](auto call) {
+        ARFC_EXPECT_ERROR((void)call(), ErrorKind::kFailedPrecondition, text);
+    };
+    refuses([&] { return collection->info(); });
+    refuses([&] { return collection->model(); });
+    refuses([&] { return collection->get(one); });
+    refuses([&] { return collection->search(queries()); });
+    refuses([&] { return collection->remove(one); });
+    refuses([&] { return collection->optimize(); });
+    refuses([&] { return collection->train(); });
+    ARFC_EXPECT_ERROR(
+        collection->upsert(one, test::view(rows_, kDim).slice(0, 1)),
+        ErrorKind::kFailedPrecondition, text);
+}
+
+TEST_F(CollectionTest, WhoOpenedItToReadWritesNothing) {
+    filled("ARFC24/8")->close();
+    const auto reader = Collection::open(path(), {.read_only = true});
+    const std::vector<PointId> one = {1000};
+    const std::string text = "Collection was opened read-only: " + path().string();
+    ARFC_EXPECT_ERROR(reader->remove(one), ErrorKind::kFailedPrecondition, text);
+    ARFC_EXPECT_ERROR(reader->remove({}), ErrorKind::kFailedPrecondition, text);
+    ARFC_EXPECT_ERROR(
+        reader->upsert({}, test::view(rows_, kDim).slice(0, 0)), ErrorKind::kFailedPrecondition,
+        text);
+    ARFC_EXPECT_ERROR(reader->optimize(), ErrorKind::kFailedPrecondition, text);
+    ARFC_EXPECT_ERROR(reader->train(), ErrorKind::kFailedPrecondition, text);
+    EXPECT_EQ(reader->info().points, kRows);
+    EXPECT_EQ(reader->get(one).size(), 1U);
+    EXPECT_EQ(reader->model(), nullptr);
+}
+
+TEST_F(CollectionTest, NothingCanBeLearnedFromNoRows) {
+    const auto collection = create("ARFC24/8,IVF16");
+    EXPECT_EQ(collection->info().nlist, 16U) << "as its factory string says";
+    const std::string text = "Collection has no rows to learn from: " + path().string();
+    ARFC_EXPECT_ERROR(collection->train(), ErrorKind::kFailedPrecondition, text);
+    collection->upsert(ids_from(1, 1), test::view(rows_, kDim).slice(0, 1));
+    collection->remove(ids_from(1, 1));
+    ARFC_EXPECT_ERROR(collection->train(), ErrorKind::kFailedPrecondition, text);
+}
+
+TEST_F(CollectionTest, OpeningGivesTheSpaceOfAnInterruptedTrainingBack) {
+    filled("ARFC24/8")->close();
+    constexpr std::size_t kPart = 4096;
+    const std::vector<std::byte> part(kRows * kPart, std::byte{0x5A});
+    {
+        const auto store = storage::open_store("rocksdb", {.directory = path() / "rocks"});
+        store->write_codes(0, {part.data(), kRows, kPart}, {part.data(), kRows, kPart});
+        store->close();
+        EXPECT_GT(Collection::open(path(), {.read_only = true})->info().disk_bytes, part.size());
+    }
+    const auto collection = Collection::open(path());
+    EXPECT_LT(collection->info().disk_bytes, part.size() / 4);
+    EXPECT_EQ(collection->info().points, kRows);
+}
+
+TEST_F(CollectionTest, ACoarseFileIsWrittenWhereSomethingChanged) {
+    auto collection = with_a_model();
+    const auto file = path() / "coarse.arfc";
+    const std::string first = read_file(file);
+    std::filesystem::remove(file);
+    collection->close();
+    EXPECT_FALSE(std::filesystem::exists(file)) << "nothing changed since it was written";
+    write_file_atomically(file, first);
+    collection = Collection::open(path());
+    collection->remove(std::vector<PointId>{1000, 1000 + kRows - 1}); // First and last row.
+    collection.reset();
+    const std::string second = read_file(file);
+    EXPECT_NE(second, first) << "a collection that goes is closed";
+    const auto is_without_the_removed = [&] {
+        const auto reopened = Collection::open(path());
+        EXPECT_EQ(reopened->info().points, kRows - 2);
+        const SearchAnswer all = reopened->search(queries(), {.k = kRows, .exact = true});
+        for (const auto& hits : all.hits) {
+            EXPECT_EQ(hits.size(), kRows - 2);
+            EXPECT_TRUE(std::ranges::none_of(hits, [](const Hit& hit) {
+                return hit.id == 1000 || hit.id == 1000 + kRows - 1;
+            }));
+        }
+    };
+    is_without_the_removed();
+    write_file_atomically(file, first);
+    is_without_the_removed();
+    std::filesystem::remove(file);
+    std::filesystem::create_directory(file);
+    ARFC_EXPECT_ERROR(Collection::open(path()), ErrorKind::kIo, "Not a regular file: ");
+}
+
+TEST_F(CollectionTest, ACoarseFileAheadOfItsStoreIsMadeAnew) {
+    auto collection = with_a_model();
+    const SearchAnswer answer = collection->search(queries(), {.exact = true});
+    collection->close();
+    std::filesystem::copy(path(), directory_ / "copy", std::filesystem::copy_options::recursive);
+    collection = Collection::open(path());
+    collection->upsert(ids_from(1, 100), test::view(rows_, kDim).slice(0, 100));
+    collection->close();
+    // As where power was lost: the file is newer than what the store kept.
+    std::filesystem::copy_file(
+        path() / "coarse.arfc", directory_ / "copy" / "coarse.arfc",
+        std::filesystem::copy_options::overwrite_existing);
+    const auto behind = Collection::open(directory_ / "copy");
+    EXPECT_EQ(behind->info().points, kRows);
+    EXPECT_TRUE(same(behind->search(queries(), {.exact = true}), answer));
+    behind->upsert(ids_from(1, 50), test::view(rows_, kDim).slice(200, 50));
+    const SearchAnswer found =
+        behind->search(test::view(rows_, kDim).slice(200, 50), {.k = 2, .exact = true});
+    for (std::size_t q = 0; q < 50; ++q) {
+        ASSERT_EQ(found.hits[q].size(), 2U);
+        EXPECT_EQ(found.hits[q][0].score, found.hits[q][1].score) << "the row is there twice";
+    }
 }
 
 TEST_F(CollectionTest, OthersReadWhileOneWrites) {
