@@ -284,11 +284,7 @@ CollectionImpl::Picture CollectionImpl::load_picture() const {
 }
 
 void CollectionImpl::load_index(Picture& picture, std::vector<bool>& live) const {
-    picture.index.emplace(compressor_, staged_shape());
-    const bool restored = restore_coarse(*picture.index, *picture.snapshot);
-    if (!restored) {
-        picture.index.emplace(compressor_, staged_shape());
-    }
+    picture.index.emplace(restored_index(*picture.snapshot));
     picture.snapshot->for_each_head(0, [&](storage::Row first, MatrixView<const std::byte> heads) {
         if (first != picture.index->rows()) {
             fail(
@@ -312,18 +308,21 @@ void CollectionImpl::load_index(Picture& picture, std::vector<bool>& live) const
     picture.index->erase(dead);
 }
 
-bool CollectionImpl::restore_coarse(StagedIndex& index, const storage::Snapshot& snapshot) const {
+StagedIndex CollectionImpl::restored_index(const storage::Snapshot& snapshot) const {
     try {
+        StagedIndex index(compressor_, staged_shape());
         const StagedIndex::Restored restored = index.restore(read_file(directory_ / kCoarseFile));
-        return restored.rows <= snapshot.next_row() && restored.sequence <= snapshot.sequence();
+        if (restored.rows <= snapshot.next_row() && restored.sequence <= snapshot.sequence()) {
+            return index;
+        }
     } catch (const Error& error) {
         // Everything in it follows from the codes: what cannot be read is made again.
-        if (error.kind() == ErrorKind::kNotFound || error.kind() == ErrorKind::kCorruption ||
-            error.kind() == ErrorKind::kFailedPrecondition) {
-            return false;
+        if (error.kind() != ErrorKind::kNotFound && error.kind() != ErrorKind::kCorruption &&
+            error.kind() != ErrorKind::kFailedPrecondition) {
+            throw;
         }
-        throw;
     }
+    return {compressor_, staged_shape()};
 }
 
 void CollectionImpl::save_coarse() {

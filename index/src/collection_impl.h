@@ -87,7 +87,8 @@ class CollectionImpl final : public Collection {
     void finish_interrupted_training();
     [[nodiscard]] Picture load_picture() const;
     void load_index(Picture& picture, std::vector<bool>& live) const;
-    [[nodiscard]] bool restore_coarse(StagedIndex& index, const storage::Snapshot& snapshot) const;
+    /// Returns an index without rows, which knows the coarse file where that fits the snapshot.
+    [[nodiscard]] StagedIndex restored_index(const storage::Snapshot& snapshot) const;
     void save_coarse();
     [[nodiscard]] StagedShape staged_shape() const;
 

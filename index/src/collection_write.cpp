@@ -81,11 +81,9 @@ std::vector<std::uint64_t> sample_rows(
 
 std::vector<float> gather(
     const RawRows& raw, std::span<const std::uint64_t> rows, std::size_t dim) {
-    std::vector<float> out;
-    out.reserve(rows.size() * dim);
-    for (const std::uint64_t row : rows) {
-        const std::span<const float> values = raw.row(row);
-        out.insert(out.end(), values.begin(), values.end());
+    std::vector<float> out(rows.size() * dim);
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        std::copy_n(raw.row(rows[i]).data(), dim, out.data() + i * dim);
     }
     return out;
 }
@@ -220,9 +218,7 @@ std::vector<std::byte> CollectionImpl::codes_of(
     std::vector<std::byte> tails(rows.size() * tail_bytes);
     std::vector<std::size_t> lengths(rows.size());
     picture.index->read_heads(rows, {heads.data(), rows.size(), head_bytes});
-    if (tail_bytes != 0) {
-        picture.snapshot->read_tails(rows, {tails.data(), rows.size(), tail_bytes}, lengths);
-    }
+    picture.snapshot->read_tails(rows, {tails.data(), rows.size(), tail_bytes}, lengths);
     std::vector<std::byte> codes(rows.size() * bytes);
     for (std::size_t i = 0; i < rows.size(); ++i) {
         std::copy_n(heads.data() + i * head_bytes, head_bytes, codes.data() + i * bytes);
