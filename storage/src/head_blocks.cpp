@@ -18,7 +18,6 @@ std::uint32_t checksum(std::uint64_t block, std::string_view heads) {
 
 std::string encode_head_block(std::uint64_t block, std::string_view heads) {
     std::string value;
-    value.reserve(kChecksumBytes + heads.size());
     append_little_endian(value, checksum(block, heads));
     value += heads;
     return value;

@@ -126,15 +126,14 @@ std::vector<rocksdb::ColumnFamilyDescriptor> describe(const std::vector<std::str
 std::shared_ptr<RocksDatabase> RocksDatabase::create(
     const std::filesystem::path& directory, const State& state) {
     make_directory(directory);
-    std::shared_ptr<RocksDatabase> database(new RocksDatabase(directory));
     try {
+        std::shared_ptr<RocksDatabase> database(new RocksDatabase(directory));
         database->open_new(state);
-    } catch (...) {
-        database.reset();
+        return database;
+    } catch (...) { // The database is closed by now.
         clear_directory(directory);
         throw;
     }
-    return database;
 }
 
 std::shared_ptr<RocksDatabase> RocksDatabase::open(const std::filesystem::path& directory) {

@@ -249,7 +249,7 @@ void RocksSnapshot::for_each_head(
 void RocksSnapshot::for_each_raw(
     Row first, const std::function<void(Row, MatrixView<const float>)>& visit) const {
     const std::size_t dim = state_.shape.dim;
-    const std::size_t most = std::max<std::size_t>(1, kRawRunBytes / (dim * sizeof(float)));
+    const std::size_t most = kRawRunBytes / (dim * sizeof(float)); // Of the widest rows, four.
     std::vector<float> run; // Grows to `most` rows at the longest.
     Row run_first = first;
     std::size_t run_rows = 0;

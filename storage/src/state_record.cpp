@@ -44,7 +44,6 @@ std::uint32_t flags_of(const State& state) {
 
 std::string encode_state(const State& state) {
     std::string fields;
-    fields.reserve(kFixedBytes + state.shape.model_id.size());
     append_little_endian(fields, flags_of(state));
     append_little_endian(fields, narrow<std::uint32_t>(state.shape.dim));
     append_little_endian(fields, narrow<std::uint32_t>(state.shape.head_bytes));
