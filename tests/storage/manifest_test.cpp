@@ -73,7 +73,8 @@ TEST(Manifest, IsLaidOutForPeopleToRead) {
     const arfc::test::TemporaryDirectory directory;
     write_manifest(directory.path(), kManifest);
     const std::string text = read_file(directory / "manifest.json");
-    EXPECT_TRUE(text.starts_with("{\n    \"creator\": \"arfc 0.1.0\",\n    \"dim\": 384,\n")) << text;
+    EXPECT_TRUE(text.starts_with("{\n    \"creator\": \"arfc 0.1.0\",\n    \"dim\": 384,\n"))
+        << text;
     EXPECT_TRUE(text.ends_with("\"\n}\n")) << text;
 }
 

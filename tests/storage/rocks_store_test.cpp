@@ -564,7 +564,7 @@ TEST_F(RocksStoreTest, ASnapshotThatCannotBeReadHoldsNothing) {
 
 TEST_F(RocksStoreTest, AReaderKeepsFilesThatItsWriterDeletes) {
     create(kRaw)->close();
-    constexpr Row kFiles = 20; // Of a family; RocksDB opens the first 16 anyway.
+    constexpr Row kFiles = 20; // Of one family, so that not all are opened with a small limit.
     const auto files = [&] {
         std::size_t tables = 0;
         for (const auto& entry : std::filesystem::directory_iterator(path())) {

@@ -833,8 +833,9 @@ TEST(Backends, InMemoryARowTakesMoreThanItsBytes) {
     const Shape shape{.dim = 1, .head_bytes = 1, .tail_bytes = 0, .model_id = "m"};
     const auto store = open_store("memory", {.create = true, .shape = shape});
     const std::uint64_t empty = store->statistics().memory_bytes;
-    store->write(
-        make_batch(shape, consecutive(0, 512), 1, false).mutation(shape), Durability::kBuffered);
+    Batch batch = make_batch(shape, consecutive(0, 512), 1, false);
+    batch.payloads.clear();
+    store->write(batch.mutation(shape), Durability::kBuffered);
     // A payload's place, the point, and the vector that holds points with the same lowest bits.
     constexpr std::size_t kLeast =
         sizeof(std::string) + sizeof(std::pair<PointId, Row>) + sizeof(std::vector<PointId>);
