@@ -59,7 +59,7 @@ void BeamSearch::add_codebook(MatrixView<const float> codebook) {
         token.norms.data()[k] = kernels().dot(codebook.row(k).data(), codebook.row(k).data(), dim_);
     }
     token.crosses = AlignedFloats(tokens_.size() * kSymbols * kSymbols);
-    const double operations = static_cast<double>(tokens_.size() * 2 * kSymbols * kSymbols * dim_);
+    const double operations = product_flop(tokens_.size() * kSymbols, kSymbols * dim_);
     parallel_for(tokens_.size(), operations, [&](std::size_t s) {
         float* const table = token.crosses.data() + s * kSymbols * kSymbols;
         token.packed.multiply(tokens_[s].codebook.data(), dim_, kSymbols, table, kSymbols);

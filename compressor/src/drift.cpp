@@ -6,6 +6,7 @@
 
 #include "arfc/base/error.h"
 #include "arfc/compressor/compressor.h"
+#include "packed_matrix.h"
 #include "residual_measure.h"
 #include "threads.h"
 
@@ -24,7 +25,7 @@ constexpr double kErrors = 4.0;
 /// Returns the squared length of each row.
 std::vector<double> squared_lengths(MatrixView<const float> rows) {
     std::vector<double> squared(rows.rows());
-    parallel_for(rows.rows(), 2.0 * static_cast<double>(rows.size()), [&](std::size_t i) {
+    parallel_for(rows.rows(), product_flop(rows.rows(), rows.cols()), [&](std::size_t i) {
         for (const float value : rows.row(i)) {
             squared[i] += static_cast<double>(value) * static_cast<double>(value);
         }
@@ -37,18 +38,16 @@ double measured_length(const Compressor& model, double squared) {
     return model.metric() == Metric::kCosine ? std::sqrt(squared) : 1.0;
 }
 
-/// Measures what codes leave of rows. @param squared, left  [n] squared lengths: of rows; out.
-void subtract_decoded(
+/// Adds what codes leave of rows. @param squared, left  [n] squared lengths: of rows; added to.
+void add_left(
     const Compressor& model, MatrixView<const float> rows, MatrixView<const std::byte> codes,
     const double* squared, double* left) {
     const std::size_t d = model.dim();
     std::vector<float> decoded(codes.rows() * d);
     model.decode(codes, {decoded.data(), codes.rows(), d});
-    const auto operations = 6.0 * static_cast<double>(decoded.size());
-    parallel_for(codes.rows(), operations, [&](std::size_t i) {
+    parallel_for(codes.rows(), product_flop(codes.rows(), d), [&](std::size_t i) {
         const std::span<const float> row = rows.row(i);
         const double length = measured_length(model, squared[i]);
-        left[i] = 0.0;
         for (std::size_t j = 0; j < d; ++j) {
             const double difference =
                 static_cast<double>(row[j]) / length - static_cast<double>(decoded[i * d + j]);
@@ -108,7 +107,7 @@ std::vector<HeldOutResidual> measure_residuals(
         model.encode(block, model.code_bytes(), {codes.data(), count, model.code_bytes()});
         for (std::size_t l = 0; l < lengths.size(); ++l) {
             const std::vector<std::byte> cut = prefixes(codes, model.code_bytes(), lengths[l]);
-            subtract_decoded(
+            add_left(
                 model, block, {cut.data(), count, lengths[l]}, whole.data() + first,
                 left[l].data() + first);
         }

@@ -15,7 +15,6 @@
 #include "arfc/base/error.h"
 #include "learning_tensors.h"
 #include "relation_graph.h"
-#include "threads.h"
 
 namespace arfc {
 namespace {
@@ -37,7 +36,6 @@ constexpr double kLearningRate = 3e-3;
 constexpr double kLinearShare = 0.1; // Of the rate: the linear maps begin in a good place.
 constexpr double kRelationWeight = 2.0;
 constexpr double kReconstructionWeight = 6.0;
-constexpr double kStayWeight = 1.0;      // Of what features differ from the axes by, squared.
 constexpr double kLongestGradient = 1.0; // Norm to which it is cut.
 // How much of what was learned is added to the axes: all of it helps short prefixes most, and less
 // of it harms long ones less.
@@ -258,7 +256,7 @@ class FeatureTrainer {
             *lengths.begin(),
             *std::next(lengths.begin(), static_cast<std::ptrdiff_t>(lengths.size() / 2))};
         lengths.insert({*lengths_.rbegin(), width_});
-        torch::Tensor loss = (all - offset_ - inputs).square().mean() * kStayWeight;
+        torch::Tensor loss = (all - offset_ - inputs).square().mean(); // Numbers stay near axes.
         for (const std::int64_t length : decoded_lengths) {
             loss = loss + (decoded(all, length) - inputs).square().mean() *
                               (kReconstructionWeight / static_cast<double>(decoded_lengths.size()));
@@ -425,7 +423,6 @@ class FeatureTrainer {
 } // namespace
 
 LearnedFeatures learn_features(const FeatureTask& task) {
-    torch::set_num_threads(static_cast<int>(num_threads()));
     return FeatureTrainer(task).run();
 }
 

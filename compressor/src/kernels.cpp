@@ -24,7 +24,6 @@ const Kernels& choose() noexcept {
     const char* const variable = std::getenv("ARFC_KERNELS");
     const std::string_view wanted = variable == nullptr ? "" : variable;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
     const bool has_avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
     const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") != 0 &&
                             __builtin_cpu_supports("avx512vl") != 0 &&

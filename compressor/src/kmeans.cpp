@@ -14,24 +14,24 @@
 #include "kernels.h"
 #include "packed_matrix.h"
 #include "threads.h"
+#include "tiles.h"
 
 namespace arfc {
 namespace {
 
-constexpr std::size_t kTile = 96;
+// Each about 1.8 times the one before, as FAISS's ten are at 384 floats; in steps smaller than
+// that, narrow rows cluster longer for nothing.
+constexpr std::size_t kMostWidenings = 10;
+constexpr double kWidening = 1.8;
 // What may be left out: the last coordinates, as long as they hold this little of the energy and
 // are this weak, on average, beside all. Of images that is about half of the width.
 constexpr double kLeftOut = 0.05;
 constexpr double kWeak = 0.125;
 constexpr std::size_t kMeasuredPoints = 8192; // To learn which those are.
+constexpr std::size_t kLeastPoints = 32768;   // 128 a centroid, however little time there is.
 /// Partial sums are kept for this many runs of points and added in their order, so the result does
 /// not depend on which thread took which run.
 constexpr std::size_t kRuns = 16;
-
-/// Operations of comparing points with every centroid.
-double products(std::size_t points, std::size_t width) {
-    return 2.0 * static_cast<double>(points * kSymbols * width);
-}
 
 struct Partial {
     std::vector<float> sums; ///< [256, width]
@@ -57,6 +57,9 @@ class Assigner {
         }
         packed_ = PackedMatrix({narrow.data(), kSymbols, width});
     }
+
+    /// Returns the floating-point operations of a point.
+    [[nodiscard]] double flop() const noexcept { return packed_.flop(); }
 
     /// @param visit  Called with (index in the tile, symbol, squared distance less the point's own
     ///               squared norm).
@@ -87,16 +90,17 @@ Partial accumulate(
     const Assigner assigner(centroids.data(), width, d);
     const std::size_t run = (points.rows() + kRuns - 1) / kRuns;
     std::array<Partial, kRuns> partials;
-    parallel_for(kRuns, products(points.rows(), width), [&](std::size_t r) {
+    const double flop = assigner.flop() * static_cast<double>(points.rows());
+    parallel_for(kRuns, flop, [&](std::size_t r) {
         Partial& partial = partials[r];
         partial.sums.assign(kSymbols * sum_width, 0.0F);
         partial.counts.assign(kSymbols, 0);
-        AlignedFloats scratch(kTile * kSymbols);
+        AlignedFloats scratch(kTileRows * kSymbols);
         const std::size_t end = std::min((r + 1) * run, points.rows());
-        for (std::size_t first = r * run; first < end; first += kTile) {
+        for (std::size_t first = r * run; first < end; first += kTileRows) {
             const float* const tile = points.data() + first * d;
             assigner.tile(
-                tile, d, std::min(kTile, end - first), scratch.data(),
+                tile, d, std::min(kTileRows, end - first), scratch.data(),
                 [&](std::size_t i, std::size_t symbol, float /*cost*/) {
                     kernels().add(
                         partial.sums.data() + symbol * sum_width, summed.row(first + i).data(),
@@ -182,7 +186,7 @@ std::size_t width_of(std::size_t widening, std::size_t widenings, std::size_t d)
     const double share = static_cast<double>(widening + 1) / static_cast<double>(widenings);
     const auto width =
         static_cast<std::size_t>(std::lround(std::pow(static_cast<double>(d), share)));
-    return widening + 1 == widenings ? d : std::clamp<std::size_t>(width, 1, d);
+    return std::clamp<std::size_t>(width, 1, d);
 }
 
 /// Returns how many leading coordinates there are without the weak ones at the end.
@@ -292,6 +296,22 @@ std::vector<float> cluster(
 
 } // namespace
 
+std::size_t ClusteringPace::most_points(double seconds) const noexcept {
+    if (seconds_per_point_ * static_cast<double>(kMostPoints) <= seconds) {
+        return kMostPoints;
+    }
+    return std::max(kLeastPoints, static_cast<std::size_t>(seconds / seconds_per_point_));
+}
+
+void ClusteringPace::took(double seconds, std::size_t points) noexcept {
+    seconds_per_point_ = seconds / static_cast<double>(points);
+}
+
+std::size_t widenings(std::size_t dim) {
+    const double steps = std::log(static_cast<double>(dim)) / std::log(kWidening);
+    return std::min(static_cast<std::size_t>(std::ceil(steps)), kMostWidenings);
+}
+
 std::vector<float> kmeans(const PointSource& source, const KMeansOptions& options) {
     std::mt19937_64 random(options.seed);
     const std::vector<std::size_t> indices =
@@ -326,18 +346,16 @@ double assign(
     std::span<std::uint8_t> symbols) {
     const std::size_t d = points.cols();
     const Assigner assigner(centroids.data(), d, d);
-    const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
-    std::vector<double> errors(tiles, 0.0);
-    parallel_for(tiles, products(points.rows(), d), [&](std::size_t tile) {
-        AlignedFloats scratch(kTile * kSymbols);
-        const std::size_t first = tile * kTile;
+    std::vector<double> errors(tile_count(points.rows()), 0.0);
+    for_each_tile(points.rows(), assigner.flop(), [&](std::size_t first, std::size_t count) {
+        AlignedFloats scratch(count * kSymbols);
         assigner.tile(
-            points.data() + first * d, d, std::min(kTile, points.rows() - first), scratch.data(),
+            points.data() + first * d, d, count, scratch.data(),
             [&](std::size_t i, std::size_t symbol, float cost) {
                 const float* const point = points.data() + (first + i) * d;
                 const float distance = cost + kernels().dot(point, point, d);
                 symbols[first + i] = static_cast<std::uint8_t>(symbol);
-                errors[tile] += static_cast<double>(std::max(distance, 0.0F));
+                errors[first / kTileRows] += static_cast<double>(std::max(distance, 0.0F));
             });
     });
     return std::accumulate(errors.begin(), errors.end(), 0.0);
@@ -362,10 +380,7 @@ void turn_points(MatrixView<const float> points, const std::vector<float>& axes,
     const std::size_t d = points.cols();
     const PackedMatrix packed({axes.data(), d, d});
     const std::size_t padded = padded_columns(d);
-    const std::size_t tiles = (points.rows() + kTile - 1) / kTile;
-    parallel_for(tiles, 2.0 * static_cast<double>(points.rows() * d * d), [&](std::size_t tile) {
-        const std::size_t first = tile * kTile;
-        const std::size_t count = std::min(kTile, points.rows() - first);
+    for_each_tile(points.rows(), packed.flop(), [&](std::size_t first, std::size_t count) {
         AlignedFloats wide(count * padded);
         packed.multiply(points.data() + first * d, d, count, wide.data(), padded);
         for (std::size_t i = 0; i < count; ++i) {

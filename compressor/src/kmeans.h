@@ -21,6 +21,19 @@ struct PointSource {
 /// Points of the largest sample that is clustered: 640 a centroid, more than FAISS's 256.
 inline constexpr std::size_t kMostPoints = 163840;
 
+/// Learns how long clustering takes, and says how many points a time bears: fewer points lose less
+/// than fewer iterations.
+class ClusteringPace {
+  public:
+    /// @param seconds  That there are for them; may be infinite.
+    [[nodiscard]] std::size_t most_points(double seconds) const noexcept;
+    /// Takes down how long so many points took: what comes next is judged by that.
+    void took(double seconds, std::size_t points) noexcept;
+
+  private:
+    double seconds_per_point_ = 0.0; ///< 0: not known yet.
+};
+
 struct KMeansOptions {
     std::size_t iterations = 10; ///< For each width.
     std::size_t widenings = 1;   ///< Widths clustered in turn, growing geometrically to dim; 1: dim
@@ -35,6 +48,10 @@ struct KMeansOptions {
     std::function<bool()> go_on; ///< Asked between iterations; false ends early (after one
                                  ///< iteration at full width).
 };
+
+/// Returns how many widths points of `dim` >= 2 coordinates are clustered in: each is at most 1.8
+/// times the one before, as far as ten will do.
+[[nodiscard]] std::size_t widenings(std::size_t dim);
 
 /// Finds 256 centroids [256, dim] of squared Euclidean distance. Deterministic for a seed, whatever
 /// the threads. With fewer points than centroids, each distinct index is a centroid and the rest

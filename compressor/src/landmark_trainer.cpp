@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "learning_tensors.h"
-#include "threads.h"
 
 namespace arfc {
 namespace {
@@ -17,7 +16,6 @@ constexpr std::int64_t kTogether = 4096; // Rows assigned at once: bounds their 
 
 std::vector<float> landmark_points(MatrixView<const float> rows, std::size_t count, Metric metric) {
     const torch::NoGradGuard guard;
-    torch::set_num_threads(static_cast<int>(num_threads()));
     const torch::Tensor all = tensor_of(rows);
     const auto n = static_cast<std::int64_t>(count);
     torch::Tensor points = all.slice(0, 0, n).clone();

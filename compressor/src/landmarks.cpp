@@ -36,12 +36,11 @@ void Landmarks::add_codebook(MatrixView<const float> codebook) {
     const std::size_t padded = padded_columns(n);
     AlignedFloats products(kSymbols * padded);
     constexpr std::size_t kRows = 32;
-    parallel_for(
-        kSymbols / kRows, 2.0 * static_cast<double>(kSymbols * n * dim_), [&](std::size_t part) {
-            packed_.multiply(
-                codebook.row(part * kRows).data(), dim_, kRows,
-                products.data() + part * kRows * padded, padded);
-        });
+    parallel_for(kSymbols / kRows, product_flop(kSymbols * n, dim_), [&](std::size_t part) {
+        packed_.multiply(
+            codebook.row(part * kRows).data(), dim_, kRows,
+            products.data() + part * kRows * padded, padded);
+    });
     token.tables = AlignedFloats(n * kSymbols);
     for (std::size_t i = 0; i < n; ++i) {
         for (std::size_t k = 0; k < kSymbols; ++k) {

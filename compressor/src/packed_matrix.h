@@ -13,6 +13,12 @@ namespace arfc {
     return (rows + kPanel - 1) / kPanel * kPanel;
 }
 
+/// Returns the floating-point operations of one vector's products with so many rows of `inner`
+/// numbers each (multiply and add are two).
+[[nodiscard]] constexpr double product_flop(std::size_t rows, std::size_t inner) noexcept {
+    return 2.0 * static_cast<double>(rows) * static_cast<double>(inner);
+}
+
 /// A matrix laid out for Kernels::multiply: panels of 16 rows, each transposed; the last one padded
 /// with zeros.
 class PackedMatrix {
@@ -24,6 +30,8 @@ class PackedMatrix {
 
     [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
     [[nodiscard]] std::size_t inner() const noexcept { return inner_; }
+    /// Returns what multiplying one row takes.
+    [[nodiscard]] double flop() const noexcept { return product_flop(rows_, inner_); }
 
     /// Multiplies: out[i][j] = <a_i, row j>, j < rows() rounded up to 16.
     /// @param a     [count, lda], the first inner() columns are used.

@@ -15,7 +15,6 @@
 #include "learning_tensors.h"
 #include "pair_graph.h"
 #include "relation_graph.h"
-#include "threads.h"
 
 namespace arfc {
 namespace {
@@ -40,7 +39,6 @@ constexpr std::int64_t kHidden = 512; // Units; half as many: .6 points less of 
 constexpr double kLearningRate = 1e-3;
 // What weights of 1 out of the units give is about as long as a row.
 const double kOutputScale = 2.0 / std::sqrt(static_cast<double>(kHidden));
-constexpr double kStayWeight = 1.0; // Rows without a pair stay where they are.
 constexpr double kUnpairedRelationWeight = 3.0;
 constexpr double kPairedRelationWeight = 0.3;
 constexpr std::int64_t kVoters = 10;
@@ -438,7 +436,7 @@ class PairTrainer {
                 1);
             moved = (now - unpaired).square().sum(1).mean();
         }
-        return kStayWeight * moved - torch::log_softmax(edges, 1).diagonal().mean();
+        return moved - torch::log_softmax(edges, 1).diagonal().mean();
     }
 
     /// How far the graph of neighbours is from what it was: the listwise loss of relate().
@@ -546,7 +544,6 @@ class PairTrainer {
 } // namespace
 
 PairMap learn_pairs(const PairTask& task) {
-    torch::set_num_threads(static_cast<int>(num_threads()));
     return PairTrainer(task).run();
 }
 

@@ -15,7 +15,6 @@
 #include "learning_tensors.h"
 #include "prefix_sums.h"
 #include "relation_graph.h"
-#include "threads.h"
 #include "tiles.h"
 
 namespace arfc {
@@ -360,13 +359,11 @@ std::optional<RelatedCodebooks> relate(const RelationTask& task) {
     if (!can_relate(task)) {
         return std::nullopt;
     }
-    torch::set_num_threads(static_cast<int>(num_threads()));
     return RelationTrainer(task).run();
 }
 
 std::vector<HeldOutRecall> held_out_recall(
     const RelationTask& task, const RelatedCodebooks* related) {
-    torch::set_num_threads(static_cast<int>(num_threads()));
     return RelationTrainer(task).measure(related);
 }
 

@@ -176,13 +176,9 @@ void ResidualCompressor::decode_early_symbols() {
     const PackedMatrix map({model_.decode_map.data(), d, d});
     multiply(map, {model_.mean.data(), 1, d}, decoded_mean_.data());
     const MatrixView<const float> symbols(model_.early.data(), model_.early.size() / d, d);
-    parallel_for(
-        tile_count(symbols.rows()), 2.0 * static_cast<double>(symbols.size() * d),
-        [&](std::size_t tile) {
-            const std::size_t first = tile * kTileRows;
-            const std::size_t count = std::min(kTileRows, symbols.rows() - first);
-            multiply(map, symbols.slice(first, count), decoded_early_.data() + first * d);
-        });
+    for_each_tile(symbols.rows(), map.flop(), [&](std::size_t first, std::size_t count) {
+        multiply(map, symbols.slice(first, count), decoded_early_.data() + first * d);
+    });
 }
 
 void ResidualCompressor::multiply(
@@ -290,18 +286,17 @@ void ResidualCompressor::encode(
     if (embeddings.empty()) {
         return;
     }
-    (void)encoder(); // Built before the threads start, since it starts threads itself.
-    const double operations = static_cast<double>(embeddings.rows()) * model_.encode_flop();
-    parallel_for(tile_count(embeddings.rows()), operations, [&](std::size_t tile) {
-        const std::size_t first = tile * kTileRows;
-        const std::size_t count = std::min(kTileRows, embeddings.rows() - first);
-        encode_tile(embeddings.slice(first, count), num_bytes, codes.slice(first, count));
+    const Encoder& by = encoder(); // Before the threads start, since building it starts some.
+    const double flop = model_.encode_flop();
+    for_each_tile(embeddings.rows(), flop, [&](std::size_t first, std::size_t count) {
+        encode_tile(by, embeddings.slice(first, count), codes.slice(first, count));
     });
 }
 
 void ResidualCompressor::encode_tile(
-    MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const {
+    const Encoder& by, MatrixView<const float> rows, MatrixView<std::byte> codes) const {
     const std::size_t d = model_.dim;
+    const std::size_t num_bytes = codes.cols();
     AlignedFloats z(rows.size());
     AlignedFloats scratch(BeamSearch::scratch_size(rows.rows()));
     turn(rows, z.data());
@@ -314,19 +309,19 @@ void ResidualCompressor::encode_tile(
     // code is cut.
     const std::size_t end =
         *std::lower_bound(model_.commit_points.begin(), model_.commit_points.end(), early);
-    const BeamSearch::State state = encoder().early.run(
+    const BeamSearch::State state = by.early.run(
         {z.data(), rows.rows(), d}, model_.beam_width, model_.commit_points, end, scratch.data());
     for (std::size_t i = 0; i < rows.rows(); ++i) {
         std::memcpy(codes.row(i).data(), state.code(i, 0), early);
     }
     if (num_bytes > early) {
-        encode_late({z.data(), rows.rows(), d}, state, codes, scratch.data());
+        encode_late(by, {z.data(), rows.rows(), d}, state, codes, scratch.data());
     }
 }
 
 void ResidualCompressor::encode_late(
-    MatrixView<float> residual, const BeamSearch::State& state, MatrixView<std::byte> codes,
-    float* scratch) const {
+    const Encoder& by, MatrixView<float> residual, const BeamSearch::State& state,
+    MatrixView<std::byte> codes, float* scratch) const {
     const Kernels& kernel = kernels();
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
@@ -341,15 +336,15 @@ void ResidualCompressor::encode_late(
         }
     }
     for (std::size_t s = 0; s + 1 < model_.subspace_bounds.size(); ++s) {
-        encode_subspace(s, residual, codes, scratch);
+        encode_subspace(by, s, residual, codes, scratch);
     }
 }
 
 void ResidualCompressor::encode_subspace(
-    std::size_t subspace, MatrixView<const float> residual, MatrixView<std::byte> codes,
-    float* scratch) const {
+    const Encoder& by, std::size_t subspace, MatrixView<const float> residual,
+    MatrixView<std::byte> codes, float* scratch) const {
     const std::size_t early = model_.early_tokens();
-    const std::vector<Encoder::Run>& runs = encoder().late[subspace];
+    const std::vector<Encoder::Run>& runs = by.late[subspace];
     const auto is_asked_for = [&](const Encoder::Run& run) {
         return early + run.tokens.front() < codes.cols();
     };
@@ -411,10 +406,8 @@ void ResidualCompressor::decode(
     }
     const std::size_t d = model_.dim;
     const std::size_t padded = padded_columns(d);
-    const double operations = static_cast<double>(codes.rows() * d * (codes.cols() + 2 * d));
-    parallel_for(tile_count(codes.rows()), operations, [&](std::size_t tile) {
-        const std::size_t first = tile * kTileRows;
-        const std::size_t count = std::min(kTileRows, codes.rows() - first);
+    const double flop = static_cast<double>(codes.cols() * d) + inverse_rotation_.flop();
+    for_each_tile(codes.rows(), flop, [&](std::size_t first, std::size_t count) {
         AlignedFloats z(count * d);
         AlignedFloats wide(count * padded);
         for (std::size_t i = 0; i < count; ++i) {
@@ -445,26 +438,20 @@ void ResidualCompressor::query_tables(
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
     AlignedFloats turned(queries.size());
-    parallel_for(
-        tile_count(queries.rows()), 2.0 * static_cast<double>(queries.size() * d),
-        [&](std::size_t tile) {
-            const std::size_t first = tile * kTileRows;
-            turn(
-                queries.slice(first, std::min(kTileRows, queries.rows() - first)),
-                turned.data() + first * d);
-        });
-    parallel_for(
-        tokens, 2.0 * static_cast<double>(queries.size() * tokens * kSymbols), [&](std::size_t i) {
-            const std::size_t t = first_token + i;
-            float* const out = tables.data() + i * kSymbols;
-            if (t < early) {
-                early_[t].multiply(turned.data(), d, queries.rows(), out, tables.cols());
-            } else {
-                const LateToken& token = late_[t - early];
-                token.packed.multiply(
-                    turned.data() + token.first, d, queries.rows(), out, tables.cols());
-            }
-        });
+    for_each_tile(queries.rows(), rotation_.flop(), [&](std::size_t first, std::size_t count) {
+        turn(queries.slice(first, count), turned.data() + first * d);
+    });
+    parallel_for(tokens, product_flop(tables.size(), d), [&](std::size_t i) {
+        const std::size_t t = first_token + i;
+        float* const out = tables.data() + i * kSymbols;
+        if (t < early) {
+            early_[t].multiply(turned.data(), d, queries.rows(), out, tables.cols());
+        } else {
+            const LateToken& token = late_[t - early];
+            token.packed.multiply(
+                turned.data() + token.first, d, queries.rows(), out, tables.cols());
+        }
+    });
 }
 
 void ResidualCompressor::query_terms(
@@ -514,17 +501,15 @@ void ResidualCompressor::row_terms(
         std::fill(terms.begin(), terms.end(), 0.0F);
         return;
     }
-    parallel_for(
-        tile_count(codes.rows()), static_cast<double>(codes.size() * model_.dim),
-        [&](std::size_t tile) {
-            const std::size_t first = tile * kTileRows;
-            AlignedFloats z(model_.dim);
-            for (std::size_t i = first; i < std::min(first + kTileRows, codes.rows()); ++i) {
-                reconstruct(codes.row(i), z.data());
-                const float squared = kernels().dot(z.data(), z.data(), model_.dim);
-                terms[i] = row_term(squared);
-            }
-        });
+    const double flop = product_flop(codes.cols(), model_.dim);
+    for_each_tile(codes.rows(), flop, [&](std::size_t first, std::size_t count) {
+        AlignedFloats z(model_.dim);
+        for (std::size_t i = first; i < first + count; ++i) {
+            reconstruct(codes.row(i), z.data());
+            const float squared = kernels().dot(z.data(), z.data(), model_.dim);
+            terms[i] = row_term(squared);
+        }
+    });
 }
 
 void ResidualCompressor::score(
@@ -593,11 +578,8 @@ void ResidualCompressor::features(
             embeddings.rows());
     }
     check_rows(embeddings, "Embeddings matrix");
-    const double operations =
-        static_cast<double>(embeddings.rows()) * features_.flop(features.cols());
-    parallel_for(tile_count(embeddings.rows()), operations, [&](std::size_t tile) {
-        const std::size_t first = tile * kTileRows;
-        const std::size_t count = std::min(kTileRows, embeddings.rows() - first);
+    const double flop = features_.flop(features.cols());
+    for_each_tile(embeddings.rows(), flop, [&](std::size_t first, std::size_t count) {
         const MatrixView<const float> rows = embeddings.slice(first, count);
         if (model_.entry.empty() && model_.metric != Metric::kCosine) {
             features_.apply(rows, features.slice(first, count));

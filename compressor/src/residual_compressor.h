@@ -72,13 +72,13 @@ class ResidualCompressor final : public Compressor {
     /// @param out  [rows, dim].
     void turn(MatrixView<const float> rows, float* out) const;
     void encode_tile(
-        MatrixView<const float> rows, std::size_t num_bytes, MatrixView<std::byte> codes) const;
+        const Encoder& by, MatrixView<const float> rows, MatrixView<std::byte> codes) const;
     void encode_late(
-        MatrixView<float> residual, const BeamSearch::State& state, MatrixView<std::byte> codes,
-        float* scratch) const;
+        const Encoder& by, MatrixView<float> residual, const BeamSearch::State& state,
+        MatrixView<std::byte> codes, float* scratch) const;
     void encode_subspace(
-        std::size_t subspace, MatrixView<const float> residual, MatrixView<std::byte> codes,
-        float* scratch) const;
+        const Encoder& by, std::size_t subspace, MatrixView<const float> residual,
+        MatrixView<std::byte> codes, float* scratch) const;
     /// Sums mean and symbols. @param z  [dim].
     void reconstruct(std::span<const std::byte> code, float* z) const;
     /// Returns a row term. @param squared  |reconstruction|^2.

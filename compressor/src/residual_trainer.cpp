@@ -69,16 +69,11 @@ constexpr float kMostHalved = 65504.0F;
 // An eigendecomposition of 4096 x 4096 takes about a minute.
 constexpr std::size_t kMaxRotatedDim = 4096;
 constexpr std::size_t kMaxAxesPerTokenDim = 1024;
-// Each about 1.8 times the one before, as FAISS's ten are at 384 floats; in steps smaller than
-// that, narrow rows cluster longer for nothing.
-constexpr std::size_t kMostWidenings = 10;
-constexpr double kWidening = 1.8;
 // Above this width tokens beyond the first ones are clustered without coordinates that hold next to
 // nothing: images' in half of the time. In the first ones it costs npl .026 to .041 at 8 and 16
 // bytes.
 constexpr std::size_t kNarrow = 128;
 constexpr std::size_t kEarlyIterations = 10;   // At each width.
-constexpr std::size_t kLeastPoints = 32768;    // 128 a centroid, however little time there is.
 constexpr double kClusteringShare = 0.8;       // Of a codebook's time; its symbols are chosen in
                                                // the rest.
 constexpr std::size_t kLateIterations = 6;     // 15 of them gain under .002 recall.
@@ -192,7 +187,7 @@ std::vector<float> gather(
     MatrixView<const float> rows, std::span<const std::size_t> indices, Metric metric) {
     const std::size_t d = rows.cols();
     std::vector<float> out(indices.size() * d);
-    parallel_for(indices.size(), 8.0 * static_cast<double>(out.size()), [&](std::size_t i) {
+    parallel_for(indices.size(), product_flop(indices.size(), d), [&](std::size_t i) {
         const std::span<const float> row = rows.row(indices[i]);
         double sum = 0.0;
         for (const float value : row) {
@@ -213,7 +208,9 @@ void normalise_rows(std::vector<float>& rows, std::size_t dim) {
         for (std::size_t j = 0; j < dim; ++j) {
             squared += static_cast<double>(rows[first + j]) * static_cast<double>(rows[first + j]);
         }
-        const double factor = squared > 0.0 ? 1.0 / std::sqrt(squared) : 0.0;
+        // Rows of zeros stay so; the square of the smallest float is above that.
+        squared = std::max(squared, std::numeric_limits<double>::min());
+        const double factor = 1.0 / std::sqrt(squared);
         for (std::size_t j = 0; j < dim; ++j) {
             rows[first + j] = static_cast<float>(static_cast<double>(rows[first + j]) * factor);
         }
@@ -229,6 +226,8 @@ class Trainer {
     /// Learns. Ending early, by the caller's wish or an error, leaves a checkpoint where one is
     /// kept.
     std::unique_ptr<Compressor> run() {
+        // LibTorch has a count of threads for each thread that calls it.
+        torch::set_num_threads(static_cast<int>(num_threads()));
         try {
             return learn();
         } catch (...) {
@@ -307,7 +306,7 @@ class Trainer {
         if (options_.pair_queries.empty()) {
             return;
         }
-        supervisor_.begin("pairs", 0, options_.code_bytes, /*even=*/false);
+        supervisor_.begin("pairs", 0, options_.code_bytes);
         supervisor_.set_deadline(kPairShare);
         const std::vector<std::size_t> drawn =
             drawn_pairs(options_.pair_queries.rows(), options_.seed);
@@ -340,13 +339,9 @@ class Trainer {
     void map_rows(std::vector<float>& rows) const {
         const Perceptron entry(model_.entry);
         const MatrixView<const float> all(rows.data(), rows.size() / dim(), dim());
-        parallel_for(
-            tile_count(all.rows()), static_cast<double>(all.rows()) * entry.flop(dim()),
-            [&](std::size_t tile) {
-                const std::size_t first = tile * kTileRows;
-                const std::size_t count = std::min(kTileRows, all.rows() - first);
-                entry.add(all.slice(first, count), dim(), rows.data() + first * dim(), dim());
-            });
+        for_each_tile(all.rows(), entry.flop(dim()), [&](std::size_t first, std::size_t count) {
+            entry.add(all.slice(first, count), dim(), rows.data() + first * dim(), dim());
+        });
         if (options_.metric == Metric::kCosine) {
             normalise_rows(rows, dim());
         }
@@ -414,7 +409,7 @@ class Trainer {
         std::vector<double> sums(64, 0.0);
         const std::size_t n = points.size() / dim();
         const std::size_t run = (n + sums.size() - 1) / sums.size();
-        parallel_for(sums.size(), 2.0 * static_cast<double>(points.size()), [&](std::size_t r) {
+        parallel_for(sums.size(), product_flop(n, dim()), [&](std::size_t r) {
             for (std::size_t i = r * run; i < std::min(n, (r + 1) * run); ++i) {
                 const float* const row = points.data() + i * dim();
                 sums[r] += static_cast<double>(kernels().dot(row, row, dim()));
@@ -518,7 +513,6 @@ class Trainer {
             }
         }
         energy_ = energy(z_);
-        held_out_energy_ = energy(held_out_);
         model_.mean = std::move(related->mean);
         model_.early = std::move(related->codebooks);
         model_.decode_map = std::move(related->decode_map);
@@ -566,29 +560,22 @@ class Trainer {
     }
 
     /// Learns a whole-space codebook, of as many points as the time until the deadline bears,
-    /// judged by the codebook before: fewer points lose less than fewer iterations.
+    /// judged by the codebook before.
     std::vector<float> cluster(const PointSource& points, std::size_t token) {
         KMeansOptions options;
         options.principal_axes = dim() > 1 && dim() <= kMaxAxesPerTokenDim;
         // Widening pays where the first coordinates are the strongest.
         if (options.principal_axes) {
-            const double steps = std::log(static_cast<double>(dim())) / std::log(kWidening);
-            options.widenings = std::clamp(
-                static_cast<std::size_t>(std::ceil(steps)), std::size_t{1}, kMostWidenings);
+            options.widenings = widenings(dim());
         }
         options.iterations = options.principal_axes ? kEarlyIterations : 2 * kEarlyIterations;
         options.leaves_out_weak = token >= kFirstTokens && dim() > kNarrow;
         options.seed = options_.seed * kMaxCodeBytes + token;
         options.go_on = [this] { return supervisor_.go_on(); };
-        const double time = kClusteringShare * supervisor_.time_left();
-        if (seconds_per_point_ * static_cast<double>(kMostPoints) > time) {
-            options.most_points =
-                std::max(kLeastPoints, static_cast<std::size_t>(time / seconds_per_point_));
-        }
+        options.most_points = pace_.most_points(kClusteringShare * supervisor_.time_left());
         const double before = supervisor_.seconds();
         std::vector<float> codebook = kmeans(points, options);
-        const std::size_t used = std::min(points.count, options.most_points);
-        seconds_per_point_ = (supervisor_.seconds() - before) / static_cast<double>(used);
+        pace_.took(supervisor_.seconds() - before, std::min(points.count, options.most_points));
         return codebook;
     }
     /// What the hypotheses of every row leave, so many times enlarged, as points to cluster.
@@ -894,7 +881,7 @@ class Trainer {
                            ///< of them.
     std::vector<float> held_out_;     ///< [held_out, dim], as z_.
     double energy_ = 0;               ///< Sum of the centred rows' squared norms,
-    double held_out_energy_ = 0;      ///< and of the held-out ones'.
+    double held_out_energy_ = 0;      ///< and of the held-out ones', as early codebooks see them.
     double left_ = 0;                 ///< Squared error of the rows by all tokens so far, from the
                                       ///< first late one on.
     std::size_t clustered_rows_ = 0;  ///< Given and drawn.
@@ -902,7 +889,7 @@ class Trainer {
     std::vector<PartReport> parts_;   ///< As they are measured.
     MapMoments moments_;              ///< Of rows and what pairs make of them, if they do.
     std::size_t early_ = 0;
-    double seconds_per_point_ = 0; ///< That clustering takes; 0: not known yet.
+    ClusteringPace pace_;
 };
 
 /// Returns the places of the ten largest scores of each row [m, 10].

@@ -105,7 +105,6 @@ std::string write_safetensors(const std::map<std::string, StoredTensor>& tensors
     const std::uint64_t length = text.size();
     std::string out(kLengthBytes, '\0');
     std::memcpy(out.data(), &length, kLengthBytes);
-    out.reserve(kLengthBytes + text.size() + offset);
     out += text;
     for (const auto& [name, tensor] : tensors) {
         append_values(tensor, out);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <random>
 
-#include "threads.h"
 
 namespace arfc {
 namespace {
@@ -37,7 +36,6 @@ std::vector<float> smooth_bootstrap(
         return {};
     }
     const torch::NoGradGuard guard;
-    torch::set_num_threads(static_cast<int>(num_threads()));
     const std::size_t d = rows.cols();
     const torch::Tensor near = nearest_others(
         torch::from_blob(

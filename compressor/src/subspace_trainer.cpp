@@ -59,11 +59,12 @@ void SubspaceTrainer::cut_slices(Chain& chain, std::size_t first) const {
         const float factor = which == kEnlarged ? static_cast<float>(enlarged_) : 1.0F;
         const std::size_t count = which == kEnlarged && enlarged_ == 1.0 ? 0 : rows.rows();
         Slice& slice = chain.slices[which];
-        slice.points.reserve(count * chain.width);
+        slice.points.resize(count * chain.width);
         for (std::size_t i = 0; i < count; ++i) {
-            for (const float value : rows.row(i).subspan(first, chain.width)) {
-                slice.points.push_back(factor * value);
-            }
+            const std::span<const float> part = rows.row(i).subspan(first, chain.width);
+            std::transform(
+                part.begin(), part.end(), slice.points.data() + i * chain.width,
+                [factor](float value) { return factor * value; });
         }
         slice.energy = energy_of(slice.points);
         slice.state = fresh_state(chain, count);

@@ -11,10 +11,8 @@ namespace arfc {
 namespace {
 
 std::atomic<std::size_t>& thread_count() noexcept {
-    static std::atomic<std::size_t> count = [] {
-        const int from_environment = omp_get_max_threads(); // Honours OMP_NUM_THREADS.
-        return static_cast<std::size_t>(from_environment > 0 ? from_environment : 1);
-    }();
+    static std::atomic<std::size_t> count =
+        static_cast<std::size_t>(omp_get_max_threads()); // Honours OMP_NUM_THREADS.
     return count;
 }
 

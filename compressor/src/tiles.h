@@ -7,6 +7,7 @@
 #include "arfc/base/matrix_view.h"
 #include "arfc/compressor/compressor.h"
 #include "beam_search.h"
+#include "packed_matrix.h"
 #include "threads.h"
 
 namespace arfc {
@@ -29,14 +30,23 @@ void for_each_by_tiles(std::size_t count, double operations, const Work& work) {
     });
 }
 
+/// Divides rows among threads, a tile of them at a time.
+/// @param flop  Floating-point operations of a row.
+/// @param work  Is given the number of a tile's first row, and how many rows it has.
+template <class Work>
+void for_each_tile(std::size_t rows, double flop, const Work& work) {
+    parallel_for(tile_count(rows), flop * static_cast<double>(rows), [&](std::size_t tile) {
+        const std::size_t first = tile * kTileRows;
+        work(first, std::min(kTileRows, rows - first));
+    });
+}
+
 /// Divides rows for a beam search among threads.
 /// @param work  Is given the number of a tile's first row, the tile, and scratch for a beam.
 template <class Work>
 void for_each_tile(MatrixView<const float> points, const Work& work) {
-    const double operations = 2.0 * static_cast<double>(points.size() * kSymbols);
-    parallel_for(tile_count(points.rows()), operations, [&](std::size_t tile) {
-        const std::size_t first = tile * kTileRows;
-        const std::size_t count = std::min(kTileRows, points.rows() - first);
+    const double flop = product_flop(kSymbols, points.cols());
+    for_each_tile(points.rows(), flop, [&](std::size_t first, std::size_t count) {
         AlignedFloats scratch(BeamSearch::scratch_size(count));
         work(first, points.slice(first, count), scratch.data());
     });

@@ -210,8 +210,8 @@ LearningState TrainingCheckpoint::learned(
         }
         return known.state;
     }
-    steps_.push_back({step, learn(), false});
-    steps_.back().stopped_by_budget = supervisor_.stopped_by_budget();
+    LearningState state = learn();
+    steps_.push_back({step, std::move(state), supervisor_.stopped_by_budget()});
     ++replayed_;
     unfinished_.reset();
     changed_ = true;
