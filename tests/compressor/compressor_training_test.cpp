@@ -1,6 +1,10 @@
+#include <c10/util/Exception.h>
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <future>
 #include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
@@ -14,7 +18,9 @@
 #include "random_rows.h"
 #include "relation_trainer.h"
 #include "residual_model.h"
+#include "safetensors.h"
 #include "temporary_directory.h"
+#include "thread_count.h"
 
 namespace arfc {
 namespace {
@@ -32,6 +38,11 @@ TEST(TrainingTest, LandmarksComeWithRelationsWhereTheyGain) {
     const auto with = Compressor::train(test::view(rows, 16), options);
     const auto config = nlohmann::json::parse(with->files().config);
     EXPECT_EQ(config.at("landmarks"), 3800 / 5);
+    EXPECT_EQ(config.at("landmarks_asked"), 8);
+    EXPECT_NEAR(config.at("landmark_error_weight").get<double>(), 0.15, 1e-9);
+    const auto tensors = read_safetensors(with->files().weights);
+    EXPECT_TRUE(tensors.at("landmarks").as_half) << "they need no more";
+    EXPECT_FALSE(tensors.at("early").as_half);
     // As many products as landmarks' floats are what encoding has beyond scoring.
     EXPECT_EQ(
         config.at("flop_per_encoded_row").get<double>(),
@@ -47,7 +58,7 @@ TEST(TrainingTest, LandmarksComeWithRelationsWhereTheyGain) {
         EXPECT_EQ(part.recall.back().bytes, 8U) << part.part;
     }
     EXPECT_GT(mean_recall(parts[1].recall), mean_recall(parts[0].recall));
-    EXPECT_GT(mean_recall(parts[2].recall), mean_recall(parts[0].recall));
+    EXPECT_GT(mean_recall(parts[2].recall), mean_recall(parts[1].recall)) << "with landmarks";
     options.relations = false;
     const auto without = Compressor::train(test::view(rows, 16), options);
     EXPECT_TRUE(without->report().parts.empty());
@@ -78,6 +89,8 @@ TEST(TrainingTest, ReportsProgressInOrder) {
         if (progress.stage == "relations" || progress.stage == "rotation") {
             EXPECT_EQ(progress.done, 16U);
         }
+        // Of steps that take otherwise than the others, too.
+        EXPECT_TRUE(progress.stage != "relations" || !progress.seconds_left);
         before = progress.done;
         if (stages.empty() || stages.back() != progress.stage) {
             stages.emplace_back(progress.stage);
@@ -337,6 +350,42 @@ TEST(TrainingTest, RunningOutOfMemoryHasAKindOfItsOwn) {
         ErrorKind::kResourceExhausted, "Memory ran out in the compressor; use fewer rows");
 }
 
+TEST(TrainingTest, ErrorsOfLibTorchAreErrorsOfTheLibrary) {
+    const std::vector<float> rows = test::random_rows(50, 8);
+    TrainOptions options = small();
+    options.progress = [](const Progress& progress) {
+        TORCH_CHECK(progress.total == 0, "no such thing");
+        return true;
+    };
+    ARFC_EXPECT_ERROR(
+        (void)Compressor::train(test::view(rows, 8), options), ErrorKind::kInternal,
+        "LibTorch failed: no such thing");
+    options.progress = [](const Progress& progress) {
+        TORCH_CHECK_WITH(OutOfMemoryError, progress.total == 0, "all is full");
+        return true;
+    };
+    ARFC_EXPECT_ERROR(
+        (void)Compressor::train(test::view(rows, 8), options), ErrorKind::kResourceExhausted,
+        "Device memory ran out: all is full");
+}
+
+/// OpenMP, and so LibTorch, has a count of threads for each thread that calls it.
+TEST(TrainingTest, LibTorchHasTheThreadsThatTheLibraryHas) {
+    const test::ThreadCount threads(2);
+    std::future<int> seen = std::async(std::launch::async, [] {
+        omp_set_num_threads(1);
+        int most = 0;
+        TrainOptions options = small(1);
+        options.progress = [&](const Progress&) {
+            most = std::max(most, omp_get_max_threads());
+            return true;
+        };
+        (void)Compressor::train(test::view(test::random_rows(50, 4), 4), options);
+        return most;
+    });
+    EXPECT_EQ(seen.get(), 2);
+}
+
 TEST(TrainingTest, ThreadCountsHaveLimits) {
     const std::size_t before = num_threads();
     for (const std::size_t wrong : {std::size_t{0}, std::size_t{1025}}) {
@@ -389,6 +438,53 @@ TEST(TrainingTest, RowsOfAnyWidthAreCodedToTheirEnd) {
         EXPECT_LT(errors[1], errors[0]) << dim;
         EXPECT_LE(errors[2], errors[1]) << dim;
         EXPECT_LT(errors[2], 1e-3) << dim;
+    }
+}
+
+TEST(TrainingTest, RowsOfTwoNumbersAreTurned) {
+    for (const std::size_t dim : {1, 2}) {
+        std::vector<std::string> stages;
+        TrainOptions options = small(18);
+        options.metric = Metric::kL2;
+        options.progress = [&](const Progress& progress) {
+            stages.emplace_back(progress.stage);
+            return true;
+        };
+        const auto tensors = read_safetensors(
+            Compressor::train(test::view(test::random_rows(300, dim), dim), options)
+                ->files()
+                .weights);
+        EXPECT_EQ(tensors.contains("rotation"), dim == 2);
+        EXPECT_EQ(std::ranges::count(stages, "rotation"), dim == 2 ? 1 : 0);
+    }
+}
+
+/// Rows in two places: how many there are in all, given and drawn, shows in their mean.
+TEST(TrainingTest, TwiceAsManyRowsAreDrawnBesideFew) {
+    constexpr std::size_t kGiven = 101;
+    std::vector<float> rows(kGiven);
+    for (std::size_t i = 0; i < kGiven; ++i) {
+        rows[i] = i < 50 ? 0.0F : 1.0F;
+    }
+    for (const std::uint64_t seed : {1U, 2U, 3U}) {
+        TrainOptions options = small(1);
+        options.metric = Metric::kL2;
+        options.seed = seed;
+        const auto model = Compressor::train(test::view(rows, 1), options);
+        const double mean = double{read_residual_model(model->files()).model.mean.at(0)};
+        EXPECT_NEAR(mean * (3 * kGiven), std::round(mean * (3 * kGiven)), 1e-3);
+    }
+}
+
+TEST(TrainingTest, RecallIsAShareOfTenNeighboursAQuery) {
+    TrainOptions options = small(6);
+    options.relations = false;
+    const auto model = Compressor::train(test::view(test::random_rows(1200, 8), 8), options);
+    ASSERT_EQ(model->report().held_out_rows, 60U);
+    ASSERT_EQ(model->report().recall.size(), 2U);
+    for (const HeldOutRecall& recall : model->report().recall) {
+        const double found = recall.recall_at_10 * 10 * 60;
+        EXPECT_NEAR(found, std::round(found), 1e-6) << recall.bytes;
     }
 }
 

@@ -151,6 +151,35 @@ TEST(DriftTest, FewRowsTellLess) {
     }
 }
 
+/// A tenth more is harmless, and so are four standard errors of means over so many rows.
+TEST(DriftTest, AThresholdIsWhatChanceDoes) {
+    const std::vector<float> rows = test::random_rows(40, kDim, 2);
+    const Drift drift = model().drift(test::view(rows, kDim));
+    const TrainReport& report = model().report();
+    ASSERT_EQ(drift.points.size(), report.residuals.size());
+    const double chance =
+        std::sqrt(1.0 / 40.0 + 1.0 / static_cast<double>(report.held_out_rows));
+    for (std::size_t i = 0; i < drift.points.size(); ++i) {
+        const HeldOutResidual& known = report.residuals[i];
+        EXPECT_EQ(drift.points[i].bytes, known.bytes);
+        EXPECT_EQ(drift.points[i].held_out_residual, known.share);
+        EXPECT_NEAR(
+            drift.points[i].threshold, 1.1 + 4.0 * chance * known.deviation / known.share, 1e-9);
+    }
+}
+
+TEST(DriftTest, OfRowsOfZerosThereIsNothingToKnow) {
+    const std::vector<float> zeros(3 * kDim, 0.0F);
+    const std::size_t lengths[] = {8, 40};
+    const auto measured = measure_residuals(model(Metric::kL2), test::view(zeros, kDim), lengths);
+    ASSERT_EQ(measured.size(), 2U);
+    for (std::size_t i = 0; i < 2; ++i) {
+        EXPECT_EQ(measured[i].bytes, lengths[i]);
+        EXPECT_EQ(measured[i].share, 0.0);
+        EXPECT_EQ(measured[i].deviation, 0.0);
+    }
+}
+
 TEST(DriftTest, TheWorstIsTheFurthestBeyondItsThreshold) {
     Drift drift{.rows = 9, .points = {{8, 0.5, 0.5, 1.0, 1.1}, {16, 0.3, 0.2, 1.5, 1.6}}};
     EXPECT_EQ(drift.worst().bytes, 16U);

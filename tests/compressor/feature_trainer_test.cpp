@@ -203,6 +203,33 @@ TEST(FeatureTrainer, KeepsPrincipalAxesWhereNothingCanGain) {
     EXPECT_TRUE(std::ranges::all_of(flat.weights.map, [](float v) { return std::isfinite(v); }));
 }
 
+/// A power of two, which changes no bit of a number but its exponent.
+TEST(FeatureTrainer, TheScaleOfRowsIsNoMatter) {
+    constexpr float kShorter = 1.0F / 64.0F;
+    const LearnedFeatures learned = learn_features(bent().short_task());
+    std::vector<float> rows = bent().rows;
+    std::vector<float> held_out = bent().held_out;
+    for (std::vector<float>* const some : {&rows, &held_out}) {
+        std::ranges::transform(*some, some->begin(), [](float value) { return kShorter * value; });
+    }
+    FeatureTask task = task_of(rows, held_out);
+    task.go_on = bent().short_task().go_on;
+    const LearnedFeatures shorter = learn_features(task);
+    EXPECT_GT(learned.kept_after, learned.kept_before);
+    EXPECT_EQ(shorter.kept_before, learned.kept_before);
+    EXPECT_EQ(shorter.kept_after, learned.kept_after);
+    EXPECT_EQ(shorter.weights.map, learned.weights.map);
+    EXPECT_EQ(shorter.weights.bend.hidden_bias, learned.weights.bend.hidden_bias);
+    ASSERT_EQ(shorter.weights.bend.hidden.size(), learned.weights.bend.hidden.size());
+    for (std::size_t i = 0; i < learned.weights.bend.hidden.size(); ++i) {
+        ASSERT_EQ(shorter.weights.bend.hidden[i] * kShorter, learned.weights.bend.hidden[i]);
+        ASSERT_EQ(shorter.weights.bend.output[i], learned.weights.bend.output[i] * kShorter);
+    }
+    for (std::size_t j = 0; j < kDim; ++j) {
+        EXPECT_EQ(shorter.weights.offset[j], learned.weights.offset[j] * kShorter);
+    }
+}
+
 TEST(FeatureTrainer, FollowsTheTimeThatItHas) {
     FeatureTask task = bent().task();
     int asked = 0;
@@ -210,6 +237,85 @@ TEST(FeatureTrainer, FollowsTheTimeThatItHas) {
     task.spent = [&] { return static_cast<double>(++asked) / 64.0; };
     EXPECT_GT(learn_features(task).kept_after, 0.0);
     EXPECT_EQ(asked, 64);
+}
+
+float largest_change(const StoredTensor& after, const StoredTensor& before) {
+    float most = 0.0F;
+    for (std::size_t i = 0; i < after.values.size(); ++i) {
+        most = std::max(most, std::fabs(after.values[i] - before.values[i]));
+    }
+    return most;
+}
+
+/// Returns where a task stands behind its next step.
+LearningState stepped(FeatureTask task) {
+    std::optional<LearningState> state;
+    bool is_next = !task.begun;
+    task.keep = [&](const std::function<LearningState()>& tell) {
+        state = is_next ? std::optional(tell()) : std::nullopt;
+        is_next = true;
+    };
+    task.go_on = [&] { return !state; };
+    static_cast<void>(learn_features(task));
+    return state.value();
+}
+
+/// A first step of AdamW moves a number by the rate, as long as its gradient is no rounding.
+TEST(FeatureTrainer, StepsAreAsLongAsTheRateOfTheTime) {
+    FeatureTask task = bent().task();
+    const StoredTensor none{{}, std::vector<float>(kDim * 4 * kDim, 0.0F)};
+    const auto expect_steps = [&](const LearningState& state, double rate) {
+        for (const char* name : {"output", "sharpness", "decoder_output"}) {
+            EXPECT_NEAR(largest_change(state.arrays.at(name), none), rate, 0.01 * rate) << name;
+        }
+        for (const char* name : {"change", "decoder", "decoder_shift"}) {
+            const double slow = 0.1 * rate;
+            EXPECT_NEAR(largest_change(state.arrays.at(name), none), slow, 0.01 * slow) << name;
+        }
+    };
+    constexpr double kFirst = 3e-3 / 20.0; // Of twenty steps that grow.
+    LearningState state = stepped(task);
+    expect_steps(state, kFirst);
+    EXPECT_EQ(state.arrays.at("neighbours").shape[0], kRows);
+    double sum = 0.0; // Of weights that began at random, with the deviation of a mean of so many.
+    double squares = 0.0;
+    const std::vector<float>& hidden = state.arrays.at("hidden").values;
+    ASSERT_EQ(hidden.size(), kDim * 4 * kDim);
+    for (const float value : hidden) {
+        sum += double{value};
+        squares += double{value} * double{value};
+    }
+    const auto count = static_cast<double>(hidden.size());
+    EXPECT_NEAR(sum / count, 0.0, 0.01);
+    EXPECT_NEAR(std::sqrt(squares / count), 1.0 / std::sqrt(double{kDim}), 0.01);
+    task.spent = [] { return 0.1; };
+    expect_steps(stepped(task), kFirst * 0.5 * (1.0 + std::cos(0.1 * M_PI)));
+    EXPECT_EQ(stepped(task).arrays.at("neighbours").shape[0], kRows);
+    task.spent = [] { return 0.5; };
+    LearningState half = stepped(task);
+    expect_steps(half, kFirst * 0.5);
+    EXPECT_EQ(half.arrays.at("neighbours").shape[0], 512U) << "a fifth of the time was over";
+
+    // As if thirty steps had been made, of 200, and all had balanced.
+    task.spent = nullptr;
+    for (auto& [name, array] : state.arrays) {
+        if (name.ends_with(".average") || name.ends_with(".square")) {
+            std::ranges::fill(array.values, 0.0F);
+        }
+    }
+    state.numbers["step"] = 30.0;
+    task.begun = state;
+    const LearningState later = stepped(task);
+    EXPECT_EQ(later.numbers.at("step"), 31.0);
+    const double rate = 3e-3 * 0.5 * (1.0 + std::cos(30.0 / 200.0 * M_PI));
+    const double average = 0.1 / (1.0 - std::pow(0.9, 31.0)); // Of a gradient, as AdamW has it.
+    const double square = 0.01 / (1.0 - std::pow(0.99, 31.0));
+    const double expected = rate * average / std::sqrt(square);
+    for (const char* name : {"output", "hidden"}) {
+        EXPECT_NEAR(
+            largest_change(later.arrays.at(name), state.arrays.at(name)), expected, 0.01 * expected)
+            << name;
+    }
 }
 
 TEST(FeatureTrainer, GoesOnFromWhereItStood) {

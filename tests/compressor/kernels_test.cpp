@@ -2,10 +2,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdint>
 #include <cstdlib>
 #include <limits>
+#include <new>
 #include <random>
+#include <string_view>
 #include <vector>
 
 #include "packed_matrix.h"
@@ -167,6 +172,85 @@ TEST(KernelsTest, SymbolCostsAddInOrder) {
             EXPECT_NEAR(cost[k], exact, 1e-5) << kernel->name;
         }
     }
+}
+
+/// The minima are over values of their own: every sixteenth.
+TEST(KernelsTest, BoundIsOneOfSixteenMinima) {
+    for (const Kernels* kernel : runnable()) {
+        for (const std::size_t size : {std::size_t{16}, std::size_t{32}, std::size_t{256}}) {
+            const std::vector<float> values = random_floats(size, 10);
+            std::array<float, 16> minima{};
+            minima.fill(std::numeric_limits<float>::infinity());
+            for (std::size_t i = 0; i < size; ++i) {
+                minima[i % 16] = std::min(minima[i % 16], values[i]);
+            }
+            std::sort(minima.begin(), minima.end());
+            for (std::size_t count = 1; count <= 16; ++count) {
+                EXPECT_EQ(kernel->bound(values.data(), size, count), minima[count - 1])
+                    << kernel->name;
+            }
+        }
+    }
+}
+
+TEST(KernelsTest, WhatHasNoClosestTakesTheFirst) {
+    for (const Kernels* kernel : runnable()) {
+        const std::vector<float> norm(256, std::nanf(""));
+        const std::vector<float> y(256, 0.0F);
+        float cost = 0.0F;
+        EXPECT_EQ(kernel->closest(norm.data(), y.data(), &cost), 0U) << kernel->name;
+    }
+}
+
+TEST(KernelsTest, TheWidestThatTheProcessorHasAreChosen) {
+    if (std::getenv("ARFC_KERNELS") != nullptr) {
+        GTEST_SKIP() << "ARFC_KERNELS chooses others";
+    }
+    EXPECT_STREQ(kernels().name, runnable().back()->name);
+}
+
+/// Each in a process of its own, since the choice is made once.
+TEST(KernelsDeathTest, TheEnvironmentChoosesOthers) {
+    GTEST_FLAG_SET(death_test_style, "threadsafe");
+    const auto chosen = [](const char* wanted) {
+        setenv("ARFC_KERNELS", wanted, 1);
+        return std::string_view(kernels().name);
+    };
+    for (const Kernels* kernel : runnable()) {
+        EXPECT_EXIT(
+            std::exit(chosen(kernel->name) == kernel->name ? 0 : 1), ::testing::ExitedWithCode(0),
+            "")
+            << kernel->name;
+    }
+    EXPECT_EXIT(
+        std::exit(chosen("abacus") == "portable" ? 0 : 1), ::testing::ExitedWithCode(0), "");
+}
+
+TEST(PackedMatrixTest, ProductsOfALastPanelArePaddedWithZeros) {
+    const std::vector<float> rows = {1.0F, 2.0F, 3.0F, 4.0F, 5.0F, 6.0F}; // Three of two.
+    const PackedMatrix packed({rows.data(), 3, 2});
+    EXPECT_EQ(packed.rows(), 3U);
+    EXPECT_EQ(packed.inner(), 2U);
+    EXPECT_EQ(packed.flop(), 2.0 * 3 * 2);
+    EXPECT_EQ(PackedMatrix().flop(), 0.0);
+    const std::vector<float> a = {10.0F, 100.0F};
+    std::vector<float> out(16, -1.0F);
+    packed.multiply(a.data(), 2, 1, out.data(), 16);
+    std::vector<float> expected(16, 0.0F);
+    expected[0] = 210.0F;
+    expected[1] = 430.0F;
+    expected[2] = 650.0F;
+    EXPECT_EQ(out, expected);
+}
+
+TEST(AlignedFloatsTest, StartAtACacheLineOrAreRefused) {
+    for (const std::size_t size : {0U, 1U, 15U, 16U, 17U, 1000U}) {
+        const AlignedFloats floats(size);
+        EXPECT_EQ(floats.size(), size);
+        ASSERT_NE(floats.data(), nullptr) << size;
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(floats.data()) % 64, 0U) << size;
+    }
+    EXPECT_THROW(AlignedFloats(std::size_t{1} << 60U), std::bad_alloc);
 }
 
 TEST(KernelsTest, DotAddsTheRemainderToo) {

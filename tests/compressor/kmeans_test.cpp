@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
+#include <utility>
 
 #include "arfc/compressor/compressor.h"
 #include "random_rows.h"
@@ -24,6 +27,140 @@ double error_of(
     const std::vector<float>& points, const std::vector<float>& centroids, std::size_t dim) {
     std::vector<std::uint8_t> symbols(points.size() / dim);
     return assign(test::view(points, dim), {centroids.data(), kSymbols, dim}, symbols);
+}
+
+TEST(KMeansTest, WidensInTenStepsAtMost) {
+    for (const auto& [dim, steps] : {std::pair<std::size_t, std::size_t>{2, 2}, {3, 2}, {4, 3},
+                                     {24, 6}, {128, 9}, {384, 10}, {1024, 10}}) {
+        EXPECT_EQ(widenings(dim), steps) << dim;
+    }
+}
+
+TEST(ClusteringPaceTest, SaysHowManyPointsATimeBears) {
+    ClusteringPace pace;
+    EXPECT_EQ(pace.most_points(0.0), kMostPoints) << "nothing is known yet";
+    pace.took(2.0, 100000);
+    EXPECT_EQ(pace.most_points(std::numeric_limits<double>::infinity()), kMostPoints);
+    EXPECT_EQ(pace.most_points(3.3), kMostPoints); // Which take 3.277.
+    EXPECT_NEAR(static_cast<double>(pace.most_points(3.0)), 150000.0, 1.0);
+    EXPECT_EQ(pace.most_points(0.1), 32768U) << "as few as will do";
+    pace.took(1.0, 100000);
+    EXPECT_EQ(pace.most_points(3.0), kMostPoints) << "the last time counts";
+}
+
+/// One step of Lloyd's algorithm, in double, and what becomes of centroids without points.
+std::vector<double> stepped(const std::vector<float>& points, std::size_t dim) {
+    std::vector<double> centroids(kSymbols * dim);
+    for (std::size_t i = 0; i < centroids.size(); ++i) {
+        centroids[i] = double{points[i < points.size() ? i : i % dim]};
+    }
+    std::vector<std::size_t> counts(kSymbols, 0);
+    std::vector<double> sums(centroids.size(), 0.0);
+    for (std::size_t first = 0; first < points.size(); first += dim) {
+        std::size_t closest = 0;
+        double least = std::numeric_limits<double>::infinity();
+        for (std::size_t k = 0; k < kSymbols; ++k) {
+            double distance = 0.0;
+            for (std::size_t j = 0; j < dim; ++j) {
+                distance += std::pow(double{points[first + j]} - centroids[k * dim + j], 2.0);
+            }
+            if (distance < least - 1e-9) {
+                least = distance;
+                closest = k;
+            }
+        }
+        ++counts[closest];
+        for (std::size_t j = 0; j < dim; ++j) {
+            sums[closest * dim + j] += double{points[first + j]};
+        }
+    }
+    for (std::size_t i = 0; i < centroids.size(); ++i) {
+        const auto count = static_cast<double>(counts[i / dim]);
+        centroids[i] = count > 0.0 ? sums[i] / count : centroids[i];
+    }
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        const auto fullest = static_cast<std::size_t>(
+            std::max_element(counts.begin(), counts.end()) - counts.begin());
+        if (counts[k] > 0 || counts[fullest] < 2) {
+            continue;
+        }
+        for (std::size_t j = 0; j < dim; ++j) { // Apart by a thousandth, to either side.
+            const double nudge = (j % 2 == 0 ? 1.0 : -1.0) / 1024.0;
+            const double value = centroids[fullest * dim + j];
+            centroids[k * dim + j] = value * (1.0 + nudge);
+            centroids[fullest * dim + j] = value * (1.0 - nudge);
+        }
+        counts[k] = counts[fullest] / 2;
+        counts[fullest] -= counts[k];
+    }
+    return centroids;
+}
+
+/// Points of no more than there are centroids begin as these, in their order.
+TEST(KMeansTest, AStepGoesToMeansAndHalvesTheFullest) {
+    constexpr std::size_t kDim = 3;
+    for (const std::size_t count : {std::size_t{241}, std::size_t{12}, std::size_t{5}}) {
+        std::vector<float> points; // Five equal ones and the last, three others, pairs.
+        for (std::size_t i = 0; i < count; ++i) {
+            const float others = i < 8 ? 3.0F : 4.0F + static_cast<float>(i / 2);
+            const float place = i < 5 || i == 240 ? 1.0F : others;
+            points.insert(points.end(), {place, -2.0F * place, 0.5F * place});
+        }
+        const std::vector<float> found = kmeans(source_of(points, kDim), {.iterations = 1});
+        const std::vector<double> expected = stepped(points, kDim);
+        for (std::size_t i = 0; i < found.size(); ++i) {
+            ASSERT_NEAR(found[i], expected[i], 1e-4) << count << ", " << i / kDim;
+        }
+    }
+}
+
+/// What is left out shows in how many widths there are to be clustered.
+TEST(KMeansTest, LeavesOutTheLastCoordinatesThatHoldNextToNothing) {
+    /// Points of such standard deviations and means.
+    const auto points_of = [](const std::vector<float>& deviations, float mean = 0.0F) {
+        std::vector<float> points;
+        for (std::size_t i = 0; i < 512; ++i) {
+            for (std::size_t j = 0; j < deviations.size(); ++j) { // No two go together.
+                points.push_back(mean + ((i >> j) % 2 == 0 ? deviations[j] : -deviations[j]));
+            }
+        }
+        return points;
+    };
+    const auto steps = [](const std::vector<float>& points, std::size_t dim, bool leaves_out) {
+        std::size_t asked = 0;
+        KMeansOptions options{
+            .iterations = 1,
+            .widenings = 40,
+            .principal_axes = true,
+            .leaves_out_weak = leaves_out};
+        options.go_on = [&] { return ++asked > 0; };
+        const std::vector<float> centroids = kmeans(source_of(points, dim), options);
+        EXPECT_EQ(centroids.size(), kSymbols * dim);
+        return asked;
+    };
+    const struct {
+        std::vector<float> deviations;
+        std::size_t width; ///< Without what is left out.
+        float mean = 0.0F;
+    } cases[] = {
+        {{4, 4, 4, 4, 4, 4}, 6},
+        {{4, 4, 4, 4, 4, 0.1F}, 5},
+        {{4, 4, 4, 4, 4, 0.1F}, 5, 3.0F}, // A mean is no strength.
+        {{4, 4, 4, 4, 0.1F, 0.1F}, 4},
+        {{4, 0.1F, 0.1F, 0.1F, 0.1F, 0.1F}, 1},
+        {{0.1F, 4, 4, 4, 4, 4}, 6}, // The last alone.
+        {{4, 4, 4, 4, 4, 1.30F}, 5}, // .124 of the mean strength, of which an eighth is weak.
+        {{4, 4, 4, 4, 4, 1.32F}, 6}, // .128.
+        // A twentieth of the energy is all that may go: .0499 for five, or .048 for four.
+        {{2, 2, 2, 2, 0.41F, 0.41F, 0.41F, 0.41F, 0.41F}, 4},
+        {{2, 2, 2, 2, 0.45F, 0.45F, 0.45F, 0.45F, 0.45F}, 5}};
+    for (const auto& c : cases) {
+        const std::vector<float> points = points_of(c.deviations, c.mean);
+        const std::vector<float> narrow(c.width, 1.0F);
+        EXPECT_EQ(
+            steps(points, c.deviations.size(), true), steps(points_of(narrow), c.width, false))
+            << ::testing::PrintToString(c.deviations);
+    }
 }
 
 TEST(KMeansTest, AssignsLikeBruteForce) {
@@ -177,7 +314,11 @@ TEST(KMeansTest, CentroidsAreMeansInWeakCoordinates) {
 TEST(KMeansTest, FewerPointsThanCentroidsAreAllCentroids) {
     const std::size_t dim = 5;
     const std::vector<float> points = test::random_rows(7, dim);
-    EXPECT_NEAR(error_of(points, kmeans(source_of(points, dim), {}), dim), 0.0, 1e-5);
+    const std::vector<float> centroids = kmeans(source_of(points, dim), {});
+    EXPECT_NEAR(error_of(points, centroids, dim), 0.0, 1e-5);
+    for (std::size_t i = 7 * dim; i < centroids.size(); ++i) {
+        EXPECT_EQ(centroids[i], points[i % dim]) << "copies of the first";
+    }
 }
 
 TEST(KMeansTest, EmptyCentroidsTakeHalfOfTheFullest) {

@@ -262,6 +262,44 @@ TEST(LandmarkPointsTest, AreTheMiddlesOfWhatLiesTogether) {
     EXPECT_EQ(points, landmark_points(test::view(rows, 2), 3, Metric::kL2));
 }
 
+/// Steps of Lloyd's algorithm by hand: rows 0 and 1 begin, 1 and 5 draw the second to 3, and it
+/// loses 1 to the first.
+TEST(LandmarkPointsTest, AreTheMeansOfTheRowsThatAreNearestToThem) {
+    const std::vector<float> rows = {0.0F, 1.0F, 5.0F};
+    EXPECT_EQ(
+        landmark_points(test::view(rows, 1), 2, Metric::kL2), (std::vector<float>{0.5F, 5.0F}));
+    const std::vector<float> groups = {1.0F, 10.0F, 1.25F, 10.5F, 0.75F, 9.5F};
+    EXPECT_EQ(
+        landmark_points(test::view(groups, 1), 2, Metric::kL2), (std::vector<float>{1.0F, 10.0F}));
+    // More rows than are looked at together.
+    std::vector<float> many;
+    for (std::size_t i = 0; i < 5000; ++i) {
+        many.push_back(i % 2 == 0 ? (i < 2500 ? 0.0F : 2.0F) : 16.0F);
+    }
+    const std::vector<float> points = landmark_points(test::view(many, 1), 2, Metric::kL2);
+    EXPECT_FLOAT_EQ(points[0], 1.0F);
+    EXPECT_FLOAT_EQ(points[1], 16.0F);
+}
+
+/// A landmark that is the row itself has no distance by which to weigh what is left of the row.
+TEST(LandmarksAloneTest, OneWhereTheRowLiesAsksForItsScoreAlone) {
+    const std::vector<float> point = {1.0F, 0.0F};
+    const std::vector<float> mean = {0.0F, 0.0F};
+    BeamSearch search(2);
+    search.set_landmarks(
+        Landmarks(test::view(point, 2), mean, {Metric::kInnerProduct, 1, 1000.0F}));
+    std::vector<float> codebook(kSymbols * 2, 8.0F);
+    const std::vector<float> closest = {0.75F, 0.0F};
+    const std::vector<float> right = {1.0F, 0.5F}; // By the product with the landmark.
+    std::copy(closest.begin(), closest.end(), codebook.begin());
+    std::copy(right.begin(), right.end(), codebook.begin() + 2);
+    search.add_codebook(test::view(codebook, 2));
+    std::vector<float> scratch(BeamSearch::scratch_size(1));
+    const std::vector<std::size_t> commits = {1};
+    const BeamSearch::State state = search.run(test::view(point, 2), 1, commits, 1, scratch.data());
+    EXPECT_EQ(state.code(0, 0)[0], 1);
+}
+
 TEST(LandmarkPointsTest, HaveLengthOneUnderCosine) {
     const std::vector<float> rows = unit_rows(400, 6);
     const std::vector<float> points = landmark_points(test::view(rows, kDim), 37, Metric::kCosine);

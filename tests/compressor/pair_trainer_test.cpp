@@ -267,6 +267,142 @@ TEST(PairTrainer, IsDeterministicAndGoesOnFromWhereItStood) {
     }
 }
 
+/// Returns where a task stands when it tells so for the n-th time.
+LearningState told_state(PairTask task, int n) {
+    std::optional<LearningState> state;
+    int told = 0;
+    task.keep = [&](const std::function<LearningState()>& tell) {
+        if (++told == n) {
+            state = tell();
+        }
+    };
+    task.go_on = [&] { return !state; };
+    static_cast<void>(learn_pairs(task));
+    return state.value();
+}
+
+float largest_change(const StoredTensor& after, const StoredTensor& before) {
+    float most = 0.0F;
+    for (std::size_t i = 0; i < after.values.size(); ++i) {
+        most = std::max(most, std::fabs(after.values[i] - before.values[i]));
+    }
+    return most;
+}
+
+/// Gives a state what is best, as if it were what it stands at.
+LearningState with_best(LearningState state, double selected, double step, double best_step) {
+    for (const char* const name : {"hidden", "hidden_bias", "output"}) {
+        state.arrays[std::string("best.") + name] = state.arrays.at(name);
+    }
+    state.numbers = {
+        {"selected", selected}, {"step", step}, {"best_step", best_step}, {"most", 0.5}};
+    return state;
+}
+
+/// A first step of AdamW moves a number by the rate, as long as its gradient is no rounding.
+TEST(PairTrainer, StepsAreAsLongAsTheRateOfTheTime) {
+    PairTask task = two_factors().task();
+    const StoredTensor none{{}, std::vector<float>(kDim * 512, 0.0F)};
+    const LearningState first = told_state(task, 1);
+    EXPECT_EQ(first.numbers.at("step"), 1.0);
+    EXPECT_NEAR(largest_change(first.arrays.at("output"), none), 1e-3, 1e-5);
+    task.spent = [] { return 0.25; }; // Choosing a step is for half of the time.
+    EXPECT_NEAR(largest_change(told_state(task, 1).arrays.at("output"), none), 0.5e-3, 1e-5);
+    task.spent = [] { return 0.5; };
+    LearningState selected = with_best(first, 1.0, 0.0, 5.0);
+    std::ranges::fill(selected.arrays.at("output").values, 0.0F);
+    task.begun = selected;
+    const LearningState again = told_state(task, 2);
+    EXPECT_EQ(again.numbers.at("step"), 1.0);
+    EXPECT_EQ(again.numbers.at("selected"), 1.0);
+    EXPECT_NEAR(largest_change(again.arrays.at("output"), none), 0.5e-3, 1e-5);
+
+    // As if thirty steps had been made, of 120, and all had balanced.
+    task.spent = nullptr;
+    LearningState later = first;
+    for (auto& [name, array] : later.arrays) {
+        if (name.ends_with(".average") || name.ends_with(".square")) {
+            std::ranges::fill(array.values, 0.0F);
+        }
+    }
+    later.numbers["step"] = 30.0;
+    task.begun = later;
+    const double rate = 1e-3 * 0.5 * (1.0 + std::cos(30.0 / 120.0 * M_PI));
+    const double average = 0.1 / (1.0 - std::pow(0.9, 31.0)); // Of a gradient, as AdamW has it.
+    const double square = 0.001 / (1.0 - std::pow(0.999, 31.0));
+    const double expected = rate * average / std::sqrt(square);
+    EXPECT_NEAR(
+        largest_change(told_state(task, 2).arrays.at("output"), later.arrays.at("output")),
+        expected, 0.01 * expected);
+}
+
+/// What is learned is learned of rows of length one, and then made to fit those that were given.
+TEST(PairTrainer, TheScaleOfRowsIsNoMatter) {
+    PairTask task = two_factors().task(Metric::kL2);
+    const LearningState state = told_state(task, 3);
+    constexpr float kLonger = 8.0F;
+    TwoFactors longer;
+    for (std::vector<float>* const rows : {&longer.rows, &longer.queries, &longer.relevant}) {
+        std::ranges::transform(*rows, rows->begin(), [](float value) { return kLonger * value; });
+    }
+    task = longer.task(Metric::kL2);
+    const LearningState of_longer = told_state(task, 3);
+    ASSERT_EQ(of_longer.arrays.size(), state.arrays.size());
+    for (const auto& [name, array] : state.arrays) {
+        EXPECT_EQ(of_longer.arrays.at(name).values, array.values) << name;
+    }
+    // A course that has come to its best step gives what it stands at.
+    task.begun = with_best(state, 1.0, 3.0, 3.0);
+    const PairMap learned = learn_pairs(task);
+    EXPECT_TRUE(learned.report.is_kept);
+    const std::size_t units = learned.entry.hidden_bias.size();
+    ASSERT_EQ(units, 512U);
+    EXPECT_EQ(learned.entry.hidden_bias, state.arrays.at("hidden_bias").values);
+    const double output_scale = 2.0 / std::sqrt(512.0);
+    for (std::size_t u = 0; u < units; ++u) {
+        for (std::size_t j = 0; j < kDim; ++j) {
+            ASSERT_NEAR(
+                learned.entry.hidden[u * kDim + j] * kLonger,
+                state.arrays.at("hidden").values[j * units + u], 1e-4);
+            ASSERT_NEAR(
+                double{learned.entry.output[j * units + u]},
+                double{state.arrays.at("output").values[u * kDim + j]} * output_scale *
+                    double{kLonger},
+                1e-6);
+        }
+    }
+}
+
+TEST(PairTrainer, MomentsAreMeansAndALittleOfTheIdentity) {
+    const std::vector<float> rows = {1.0F, 0.0F, 0.0F, 2.0F};
+    const std::vector<float> mapped = {2.0F, 0.0F, 0.0F, 2.0F};
+    const MapMoments moments = map_moments(test::view(rows, 2), test::view(mapped, 2));
+    // As if there were a 64th of a row more, of squares 2.
+    const double count = 2.0 + 1.0 / 64.0;
+    const double across[] = {(2.0 + 2.0 / 64.0) / count, 0.0, 0.0, (4.0 + 2.0 / 64.0) / count};
+    const double within[] = {(4.0 + 2.0 / 64.0) / count, 0.0, 0.0, (4.0 + 2.0 / 64.0) / count};
+    for (std::size_t i = 0; i < 4; ++i) {
+        EXPECT_NEAR(moments.across.at(i), across[i], 1e-6);
+        EXPECT_NEAR(moments.within.at(i), within[i], 1e-6);
+    }
+}
+
+TEST(PairTrainer, AMapBackDividesByWhatThereIsAndNoise) {
+    const auto expect_back = [](const MapMoments& moments, double noise,
+                                const std::vector<double>& expected) {
+        const std::vector<float> back = inverse_map(moments, noise);
+        ASSERT_EQ(back.size(), expected.size());
+        for (std::size_t i = 0; i < back.size(); ++i) {
+            EXPECT_NEAR(back[i], expected[i], 1e-5) << i;
+        }
+    };
+    const std::vector<float> across = {1.0F, 2.0F, 3.0F, 4.0F};
+    expect_back({across, {1.0F, 0.0F, 0.0F, 3.0F}}, 1.0, {0.5, 0.5, 1.5, 1.0});
+    expect_back({across, {1.0F, 0.0F, 0.0F, 4.0F}}, 0.0, {1.0, 0.5, 3.0, 1.0});
+    // Of nothing there is a millionth of the mean.
+    expect_back({{1e-6F, 0.0F, 0.0F, 1.0F}, {0.0F, 0.0F, 0.0F, 2.0F}}, 0.0, {1.0, 0.0, 0.0, 0.5});
+}
+
 TEST(PairTrainer, WritesItsOutcomeAsAState) {
     const PairTask task = two_factors().task();
     const PairMap read = pair_map_from(to_state(learned()), task);

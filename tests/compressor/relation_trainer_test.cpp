@@ -206,6 +206,104 @@ TEST(RelationTrainer, FollowsTheTimeThatItHas) {
     EXPECT_EQ(steps, 6 + 250 + 1);
 }
 
+/// Returns where a task stands behind its next step.
+LearningState stepped(RelationTask task) {
+    std::optional<LearningState> state;
+    bool is_next = !task.begun;
+    task.keep = [&](const std::function<LearningState()>& tell) {
+        state = is_next ? std::optional(tell()) : std::nullopt;
+        is_next = true;
+    };
+    task.go_on = [&] { return !state; };
+    static_cast<void>(relate(task));
+    return state.value();
+}
+
+float largest_change(const std::vector<float>& after, const std::vector<float>& before) {
+    float most = 0.0F;
+    for (std::size_t i = 0; i < after.size(); ++i) {
+        most = std::max(most, std::fabs(after[i] - before[i]));
+    }
+    return most;
+}
+
+/// A first step of AdamW moves a number by the rate, as long as its gradient is no rounding.
+TEST(RelationTrainer, StepsAreAsLongAsTheRateOfTheTime) {
+    const Start start;
+    RelationTask task = start.task();
+    const std::vector<float> none(kDim * kDim, 0.0F);
+    const auto expect_step = [&](const LearningState& state, double rate) {
+        EXPECT_NEAR(
+            largest_change(state.arrays.at("map_change").values, none), rate, 0.01 * rate);
+        EXPECT_NEAR(largest_change(state.arrays.at("mean").values, none), rate, 0.01 * rate);
+        EXPECT_NEAR(
+            largest_change(state.arrays.at("codebooks").values, start.codebooks), rate,
+            0.02 * rate); // Rounding.
+    };
+    constexpr double kFirst = 3e-4 / 30.0; // Of thirty steps that grow.
+    LearningState state = stepped(task);
+    expect_step(state, kFirst);
+    task.spent = [] { return 0.5; };
+    expect_step(stepped(task), kFirst * 0.5);
+
+    // As if sixty steps had been made, of 600, and all had balanced.
+    task.spent = nullptr;
+    for (auto& [name, array] : state.arrays) {
+        if (name.ends_with(".average") || name.ends_with(".square")) {
+            std::ranges::fill(array.values, 0.0F);
+        }
+    }
+    state.numbers["step"] = 60.0;
+    task.begun = state;
+    const LearningState later = stepped(task);
+    EXPECT_EQ(later.numbers.at("step"), 61.0);
+    const double rate = 3e-4 * 0.5 * (1.0 + std::cos(60.0 / 600.0 * M_PI));
+    const double average = 0.1 / (1.0 - std::pow(0.9, 61.0)); // Of a gradient, as AdamW has it.
+    const double square = 0.01 / (1.0 - std::pow(0.99, 61.0));
+    const double expected = rate * average / std::sqrt(square);
+    EXPECT_NEAR(
+        largest_change(
+            later.arrays.at("map_change").values, state.arrays.at("map_change").values),
+        expected, 0.01 * expected);
+}
+
+/// Distances do not change when rows and what they decode to are moved together.
+TEST(RelationTrainer, TheMeanOfRowsIsNoMatterUnderL2) {
+    const Start start;
+    RelationTask task = start.task();
+    task.metric = Metric::kL2;
+    const std::vector<HeldOutRecall> recall = held_out_recall(task);
+    const LearningState state = stepped(task);
+    std::vector<float> mean(kDim);
+    for (std::size_t j = 0; j < kDim; ++j) {
+        mean[j] = j % 2 == 0 ? 0.75F : -0.25F;
+    }
+    task.mean = mean;
+    const std::vector<HeldOutRecall> moved_recall = held_out_recall(task);
+    ASSERT_EQ(moved_recall.size(), recall.size());
+    for (std::size_t i = 0; i < recall.size(); ++i) {
+        EXPECT_NEAR(moved_recall[i].recall_at_10, recall[i].recall_at_10, 0.01);
+    }
+    const LearningState moved = stepped(task);
+    EXPECT_NEAR(moved.numbers.at("before"), state.numbers.at("before"), 0.01);
+    const auto differing = [&](const char* name) { // A share.
+        const std::vector<float>& a = state.arrays.at(name).values;
+        const std::vector<float>& b = moved.arrays.at(name).values;
+        std::size_t count = 0;
+        for (std::size_t i = 0; i < a.size(); ++i) {
+            count += std::fabs(a[i] - b[i]) > 1e-6F ? 1U : 0U;
+        }
+        return static_cast<double>(count) / static_cast<double>(a.size());
+    };
+    EXPECT_LT(differing("symbols"), 0.01);
+    EXPECT_LT(differing("neighbours"), 0.01);
+    EXPECT_LT(differing("codebooks"), 0.02);
+    for (std::size_t j = 0; j < kDim; ++j) {
+        EXPECT_NEAR(
+            moved.arrays.at("mean").values[j] - mean[j], state.arrays.at("mean").values[j], 2e-6);
+    }
+}
+
 TEST(RelationTrainer, IsDeterministicForASeed) {
     const Start start;
     const std::optional<RelatedCodebooks> first = relate(start.task());

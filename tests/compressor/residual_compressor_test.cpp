@@ -130,6 +130,57 @@ TEST(ResidualCompressor, DirectionsNeedNoRotation) {
     EXPECT_NEAR(scores[1], scores[2], 1e-6);
 }
 
+/// What pairs taught may leave nothing of a row: it has no direction, and no part of it is NaN.
+TEST(ResidualCompressor, ARowThatIsMappedToNothingScoresNothing) {
+    ResidualModel model = drawn_model(false);
+    model.metric = Metric::kCosine;
+    model.mean = {0.25F, 0.25F, 0.25F, 0.25F};
+    std::vector<float> identity(kDim * kDim, 0.0F);
+    for (std::size_t j = 0; j < kDim; ++j) {
+        identity[j * kDim + j] = 1.0F;
+    }
+    model.rotation = model.exit_map = identity;
+    model.entry = { // x - max(0, x[0]) e0.
+        .hidden = {1.0F, 0.0F, 0.0F, 0.0F},
+        .hidden_bias = {0.0F},
+        .output = {-1.0F, 0.0F, 0.0F, 0.0F}};
+    const ResidualCompressor compressor(model, {});
+    const std::vector<float> rows = {4.0F, 0.0F, 0.0F, 0.0F, 4.0F, 3.0F, 0.0F, 4.0F};
+    std::vector<float> tables(2 * kSymbols);
+    compressor.query_tables(test::view(rows, kDim), 0, {tables.data(), 2, kSymbols});
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        const float* const symbol = model.early.data() + k * kDim;
+        EXPECT_EQ(tables[k], 0.0F);
+        EXPECT_NEAR(tables[kSymbols + k], 0.6F * symbol[1] + 0.8F * symbol[3], 1e-5);
+    }
+    Compressor::QueryTerms terms[2];
+    compressor.query_terms(test::view(rows, kDim), terms);
+    EXPECT_EQ(terms[0].bias, 0.0F);
+    EXPECT_NEAR(terms[1].bias, 0.25F * 1.4F, 1e-6);
+    std::vector<std::byte> codes(2 * 3);
+    compressor.encode(test::view(rows, kDim), 3, {codes.data(), 2, 3});
+    std::vector<float> decoded(rows.size());
+    compressor.decode({codes.data(), 2, 3}, {decoded.data(), 2, kDim});
+    EXPECT_TRUE(std::ranges::all_of(decoded, [](float value) { return std::isfinite(value); }));
+}
+
+TEST(ResidualCompressor, QueryTermsAreTheProductWithTheMeanAndTheSquaredLength) {
+    const std::vector<float> queries = {1.0F, 2.0F, 3.0F, 4.0F, -2.0F, 0.0F, 0.0F, 0.0F};
+    for (const Metric metric : {Metric::kCosine, Metric::kL2, Metric::kInnerProduct}) {
+        ResidualModel model = drawn_model(false);
+        model.metric = metric;
+        const ResidualCompressor compressor(model, {});
+        Compressor::QueryTerms terms[2];
+        compressor.query_terms(test::view(queries, kDim), terms);
+        const bool is_cosine = metric == Metric::kCosine;
+        const float product = 5.0F - 8.0F + 9.0F - 8.0F; // With the mean.
+        EXPECT_NEAR(terms[0].bias, is_cosine ? product / std::sqrt(30.0F) : product, 1e-5);
+        EXPECT_NEAR(terms[1].bias, is_cosine ? -5.0F : -10.0F, 1e-5);
+        EXPECT_EQ(terms[0].squared_norm, is_cosine ? 1.0F : 30.0F);
+        EXPECT_EQ(terms[1].squared_norm, is_cosine ? 1.0F : 4.0F);
+    }
+}
+
 TEST(ResidualCompressor, WhatDecodesToNothingIsLikeNothing) {
     ResidualModel model = drawn_model(false);
     model.metric = Metric::kCosine;

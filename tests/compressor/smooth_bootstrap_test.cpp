@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <stdexcept>
 
 #include "random_rows.h"
@@ -76,6 +77,40 @@ TEST(SmoothBootstrapTest, TakesFewAndEqualRows) {
     EXPECT_EQ(draw(test::random_rows(3, kDim, 5), 10, 0.5F).size(), 10 * kDim);
     const std::vector<float> same(10 * kDim, 0.25F);
     EXPECT_EQ(draw(same, 10, 0.5F), same);
+}
+
+/// The others of three rows are two, which differ.
+TEST(SmoothBootstrapTest, MovesEachOfThreeRowsByTheOthers) {
+    const std::vector<float> rows = {
+        0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 4}; // 1, 2, 4.
+    const std::vector<float> drawn = draw(rows, 100, 1.0F);
+    std::set<float> last;
+    for (std::size_t i = 0; i < 100; ++i) {
+        last.insert(drawn[i * kDim + kDim - 1]);
+    }
+    // 1 +- (4 - 2), 2 +- (4 - 1), 4 +- (2 - 1), and each as it is.
+    EXPECT_EQ(last, (std::set<float>{-1, 1, 2, 3, 4, 5}));
+}
+
+/// Rows of one direction in two places: near by distance, not by product. More than are looked at
+/// together.
+TEST(SmoothBootstrapTest, NearIsWhatIsLeastFar) {
+    constexpr std::size_t kCount = 600;
+    std::vector<float> rows;
+    for (std::size_t i = 0; i < kCount; ++i) {
+        const float along = 0.01F * static_cast<float>(i);
+        if (i % 2 == 0) {
+            rows.insert(rows.end(), {10.0F, along, 0.0F, 0.0F, 0.0F, 0.0F});
+        } else {
+            rows.insert(rows.end(), {15.0F, 0.0F, along, 0.0F, 0.0F, 0.0F});
+        }
+    }
+    const std::vector<float> drawn = draw(rows, 400, 1.0F);
+    for (std::size_t i = 0; i < 400; ++i) {
+        const float* const row = drawn.data() + i * kDim;
+        EXPECT_TRUE(row[0] == 10.0F || row[0] == 15.0F);
+        EXPECT_EQ(row[row[0] == 10.0F ? 2 : 1], 0.0F);
+    }
 }
 
 TEST(SmoothBootstrapTest, DrawsNoZeroRow) {

@@ -178,6 +178,22 @@ TEST_F(SubspaceTrainerTest, GainsOfABeamAddUpOverCommitPoints) {
     EXPECT_LT(left, 1e-3 * energy);
 }
 
+TEST_F(SubspaceTrainerTest, ClustersAsOftenAsIsAskedFromASeed) {
+    std::size_t asked = 0;
+    SubspaceTask task = this->task(3);
+    task.iterations = 4;
+    task.go_on = [&] { return ++asked > 0; };
+    const auto codebook = [&](std::uint64_t seed) {
+        SubspaceTrainer trainer(task);
+        trainer.make_offer(0, seed);
+        return trainer.take(0).codebook;
+    };
+    const std::vector<float> first = codebook(1);
+    EXPECT_EQ(asked, 4U);
+    EXPECT_EQ(codebook(1), first);
+    EXPECT_NE(codebook(2), first);
+}
+
 TEST_F(SubspaceTrainerTest, NothingNeedBeHeldOut) {
     held_out_.clear();
     SubspaceTrainer trainer(task(3));

@@ -61,6 +61,40 @@ TEST_F(ThreadsTest, AnExceptionIsTheCallersAndTheRestIsDone) {
     }
 }
 
+/// LibTorch asks OpenMP.
+TEST_F(ThreadsTest, ACountOfThreadsIsOpenMpsToo) {
+    EXPECT_EQ(num_threads(), 3U);
+    EXPECT_EQ(omp_get_max_threads(), 3);
+    set_num_threads(2);
+    EXPECT_EQ(omp_get_max_threads(), 2);
+}
+
+/// Whether a thread more is worth its while hangs on what all rows take together.
+TEST_F(ThreadsTest, TilesOfMuchWorkAreDivided) {
+    constexpr std::size_t kRows = 1000;
+    const auto team = [](double flop) {
+        std::atomic<int> seen{0};
+        for_each_tile(kRows, flop, [&](std::size_t first, std::size_t count) {
+            EXPECT_EQ(first % kTileRows, 0U);
+            EXPECT_EQ(count, std::min(kTileRows, kRows - first));
+            seen = omp_get_num_threads();
+        });
+        return seen.load();
+    };
+    EXPECT_EQ(team(0.9 * kWorthAThread / kRows), 1);
+    EXPECT_EQ(team(1.1 * kWorthAThread / kRows), 3);
+    const std::vector<float> rows(2 * kTileRows * 110, 1.0F);
+    const auto search_team = [&](std::size_t cols) { // Of two tiles, and 2 * 256 a number.
+        std::atomic<int> seen{0};
+        for_each_tile(
+            {rows.data(), 2 * kTileRows, cols},
+            [&](std::size_t, auto, const float*) { seen = omp_get_num_threads(); });
+        return seen.load();
+    };
+    EXPECT_EQ(search_team(100), 1); // 9.8 million.
+    EXPECT_EQ(search_team(104), 2); // 10.2 million.
+}
+
 TEST_F(ThreadsTest, TilesCoverEverythingOnce) {
     for (const std::size_t count : {0U, 1U, 95U, 96U, 97U, 200U}) {
         std::vector<std::atomic<int>> done(count);

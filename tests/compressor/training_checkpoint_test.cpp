@@ -16,11 +16,14 @@
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
 #include "kmeans.h"
+#include "paired_rows.h"
 #include "random_rows.h"
 #include "residual_model.h"
 #include "safetensors.h"
 #include "temporary_directory.h"
 #include "thread_count.h"
+#include "training_checkpoint.h"
+#include "training_supervisor.h"
 
 namespace arfc {
 namespace {
@@ -522,8 +525,14 @@ TEST_F(TrainingCheckpointTest, TunedCodebooksDecodeThroughTheirMap) {
     tensors["17/decode_map"] = {{kDim * kDim}, map};
     parts.header["steps"][17]["numbers"] = {{"recall_before", 0.25}, {"recall_after", 0.5}};
     parts.tensors = write_safetensors(tensors);
+    parts.header["most_rows"] = kRows / 20 * 19; // So none are drawn beside them.
     parts.write(file());
     tuned.resume = true;
+    double told = 0.0;
+    tuned.progress = [&](const Progress& progress) {
+        told = progress.error.value_or(told);
+        return true;
+    };
     const auto model = train(tuned);
     std::vector<std::byte> codes(kRows * 24);
     model->encode(test::view(rows_, kDim), 24, {codes.data(), kRows, 24});
@@ -536,6 +545,7 @@ TEST_F(TrainingCheckpointTest, TunedCodebooksDecodeThroughTheirMap) {
     double early_left = 0.0;
     double left = 0.0;
     double unmapped_left = 0.0;
+    double energy = 0.0; // Of rows less the mean that moved.
     for (std::size_t i = 0; i < kRows; ++i) {
         std::vector<double> sum(mean.begin(), mean.end());
         for (std::size_t t = 0; t < 16; ++t) {
@@ -556,10 +566,14 @@ TEST_F(TrainingCheckpointTest, TunedCodebooksDecodeThroughTheirMap) {
             early_left += std::pow(double{rows_[i * kDim + j]} - expected, 2.0);
             left += std::pow(double{rows_[i * kDim + j]} - double{whole[i * kDim + j]}, 2.0);
             unmapped_left += std::pow(turned - sum[j], 2.0);
+            energy += std::pow(turned - double{mean[j]}, 2.0);
         }
     }
     EXPECT_LT(unmapped_left, 0.7 * early_left) << "symbols are those nearest to centred rows";
     EXPECT_LT(left, 0.2 * early_left) << "later tokens see what earlier ones leave";
+    // What is told is of rows that trained, which are most and are left with less.
+    EXPECT_LT(told, 1.15 * left / energy);
+    EXPECT_GT(told, 0.5 * left / energy);
 }
 
 TEST_F(TrainingCheckpointTest, CheckpointsOfBeforeThereWereFeaturesAndPairsAreGood) {
@@ -574,6 +588,171 @@ TEST_F(TrainingCheckpointTest, CheckpointsOfBeforeThereWereFeaturesAndPairsAreGo
     parts.header["options"].erase("seed");
     parts.write(file());
     ARFC_EXPECT_ERROR(train(resuming()), ErrorKind::kFailedPrecondition, "in seed: null, now 0");
+}
+
+/// Learns a step of one number.
+LearningState one_number() {
+    LearningState state;
+    state.numbers["one"] = 1.0;
+    return state;
+}
+
+TEST_F(TrainingCheckpointTest, AStepOnItsWayIsWrittenWhenItIsTime) {
+    TrainOptions seldom = options();
+    seldom.checkpoint_every_s = 3600;
+    TrainingSupervisor supervisor(seldom);
+    TrainingCheckpoint waiting(test::view(rows_, kDim), seldom, supervisor);
+    bool asked = false;
+    waiting.offer("long", [&] {
+        asked = true;
+        return LearningState();
+    });
+    EXPECT_FALSE(asked);
+    EXPECT_FALSE(Compressor::has_checkpoint(seldom.checkpoint));
+
+    TrainOptions always = options();
+    always.checkpoint_every_s = 0;
+    TrainingCheckpoint checkpoint(test::view(rows_, kDim), always, supervisor);
+    supervisor.set_stopped_by_budget();
+    checkpoint.offer("long", one_number);
+    const nlohmann::json header = Parts(file()).header;
+    EXPECT_EQ(header.at("most_rows"), 0) << "nobody asked how many";
+    EXPECT_TRUE(header.at("steps").empty());
+    EXPECT_EQ(header.at("unfinished").at("name"), "long");
+    EXPECT_EQ(header.at("unfinished").at("numbers").at("one"), 1.0);
+    EXPECT_EQ(header.at("unfinished").at("stopped_by_budget"), true);
+
+    EXPECT_EQ(checkpoint.most_rows(7), 7U);
+    EXPECT_EQ(checkpoint.learned("long", one_number).numbers.at("one"), 1.0);
+    const nlohmann::json learned = Parts(file()).header;
+    EXPECT_EQ(learned.at("most_rows"), 7);
+    EXPECT_FALSE(learned.contains("unfinished"));
+    ASSERT_EQ(learned.at("steps").size(), 1U);
+    EXPECT_EQ(learned.at("steps")[0].at("name"), "long");
+    EXPECT_EQ(learned.at("steps")[0].at("stopped_by_budget"), true);
+}
+
+TEST_F(TrainingCheckpointTest, NothingNewIsNotWrittenAgain) {
+    TrainOptions seldom = options();
+    seldom.checkpoint_every_s = 3600;
+    TrainingSupervisor supervisor(seldom);
+    TrainingCheckpoint checkpoint(test::view(rows_, kDim), seldom, supervisor);
+    checkpoint.write();
+    EXPECT_FALSE(Compressor::has_checkpoint(seldom.checkpoint)) << "nothing was learned";
+    (void)checkpoint.learned("first", one_number);
+    EXPECT_FALSE(Compressor::has_checkpoint(seldom.checkpoint)) << "it is not time";
+    checkpoint.write();
+    EXPECT_TRUE(Compressor::has_checkpoint(seldom.checkpoint));
+    Compressor::remove_checkpoint(seldom.checkpoint);
+    checkpoint.write();
+    EXPECT_FALSE(Compressor::has_checkpoint(seldom.checkpoint));
+    (void)checkpoint.learned("second", one_number);
+    checkpoint.write();
+    EXPECT_EQ(Parts(file()).header.at("steps").size(), 2U);
+}
+
+TEST_F(TrainingCheckpointTest, WhatIsReadIsNoNews) {
+    TrainOptions always = options();
+    always.checkpoint_every_s = 0;
+    TrainingSupervisor supervisor(always);
+    {
+        TrainingCheckpoint checkpoint(test::view(rows_, kDim), always, supervisor);
+        (void)checkpoint.learned("first", one_number);
+        checkpoint.offer("second", one_number);
+    }
+    always.resume = true;
+    TrainingCheckpoint resumed(test::view(rows_, kDim), always, supervisor);
+    Compressor::remove_checkpoint(always.checkpoint);
+    EXPECT_FALSE(resumed.unfinished("second")) << "the first comes before it";
+    const auto unexpected = []() -> LearningState { throw std::logic_error("learned again"); };
+    EXPECT_EQ(resumed.learned("first", unexpected).numbers.at("one"), 1.0);
+    resumed.write();
+    EXPECT_FALSE(Compressor::has_checkpoint(always.checkpoint));
+    EXPECT_FALSE(resumed.unfinished("third"));
+    ASSERT_TRUE(resumed.unfinished("second"));
+    EXPECT_EQ(resumed.unfinished("second")->numbers.at("one"), 1.0);
+}
+
+/// Stages of many steps: until their deadline they make more of them, then the next one begins.
+TEST_F(TrainingCheckpointTest, LongStagesHaveTheirSharesOfABudget) {
+    constexpr double kBudget = 1e6; // Beside which no time passes.
+    const auto [queries, relevant] = test::paired_rows(600, kDim);
+    const auto expect_share = [&](std::string_view stage, double deadline) {
+        TrainOptions begun = options();
+        begun.code_bytes = 2;
+        begun.features = stage == "features";
+        if (stage == "pairs") {
+            begun.pair_queries = test::view(queries, kDim);
+            begun.pair_rows = test::view(relevant, kDim);
+        }
+        begun.progress = [&](const Progress& progress) {
+            return progress.stage != stage || !Compressor::has_checkpoint(begun.checkpoint);
+        };
+        ARFC_EXPECT_ERROR(train(begun), ErrorKind::kCancelled, "cancelled at step");
+        Parts parts(file());
+        parts.header["most_rows"] = rows_.size() / kDim / 20 * 19; // So none are drawn beside them.
+        const auto step_of = [](const nlohmann::json& header) {
+            return header.contains("unfinished")
+                     ? header.at("unfinished").at("numbers").at("step").get<double>()
+                     : 0.0;
+        };
+        for (const double late : {-1e-3, 1e-3}) {
+            parts.header["seconds"] = (deadline + late) * kBudget;
+            parts.write(file());
+            TrainOptions resumed = begun;
+            resumed.resume = true;
+            resumed.time_budget_s = kBudget;
+            resumed.checkpoint_every_s = 0.0;
+            bool is_there = false;
+            std::string next;
+            resumed.progress = [&](const Progress& progress) {
+                is_there = is_there || progress.stage == stage;
+                next = is_there && progress.stage != stage ? progress.stage : "";
+                return next.empty() && step_of(Parts(file()).header) <= step_of(parts.header);
+            };
+            ARFC_EXPECT_ERROR(train(resumed), ErrorKind::kCancelled, "cancelled at step");
+            EXPECT_EQ(next.empty(), late < 0.0) << stage << ", then " << next;
+        }
+        Compressor::remove_checkpoint(directory_ / "checkpoint");
+    };
+    expect_share("pairs", 0.20);
+    expect_share("features", 0.95);
+    use_many_rows();
+    expect_share(kRelations, 0.86);
+}
+
+/// Landmarks are compared with rows as they are, not centred.
+TEST_F(TrainingCheckpointTest, LandmarksLieWhereRowsLie) {
+    use_many_rows();
+    double squared = 0.0; // Of the mean row.
+    std::vector<double> mean(kDim, 0.0);
+    for (std::size_t i = 0; i < rows_.size(); ++i) {
+        rows_[i] += i % kDim == 3 ? 6.0F : 1.0F;
+        mean[i % kDim] += double{rows_[i]} / kManyRows;
+    }
+    for (const double value : mean) {
+        squared += value * value;
+    }
+    TrainOptions hurried = options();
+    hurried.code_bytes = 2;
+    hurried.metric = Metric::kL2;
+    hurried.time_budget_s = 1e-9; // Landmarks are found all the same.
+    interrupt(hurried, "encoding rows", 1);
+    const Parts parts(file());
+    const nlohmann::json& steps = parts.header.at("steps");
+    ASSERT_EQ(steps.at(3).at("name"), "landmarks");
+    const StoredTensor points = read_safetensors(parts.tensors).at("3/points");
+    constexpr std::size_t kCount = kManyRows / 20 * 19 / 5;
+    ASSERT_EQ(points.shape, (std::vector<std::size_t>{kCount, kDim}));
+    std::vector<double> middle(kDim, 0.0); // Turned, which changes no length.
+    for (std::size_t i = 0; i < points.values.size(); ++i) {
+        middle[i % kDim] += double{points.values[i]} / kCount;
+    }
+    double middle_squared = 0.0;
+    for (const double value : middle) {
+        middle_squared += value * value;
+    }
+    EXPECT_NEAR(std::sqrt(middle_squared), std::sqrt(squared), 0.05 * std::sqrt(squared));
 }
 
 TEST_F(TrainingCheckpointTest, WhatIsNoFileIsAnIoError) {
