@@ -108,6 +108,7 @@ struct ArfcIndex::State {
     [[nodiscard]] std::vector<std::uint64_t> rows_of(
         std::span<const std::int64_t> keys, std::int64_t ntotal) const;
     void decode(std::span<const std::uint64_t> rows, MatrixView<float> out) const;
+    void drop(std::span<const std::uint64_t> rows);
 };
 
 /// Encodes everything before anything is appended, so that a refused row refuses the whole call.
@@ -134,7 +135,7 @@ void ArfcIndex::State::add_codes(MatrixView<const std::byte> codes, const std::i
     const std::size_t later = spec.stage_bytes.size() - 1;
     index->add(
         {heads.data(), codes.rows(), head_bytes()},
-        {terms.data(), later == 0 ? 0 : codes.rows(), later});
+        {terms.data(), codes.rows(), later});
     append(tails, new_tails);
     if (new_ids != nullptr && !has_ids) { // Rows that had positions for ids keep them.
         for (std::size_t row = 0; row < before; ++row) {
@@ -150,11 +151,11 @@ void ArfcIndex::State::add_codes(MatrixView<const std::byte> codes, const std::i
 /// Returns every row's code, [rows, code_bytes].
 std::vector<std::byte> ArfcIndex::State::all_codes() const {
     const std::vector<std::byte> heads = index->all_heads();
-    std::vector<std::byte> codes;
-    codes.reserve(index->rows() * spec.code_bytes());
+    std::vector<std::byte> codes(index->rows() * spec.code_bytes());
     for (std::size_t row = 0; row < index->rows(); ++row) {
-        append(codes, {heads.data() + row * head_bytes(), head_bytes()});
-        append(codes, {tails.data() + row * tail_bytes(), tail_bytes()});
+        std::byte* const code = codes.data() + row * spec.code_bytes();
+        std::copy_n(heads.data() + row * head_bytes(), head_bytes(), code);
+        std::copy_n(tails.data() + row * tail_bytes(), tail_bytes(), code + head_bytes());
     }
     return codes;
 }
@@ -175,7 +176,6 @@ std::vector<std::uint64_t> ArfcIndex::State::rows_of(
         }
     }
     std::vector<std::uint64_t> rows;
-    rows.reserve(keys.size());
     for (const std::int64_t key : keys) {
         const bool is_position = !has_ids && key >= 0 && key < ntotal;
         rows.push_back(
@@ -198,6 +198,30 @@ void ArfcIndex::State::decode(std::span<const std::uint64_t> rows, MatrixView<fl
         append(codes, {tails.data() + rows[i] * tail_bytes(), tail_bytes()});
     }
     compressor->decode({codes.data(), rows.size(), spec.code_bytes()}, out);
+}
+
+/// Drops rows and moves the others up.
+void ArfcIndex::State::drop(std::span<const std::uint64_t> rows) {
+    index->erase(rows);
+    const std::size_t width = tail_bytes();
+    std::size_t kept = 0;
+    for (std::size_t row = 0; row < index->rows(); ++row) {
+        if (!index->is_live(row)) {
+            continue;
+        }
+        if (kept != row) {
+            std::copy_n(tails.data() + row * width, width, tails.data() + kept * width);
+        }
+        if (has_ids) {
+            ids[kept] = ids[row];
+        }
+        ++kept;
+    }
+    tails.resize(kept * width);
+    if (has_ids) {
+        ids.resize(kept);
+    }
+    index->compact();
 }
 
 ArfcIndex::ArfcIndex(int width, std::string_view description, faiss::MetricType metric)
@@ -536,35 +560,16 @@ void ArfcIndex::merge_from(faiss::Index& other, std::int64_t add_id) {
 }
 
 std::size_t ArfcIndex::remove_ids(const faiss::IDSelector& sel) {
-    State& state = *state_;
     std::vector<std::uint64_t> gone;
     for (std::uint64_t row = 0; row < static_cast<std::uint64_t>(ntotal); ++row) {
-        if (sel.is_member(state.id_of(row))) {
+        if (sel.is_member(state_->id_of(row))) {
             gone.push_back(row);
         }
     }
-    if (gone.empty()) {
-        return 0;
+    if (!gone.empty()) {
+        state_->drop(gone);
+        ntotal = static_cast<std::int64_t>(state_->index->rows());
     }
-    state.index->erase(gone);
-    const std::size_t width = state.tail_bytes();
-    std::size_t kept = 0;
-    for (std::size_t row = 0; row < state.index->rows(); ++row) {
-        if (!state.index->is_live(row)) {
-            continue;
-        }
-        if (kept != row) {
-            std::copy_n(state.tails.data() + row * width, width, state.tails.data() + kept * width);
-        }
-        if (state.has_ids) {
-            state.ids[kept] = state.ids[row];
-        }
-        ++kept;
-    }
-    state.tails.resize(kept * width);
-    state.ids.resize(state.has_ids ? kept : 0);
-    state.index->compact();
-    ntotal = static_cast<std::int64_t>(kept);
     return gone.size();
 }
 

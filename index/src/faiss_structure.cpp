@@ -108,7 +108,9 @@ class Numbers {
             is_modest = is_modest && value >= kLeastLinks && value <= kMostLinks;
         } else {
             is_modest = is_modest && value <= kMostWidth;
-            width_ = std::max(width_, is_modest ? value : 0);
+            if (is_modest) {
+                width_ = std::max(width_, value);
+            }
             const bool has_usual_codebook =
                 next != 'x' && (before.ends_with("PQ") || before.ends_with("PQ8+"));
             ask_for(has_usual_codebook ? kUsualCodebook : next == '+' ? value : 1);

@@ -64,10 +64,9 @@ void keep_if(std::vector<T>& values, std::size_t width, const IsKept& is_kept) {
 } // namespace
 
 std::uint8_t StagedIndex::TermScale::level(float term) const noexcept {
-    if (!(high > low) || !(term > low)) {
-        return 0;
-    }
-    return term >= high
+    const bool is_above_low = high > low && term > low; // What is no number is not.
+    return !is_above_low ? 0
+         : term >= high
              ? 255
              : static_cast<std::uint8_t>(std::lround((term - low) / (high - low) * 255.0F));
 }
@@ -165,7 +164,8 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
     // Rows that restore() knew come first; the others are computed.
     const std::size_t known = covered_.rows > rows() ? std::min(count, covered_.rows - rows()) : 0;
     const auto covered = [&](const auto& values) {
-        return std::span(values).subspan(values.empty() ? 0 : rows(), values.empty() ? 0 : known);
+        const std::span all(values);
+        return all.empty() ? all : all.subspan(rows(), known);
     };
     const MatrixView<const std::byte> rest = heads.slice(known, count - known);
     std::vector<std::uint32_t> lists(known * copies());
@@ -369,23 +369,24 @@ void StagedIndex::read_heads(
         if (wanted[i] >= rows()) {
             fail(ErrorKind::kInvalidArgument, "Row does not exist: ", wanted[i], ", of ", rows());
         }
-        const auto row = static_cast<std::uint32_t>(wanted[i]);
-        // Which list holds a row is not kept: four bytes a row against a few comparisons of a rare
-        // call.
-        for (const List& list : own_lists()) {
-            std::size_t place = row;
-            if (list_count() > 1) {
-                const auto found = std::ranges::lower_bound(list.rows, row);
-                if (found == list.rows.end() || *found != row) {
-                    continue;
-                }
-                place = static_cast<std::size_t>(found - list.rows.begin());
-            }
-            std::copy_n(
-                list.heads.data() + place * head_bytes(), head_bytes(), heads.row(i).data());
-            break;
+        std::copy_n(
+            head_of(static_cast<std::uint32_t>(wanted[i])), head_bytes(), heads.row(i).data());
+    }
+}
+
+/// Which list holds a row is not kept: four bytes a row against a few comparisons of a rare call.
+const std::byte* StagedIndex::head_of(std::uint32_t row) const noexcept {
+    if (list_count() == 1) {
+        return lists_.front().heads.data() + row * head_bytes();
+    }
+    for (const List& list : own_lists()) {
+        const auto found = std::ranges::lower_bound(list.rows, row);
+        if (found != list.rows.end() && *found == row) {
+            return list.heads.data() +
+                   static_cast<std::size_t>(found - list.rows.begin()) * head_bytes();
         }
     }
+    return nullptr;
 }
 
 std::vector<std::uint32_t> StagedIndex::list_of_row() const {
@@ -451,20 +452,19 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     if (list_count() > 1) {
         out.array(std::span<const std::uint32_t>(list_of_row()));
     }
-    std::vector<float> terms(rows());
-    std::vector<std::uint8_t> levels(rows());
+    const TermKind kind = scan_term_kind();
+    std::vector<float> terms(kind == TermKind::kFloat ? rows() : 0);
+    std::vector<std::uint8_t> levels(kind == TermKind::kLevel ? rows() : 0);
     for (const List& list : own_lists()) {
-        for (std::size_t place = 0; place < list_rows(list); ++place) {
-            const std::uint32_t row = row_at(list, place);
-            terms[row] = list.terms.empty() ? 0.0F : list.terms[place];
-            levels[row] = list.levels.empty() ? std::uint8_t{0} : list.levels[place];
+        for (std::size_t place = 0; place < list.terms.size(); ++place) {
+            terms[row_at(list, place)] = list.terms[place];
+        }
+        for (std::size_t place = 0; place < list.levels.size(); ++place) {
+            levels[row_at(list, place)] = list.levels[place];
         }
     }
-    const TermKind kind = scan_term_kind();
-    out.array(kind == TermKind::kFloat ? std::span<const float>(terms) : std::span<const float>());
-    out.array(
-        kind == TermKind::kLevel ? std::span<const std::uint8_t>(levels)
-                                 : std::span<const std::uint8_t>());
+    out.array(std::span<const float>(terms));
+    out.array(std::span<const std::uint8_t>(levels));
     if (structure_ != nullptr) {
         structure_->save(out);
     }

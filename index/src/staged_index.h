@@ -334,6 +334,7 @@ class StagedIndex {
     }
     [[nodiscard]] std::vector<std::uint32_t> assign(MatrixView<const std::byte> heads) const;
     [[nodiscard]] std::vector<std::uint32_t> list_of_row() const;
+    [[nodiscard]] const std::byte* head_of(std::uint32_t row) const noexcept; ///< row < rows().
     void append(
         MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
         std::span<const float> terms, std::span<const std::uint8_t> levels);

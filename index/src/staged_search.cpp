@@ -64,8 +64,7 @@ class StagedIndex::Search {
         answer_.scores.assign(queries_.rows() * request_.k, kNoScore);
         terms_.resize(queries_.rows());
         index_.compressor().query_terms(queries_, terms_);
-        const std::size_t most =
-            std::max<std::size_t>(1, std::min(stages_.front().limit, index_.rows()));
+        const std::size_t most = std::max<std::size_t>(stages_.front().limit, 1);
         const std::size_t block = std::clamp<std::size_t>(kCandidates / most, 1, kQueries);
         for (std::size_t first = 0; first < queries_.rows(); first += block) {
             run_block(first, std::min(block, queries_.rows() - first));
@@ -177,7 +176,7 @@ class StagedIndex::Search {
         }
         if (stages_.size() == 1 && index_.scan_term_kind() == TermKind::kLevel) {
             // The scan chose by rounded terms: the same sums are ranked by exact ones.
-            stages_.front().limit = std::max(defaults.front().limit, request_.k);
+            stages_.front().limit = defaults.front().limit;
             stages_.push_back({.bytes = index_.head_bytes(), .limit = request_.k});
         }
         if (stages_.back().bytes > index_.head_bytes() && tails_ == nullptr) {
@@ -187,8 +186,7 @@ class StagedIndex::Search {
         }
         stages_.back().limit = request_.k;
         for (Stage& stage : stages_) {
-            stage.limit =
-                std::clamp<std::size_t>(stage.limit, 1, std::max<std::size_t>(index_.rows(), 1));
+            stage.limit = std::min(stage.limit, index_.rows());
         }
         nprobe_ =
             request_.exhaustive
@@ -230,10 +228,10 @@ class StagedIndex::Search {
     /// Where many queries will meet the same rows, each row is asked about once; otherwise when it
     /// is met.
     void plan_filter() {
-        const std::size_t met =
-            uses_structure_ ? queries_.rows() * index_.structure_->expected_scored(beam_) : 0;
         const bool is_met_once =
-            uses_structure_ ? met < index_.rows() : queries_.rows() * nprobe_ < index_.list_count();
+            uses_structure_
+                ? queries_.rows() * index_.structure_->expected_scored(beam_) < index_.rows()
+                : queries_.rows() * nprobe_ < index_.list_count();
         if (!request_.accepts || is_met_once) {
             return;
         }
@@ -269,9 +267,9 @@ class StagedIndex::Search {
                                  : rank(first + q, s, done, table, best[q], counts);
             });
             done = stages_[s].bytes;
-            StageUsage& usage = answer_.stages[std::min(s, answer_.stages.size() - 1)];
             const bool is_exact_pass = s >= answer_.stages.size(); // Of rows that the stage has
                                                                    // counted already.
+            StageUsage& usage = is_exact_pass ? answer_.stages.back() : answer_.stages[s];
             usage.candidates += is_exact_pass ? 0 : counts.rows.load();
             usage.bytes_read += is_exact_pass ? 0 : counts.bytes.load();
             usage.milliseconds += milliseconds_since(start);
@@ -378,7 +376,10 @@ class StagedIndex::Search {
         const List& list, std::size_t query, const float* tables, BestRows& best) const {
         const std::size_t rows = index_.list_rows(list);
         std::array<std::size_t, kScanRows> places = {};
-        std::vector<std::byte> gathered(ask_ ? kScanRows * index_.head_bytes() : 0);
+        std::vector<std::byte> gathered;
+        if (ask_) {
+            gathered.resize(kScanRows * index_.head_bytes());
+        }
         std::size_t scored = 0;
         for (std::size_t first = 0; first < rows;) {
             std::size_t count = 0;
@@ -387,20 +388,20 @@ class StagedIndex::Search {
                     places[count++] = first;
                 }
             }
-            if (count == 0) {
-                break;
-            }
             score_places(list, query, tables, {places.data(), count}, gathered, best);
             scored += count;
         }
         return scored;
     }
 
-    /// @param places    At most kScanRows, not none, of the list; ascending.
+    /// @param places    At most kScanRows of the list; ascending.
     /// @param gathered  Room for their heads, where they may not be adjacent.
     void score_places(
         const List& list, std::size_t query, const float* tables,
         std::span<const std::size_t> places, std::span<std::byte> gathered, BestRows& best) const {
+        if (places.empty()) {
+            return;
+        }
         const std::size_t width = index_.head_bytes();
         const std::size_t count = places.size();
         const std::byte* codes = list.heads.data() + places[0] * width;
@@ -474,7 +475,9 @@ class StagedIndex::Search {
             const std::span<Candidate> block(some.data(), count);
             add_heads(tables, block);
             const MatrixView<std::byte> tail(tails.data(), count, stages_.back().bytes - head);
-            continue_sums(block, head, later_tables, tail);
+            if (tail.cols() > 0) {
+                continue_sums(block, head, later_tables, tail);
+            }
             if (tail.cols() == 0 && !list.terms.empty()) {
                 set_scores_of_heads(query, list, block);
             } else {
@@ -522,13 +525,12 @@ class StagedIndex::Search {
         for (const Candidates& rows : found) {
             answer.offsets.push_back(answer.offsets.back() + rows.size());
         }
-        answer.rows.reserve(answer.offsets.back());
-        answer.scores.reserve(answer.offsets.back());
-        for (const Candidates& rows : found) {
-            for (const Candidate& candidate : rows) {
-                answer.rows.push_back(candidate.row);
-                answer.scores.push_back(candidate.score);
-            }
+        answer.rows.resize(answer.offsets.back());
+        answer.scores.resize(answer.offsets.back());
+        for (std::size_t q = 0; q < found.size(); ++q) {
+            const auto first = static_cast<std::ptrdiff_t>(answer.offsets[q]);
+            std::ranges::transform(found[q], answer.rows.begin() + first, &Candidate::row);
+            std::ranges::transform(found[q], answer.scores.begin() + first, &Candidate::score);
         }
         return answer;
     }
@@ -550,7 +552,9 @@ class StagedIndex::Search {
                 std::span(candidates)
                     .subspan(first, std::min(kRankRows, candidates.size() - first));
             const MatrixView<std::byte> tail(tails.data(), some.size(), width);
-            counts.bytes += continue_sums(some, done, tables, tail);
+            if (width > 0) { // Else the sums are whole: the head's are ranked by exact terms.
+                counts.bytes += continue_sums(some, done, tables, tail);
+            }
             set_scores(query, s, some, tail);
             for (const Candidate& candidate : some) {
                 best.push(candidate);
@@ -561,13 +565,11 @@ class StagedIndex::Search {
     }
 
     /// Reads tails and adds the look-ups of their tokens from `done` on. @returns the bytes read.
+    /// @param tails  Out, of one column at least.
     std::size_t continue_sums(
         std::span<Candidate> candidates, std::size_t done, const float* tables,
         MatrixView<std::byte> tails) const {
         const std::size_t width = tails.cols();
-        if (width == 0) {
-            return 0;
-        }
         std::array<std::uint64_t, kRankRows> rows{};
         std::array<std::size_t, kRankRows> lengths{};
         std::ranges::transform(
@@ -577,26 +579,27 @@ class StagedIndex::Search {
         const std::size_t skip = done - index_.head_bytes(); // Bytes of the tail that the sums
                                                              // hold.
         std::array<float, kRankRows> sums{};
-        const auto is_whole = [&](std::size_t i) {
-            return candidates[i].tokens == done && lengths[i] == width;
-        };
-        std::size_t whole = 0;
-        for (std::size_t i = 0; i < candidates.size(); ++i) {
-            sums[i] = candidates[i].sum;
-            whole += is_whole(i) ? 1 : 0;
-        }
-        if (whole == candidates.size()) {
-            add_look_ups(tables, tails.data() + skip, width, width - skip, whole, sums.data());
-        }
-        for (std::size_t i = 0; i < candidates.size(); ++i) {
-            const std::size_t length = std::min(lengths[i], width);
-            if (whole != candidates.size() && candidates[i].tokens == done && length > skip) {
-                add_look_ups(tables, tails.row(i).data() + skip, width, length - skip, 1, &sums[i]);
+        std::ranges::transform(candidates, sums.begin(), &Candidate::sum);
+        for (std::size_t i = 0; i < candidates.size();) { // Tails of one length, side by side.
+            const std::size_t length = lengths[i];
+            const std::size_t tokens = candidates[i].tokens;
+            std::size_t end = i + 1;
+            while (end < candidates.size() && lengths[end] == length &&
+                   candidates[end].tokens == tokens) {
+                ++end;
             }
-            if (candidates[i].tokens == done && length > skip) { // A row that stopped before stays
-                                                                 // where it stopped.
-                candidates[i].tokens = static_cast<std::uint32_t>(index_.head_bytes() + length);
+            if (tokens == done && length > skip) { // A row that stopped before stays where it
+                                                   // stopped.
+                add_look_ups(
+                    tables, tails.row(i).data() + skip, width, length - skip, end - i,
+                    sums.data() + i);
+                for (Candidate& candidate : candidates.subspan(i, end - i)) {
+                    candidate.tokens = static_cast<std::uint32_t>(index_.head_bytes() + length);
+                }
             }
+            i = end;
+        }
+        for (std::size_t i = 0; i < candidates.size(); ++i) {
             candidates[i].sum = sums[i];
         }
         return std::accumulate(
@@ -669,7 +672,7 @@ class StagedIndex::Search {
     [[nodiscard]] float term_of(const Candidate& candidate, std::span<const std::byte> tail) const {
         std::vector<std::byte> code;
         append_code(candidate, tail, code);
-        float term = 0.0F;
+        float term{};
         index_.compressor().row_terms({code.data(), 1, code.size()}, {&term, 1});
         return term;
     }

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -86,7 +87,7 @@ class RecallMeasurement {
                     std::count(rows.begin() + begin, rows.begin() + begin + kAnswers, truth_[i]));
             }
         }
-        return wanted == 0 ? 1.0 : static_cast<double>(found) / static_cast<double>(wanted);
+        return static_cast<double>(found) / static_cast<double>(wanted);
     }
 
   private:
@@ -180,11 +181,11 @@ Defaults shrink(const RecallMeasurement& recall, Defaults now) {
     const double best = recall(now.nprobe, now.limits);
     const double target = std::min(best, kRecall);
     const double lists_target = std::min(best, (1.0 + kRecall) / 2);
-    for (const std::size_t nprobe : kListsGrid) {
-        if (nprobe < now.nprobe && recall(nprobe, now.limits) >= lists_target) {
-            now.nprobe = nprobe;
-            break;
-        }
+    const auto* const fewer = std::ranges::find_if(kListsGrid, [&](std::size_t nprobe) {
+        return nprobe < now.nprobe && recall(nprobe, now.limits) >= lists_target;
+    });
+    if (fewer != std::end(kListsGrid)) {
+        now.nprobe = *fewer;
     }
     for (std::size_t s = 0; s < now.limits.size(); ++s) {
         const std::size_t widest = now.limits[s];
@@ -315,7 +316,7 @@ void StagedIndex::learn_scale_and_lists(
 
 void StagedIndex::use_lists_per_row(std::size_t copies) {
     clear();
-    lists_.resize(list_count() > 1 ? copies * list_count() : 1);
+    lists_.resize(copies * list_count());
 }
 
 void StagedIndex::learn_defaults(
