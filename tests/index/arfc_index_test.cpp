@@ -120,6 +120,13 @@ TEST(ArfcIndex, RefusesRowsThatAreNotUnitWhereItRanksByCosine) {
     }
     index->add(5, mixed.data());
     EXPECT_EQ(index->ntotal, 5);
+    Rows first = unit_rows(kN, 1);
+    first.values[0] += 0.5F;
+    ARFC_EXPECT_ERROR(
+        index->add(5, first.data()), ErrorKind::kInvalidArgument, "row and length: 0, ");
+    ArfcIndex of_any(kDim, "ARFC4", faiss::METRIC_INNER_PRODUCT);
+    of_any.train(kN, first.data());
+    EXPECT_FALSE(of_any.is_cosine()) << "one row is no unit row";
 }
 
 TEST(ArfcIndex, AddsInPiecesAsAtOnce) {
@@ -266,6 +273,7 @@ TEST(ArfcIndex, RemovesRowsAsIndexFlatDoesWithoutIdsAndAsIndexIvfDoesWithThem) {
     const faiss::IDSelectorRange range(10, 510);
     EXPECT_EQ(shifted->remove_ids(range), 500U);
     EXPECT_EQ(shifted->ntotal, kN - 500);
+    EXPECT_EQ(shifted->resident_bytes().ids, 0U);
     EXPECT_EQ(shifted->remove_ids(faiss::IDSelectorRange(5000, 6000)), 0U);
     Rows left(0, 0);
     left.values.assign(rows.values.begin(), rows.values.begin() + 10 * kDim);
@@ -520,11 +528,14 @@ TEST(ArfcIndex, MergesNothingElse) {
     const auto index = trained_index("ARFC12/4", faiss::METRIC_L2, rows);
     const auto of_product = trained_index("ARFC12/4", faiss::METRIC_INNER_PRODUCT, rows);
     const auto longer = trained_index("ARFC24/8,IVF8", faiss::METRIC_L2, rows);
+    const auto of_others = trained_index("ARFC12/4", faiss::METRIC_L2, Rows(kN, 5));
     ArfcIndex untrained(kDim, "ARFC12/4", faiss::METRIC_L2);
     faiss::IndexFlatL2 flat(kDim);
     index->add(10, rows.data());
     ARFC_EXPECT_ERROR(
         index->merge_from(*of_product), ErrorKind::kInvalidArgument, "do not share a model");
+    ARFC_EXPECT_ERROR(
+        index->merge_from(*of_others), ErrorKind::kInvalidArgument, "do not share a model");
     ARFC_EXPECT_ERROR(
         index->merge_from(*longer), ErrorKind::kInvalidArgument, "code lengths: 24, expected 12");
     ARFC_EXPECT_ERROR(index->merge_from(untrained), ErrorKind::kFailedPrecondition, "not trained");
@@ -638,6 +649,31 @@ TEST(ArfcIndex, TrainsAsItIsTold) {
                     ->compressor()
                     ->report()
                     .stopped_by_budget);
+    std::set<std::string> stages;
+    (void)trained([&](auto& options) {
+        options.progress = [&](const Progress& progress) {
+            stages.emplace(progress.stage);
+            return true;
+        };
+    });
+    EXPECT_TRUE(stages.contains("defaults"));
+    EXPECT_GT(stages.size(), 1U) << "the model's own stages";
+    ARFC_EXPECT_ERROR(
+        (void)trained([](auto& options) { options.device = "cuda:1000"; }),
+        ErrorKind::kUnsupported, "cuda:1000");
+}
+
+TEST(ArfcIndex, RefusesACoarsePartOfAnotherMetricBeforeItTrains) {
+    const Rows rows(kN, 1); // Of any length, so that inner products are asked for.
+    ArfcIndex index(kDim, "ARFC12/8,LSH", faiss::METRIC_INNER_PRODUCT);
+    index.train_options.progress = [](const Progress&) -> bool {
+        ADD_FAILURE() << "it trained";
+        return false;
+    };
+    ARFC_EXPECT_ERROR(
+        index.train(kN, rows.data()), ErrorKind::kUnsupported,
+        "FAISS has no such index for the metric ip: \"LSH\"");
+    EXPECT_FALSE(index.is_trained);
 }
 
 TEST(ArfcIndex, SaysWhatItHolds) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -233,6 +234,38 @@ TEST(CoarseQuantizer, OrdersListsForQueriesBeyondFloat) {
     EXPECT_EQ(probed, all);
 }
 
+/// Products that are no number count as the least.
+TEST(CoarseQuantizer, PutsListsWhoseProductIsNoNumberLast) {
+    const CoarseQuantizer quantizer(Metric::kInnerProduct, 2, {2, -2, 1, -1, 1, 1, -1, -1});
+    const std::vector<float> huge = {3e38F, 3e38F}; // Infinity minus infinity, 0, and infinities.
+    std::vector<std::uint32_t> probed(4);
+    quantizer.probe(huge, probed);
+    EXPECT_EQ(probed, (std::vector<std::uint32_t>{2, 1, 0, 3}));
+}
+
+/// Every list without rows takes half of the one that is largest then.
+TEST(CoarseQuantizer, SplitsTheLargestListsWhereOthersAreEmpty) {
+    std::vector<float> rows;
+    for (int i = 0; i < 60; ++i) {
+        rows.insert(rows.end(), {1024.0F, 2048.0F});
+    }
+    for (int i = 0; i < 35; ++i) {
+        rows.insert(rows.end(), {-1024.0F, 1024.0F});
+    }
+    const auto quantizer = CoarseQuantizer::train(Metric::kL2, test::view(rows, 2), 4, 0, {});
+    std::vector<std::vector<float>> centroids;
+    for (std::size_t c = 0; c < 4; ++c) {
+        const std::span<const float> centroid = quantizer.centroids().row(c);
+        centroids.emplace_back(centroid.begin(), centroid.end());
+    }
+    std::ranges::sort(centroids);
+    EXPECT_EQ(
+        centroids, (std::vector<std::vector<float>>{
+                       {-1025.0F, 1023.0F}, {-1023.0F, 1025.0F}, {1023.0F, 2050.0F},
+                       {1025.0F, 2046.0F}}))
+        << "60 are halved, and then 35 are more than 30";
+}
+
 TEST(CoarseQuantizer, TellsHowFarItIs) {
     const std::vector<float> rows = test::random_rows(50, kWidth);
     std::size_t done = 0;
@@ -269,6 +302,9 @@ TEST(CoarseQuantizer, RefusesFewerRowsThanListsAndStopsWhenTold) {
     ARFC_EXPECT_ERROR(
         (void)CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 8, 0, {}),
         ErrorKind::kInvalidArgument, "fewer than inverted lists: 7, expected at least 8");
+    ARFC_EXPECT_ERROR(
+        (void)CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 0, 0, {}),
+        ErrorKind::kInvalidArgument, "fewer than inverted lists: 7, expected at least 0");
     ARFC_EXPECT_ERROR(
         (void)CoarseQuantizer::train(
             Metric::kL2, test::view(rows, kWidth), 2, 0,

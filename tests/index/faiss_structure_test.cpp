@@ -1,8 +1,14 @@
 #include "faiss_structure.h"
 
+#include <faiss/IndexFlatCodes.h>
+#include <faiss/IndexIVF.h>
+#include <faiss/impl/io.h>
+#include <faiss/index_factory.h>
+#include <faiss/index_io.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <string>
 #include <thread>
@@ -13,6 +19,7 @@
 #include "expect_error.h"
 #include "factory_spec.h"
 #include "structured_index.h"
+#include "table_compressor.h"
 
 namespace arfc {
 namespace {
@@ -67,6 +74,13 @@ TEST_P(FaissStrings, FindWhatAScanOfTheHeadsFindsFromManyThreads) {
     EXPECT_GE(fixture.recall(heads_only(10)), GetParam().recall);
     expect_right_scores(fixture, answer, 10);
     EXPECT_GT(fixture.index.resident_bytes().structure, kSome);
+    std::vector<float> long_queries = fixture.model.queries; // A direction is asked for.
+    for (float& value : long_queries) {
+        value = std::ldexp(value, 100);
+    }
+    EXPECT_EQ(
+        fixture.index.search(view(long_queries, kDim), heads_only(10), nullptr).rows,
+        fixture.search(heads_only(10)).rows);
     std::vector<StagedAnswer> answers(4);
     std::vector<std::thread> threads;
     threads.reserve(answers.size());
@@ -463,6 +477,272 @@ TEST(FaissStructure, IsCopiedWhole) {
     const std::vector<float> query(model.queries.begin(), model.queries.begin() + kDim);
     EXPECT_EQ(copy->find(all, {.values = query, .beam = 20}).rows.size(), 20U);
     EXPECT_TRUE(structure->find(all, {.values = query, .beam = 20}).rows.empty());
+}
+
+/// The model's rows, of which structures are made without an index around them.
+struct Given {
+    explicit Given(Metric metric)
+        : model(trained_model(metric)), heads(model.columns(0, kHead)) {}
+
+    [[nodiscard]] HeadRows rows(std::size_t count = kRows) const {
+        return {model.compressor.get(), {heads.data(), count, kHead}, {}, {}, {}};
+    }
+
+    [[nodiscard]] std::unique_ptr<CoarseStructure> make(
+        const std::string& coarse, std::size_t count = kRows) const {
+        auto structure = make_coarse(kDim, model.compressor->metric(), coarse);
+        structure->train(rows(), 0);
+        structure->add(rows(count));
+        return structure;
+    }
+
+    const TrainedModel& model;
+    std::vector<std::byte> heads;
+};
+
+/// FAISS's own part of what a structure writes.
+std::string faiss_file_of(const CoarseStructure& structure) {
+    ByteWriter out;
+    structure.save(out);
+    ByteReader in(out.bytes(), "Coarse file");
+    (void)in.number<std::uint64_t>();
+    return std::string(in.text());
+}
+
+std::unique_ptr<faiss::Index> read_by_faiss(const std::string& bytes) {
+    faiss::VectorIOReader reader;
+    reader.data.assign(bytes.begin(), bytes.end());
+    return std::unique_ptr<faiss::Index>(faiss::read_index(&reader));
+}
+
+/// Restores a structure from the bytes of an index of FAISS's.
+void restore_from(
+    CoarseStructure& structure, const std::string& file, std::uint64_t count, std::size_t rows) {
+    ByteWriter out;
+    out.number(count);
+    out.text(file);
+    out.array(std::span<const char>(sha256_hex(file)));
+    ByteReader in(out.bytes(), "Coarse file");
+    structure.restore(in, rows);
+    in.finish();
+}
+
+std::string written(const faiss::Index& index) {
+    faiss::VectorIOWriter writer;
+    faiss::write_index(&index, &writer);
+    return {writer.data.begin(), writer.data.end()};
+}
+
+/// Polysemous codes serve a filter that no search here asks for.
+TEST(FaissStructure, LearnsNoPolysemousCodes) {
+    const Given given(Metric::kL2);
+    for (const std::string coarse :
+         {"PQ6", "IVF16,PQ6", "PCA16,PQ8", "PQ6,RFlat", "HNSW16,PQ6", "NSG16,PQ6"}) {
+        std::string plain = coarse;
+        plain.insert(plain.find("PQ") + 3, "np");
+        EXPECT_TRUE(
+            faiss_file_of(*given.make(coarse, 300)) == faiss_file_of(*given.make(plain, 300)))
+            << coarse;
+    }
+}
+
+TEST(FaissStructure, ComparesByInnerProductUnderCosineWhereFaissCan) {
+    const Given given(Metric::kCosine);
+    for (const auto& [coarse, metric] :
+         std::vector<std::pair<std::string, faiss::MetricType>>{
+             {"Flat", faiss::METRIC_INNER_PRODUCT},
+             {"PQ6", faiss::METRIC_INNER_PRODUCT},
+             {"LSH", faiss::METRIC_L2},
+             {"IMI2x4,Flat", faiss::METRIC_L2}}) {
+        EXPECT_EQ(read_by_faiss(faiss_file_of(*given.make(coarse)))->metric_type, metric) << coarse;
+    }
+    for (const std::string coarse : {"Flat", "SQ8", "PQ6", "IVF16,PQ6", "HNSW16,Flat"}) {
+        EXPECT_NO_THROW((void)make_coarse(kDim, Metric::kInnerProduct, coarse)) << coarse;
+    }
+    ARFC_EXPECT_ERROR(
+        (void)make_coarse(kDim, Metric::kInnerProduct, "LSH"), ErrorKind::kUnsupported,
+        "FAISS has no such index for the metric ip: \"LSH\"");
+    for (const std::string coarse : {"IVF16,PCA16,SH", "HNSW16,PQ6", "NSG16,PQ6"}) {
+        ARFC_EXPECT_ERROR(
+            (void)make_coarse(kDim, Metric::kInnerProduct, coarse), ErrorKind::kUnsupported,
+            "\"" + coarse + "\" (it ranks by distance whatever it is asked for)");
+    }
+    ARFC_EXPECT_ERROR(
+        (void)make_coarse(kDim, Metric::kInnerProduct, "IMI2x4,Flat"), ErrorKind::kUnsupported,
+        "FAISS has no such index for the metric ip: \"IMI2x4,Flat\"");
+}
+
+TEST(FaissStructure, CoversRowsAsSoonAsAScanCostsMore) {
+    const Given given(Metric::kL2);
+    const auto structure = given.make("Flat", 255);
+    EXPECT_EQ(structure->rows(), 0U);
+    for (const std::size_t count : {256, 257, 400, 1000}) {
+        structure->add(given.rows(count));
+        EXPECT_EQ(structure->rows(), count);
+    }
+    const auto at_once = given.make("NSG16,Flat", 300); // Takes its rows once.
+    at_once->add(given.rows(600));
+    EXPECT_EQ(at_once->rows(), 300U);
+    at_once->add(given.rows(601));
+    EXPECT_EQ(at_once->rows(), 601U);
+    const auto untrained = make_coarse(kDim, Metric::kL2, "PQ6");
+    untrained->add(given.rows());
+    EXPECT_EQ(untrained->rows(), 0U);
+    EXPECT_EQ(untrained->bytes(), 0U);
+    untrained->train(given.rows(), 0);
+    EXPECT_EQ(untrained->rows(), 0U);
+    untrained->add(given.rows());
+    EXPECT_EQ(untrained->rows(), kRows);
+}
+
+/// Where its index takes no selector.
+TEST(FaissStructure, AsksForTwiceAsManyRowsUntilEnoughAreAccepted) {
+    const Given given(Metric::kL2);
+    const auto structure = given.make("PQ6");
+    const std::span<const float> query = given.model.query_view().row(0);
+    const Proposals best = structure->find(given.rows(), {.values = query, .beam = 1});
+    ASSERT_EQ(best.rows.size(), 1U);
+    const std::function<bool(std::uint32_t)> all_but_one = [&](std::uint32_t row) {
+        return row != best.rows[0];
+    };
+    const Proposals found = structure->find(
+        given.rows(), {.values = query, .beam = 20, .accepts = &all_but_one});
+    EXPECT_EQ(found.rows.size(), 39U) << "19 of 20 are not enough";
+    EXPECT_EQ(found.scored, 39U);
+    EXPECT_EQ(
+        structure->find(given.rows(), {.values = query, .beam = kRows, .accepts = &all_but_one})
+            .rows.size(),
+        kRows - 1);
+    const std::function<bool(std::uint32_t)> none = [](std::uint32_t) { return false; };
+    EXPECT_TRUE(
+        structure->find(given.rows(), {.values = query, .beam = 20, .accepts = &none}).rows.empty());
+}
+
+TEST(FaissStructure, CountsTablesThatAreComputedBeforehand) {
+    const Given given(Metric::kL2);
+    const auto structure = given.make("IVF16,PQ6");
+    EXPECT_EQ(
+        structure->bytes(),
+        faiss_file_of(*structure).size() + std::size_t{16} * 6 * 256 * sizeof(float));
+}
+
+TEST(FaissStructure, LearnsFromAHundredThousandRows) {
+    constexpr std::size_t kGiven = 100'300;
+    const TableCompressor model(Metric::kL2, 2, {{0, 1.0F}, {1, 1.0F}});
+    std::vector<std::byte> heads(kGiven * 2);
+    for (std::size_t i = 0; i < heads.size(); ++i) {
+        heads[i] = static_cast<std::byte>(i * 7 % 251);
+    }
+    const HeadRows all{&model, {heads.data(), kGiven, 2}, {}, {}, {}};
+    const auto structure = make_coarse(2, Metric::kL2, "SQ8");
+    structure->train(all, 0);
+    EXPECT_EQ(model.decoded_rows.load(), 100'000U);
+}
+
+/// What FAISS's file does not hold is there again when rows are added.
+TEST(FaissStructure, GrowsAfterItIsReadBack) {
+    for (const std::string coarse : {"NSG16,PQ6"}) {
+        const Given given(Metric::kCosine);
+        const auto structure = given.make(coarse, 400);
+        const auto read = make_coarse(kDim, Metric::kCosine, coarse);
+        restore_from(*read, faiss_file_of(*structure), 400, 400);
+        EXPECT_EQ(read->rows(), 400U);
+        structure->add(given.rows(900));
+        read->add(given.rows(900));
+        EXPECT_EQ(read->rows(), 900U);
+        const std::span<const float> query = given.model.query_view().row(0);
+        EXPECT_EQ(
+            read->find(given.rows(900), {.values = query, .beam = 50}).rows,
+            structure->find(given.rows(900), {.values = query, .beam = 50}).rows)
+            << coarse;
+    }
+}
+
+TEST(FaissStructure, RestoresWhatHasNotLearned) {
+    const auto make = [](const std::string& coarse) {
+        return make_coarse(kDim, Metric::kL2, coarse);
+    };
+    EXPECT_EQ(faiss_file_of(*make("PQ6")), "");
+    const auto untrained = make("PQ6");
+    restore_from(*untrained, "", 0, 10);
+    EXPECT_EQ(untrained->rows(), 0U);
+    ARFC_EXPECT_ERROR(
+        restore_from(*make("PQ6"), "", 1, 10), ErrorKind::kCorruption, "a coarse part of no bytes");
+    ARFC_EXPECT_ERROR(
+        restore_from(*make("Flat"), "", 0, 10), ErrorKind::kCorruption,
+        "a coarse part of no bytes");
+}
+
+TEST(FaissStructure, SaysWhatIsWrongWithAnIndexOfFaiss) {
+    const Given given(Metric::kL2);
+    const auto refuse = [&](const std::string& coarse, const std::string& file,
+                            const std::string& text, std::uint64_t count = 600) {
+        const auto structure = make_coarse(kDim, Metric::kL2, coarse);
+        ARFC_EXPECT_ERROR(
+            restore_from(*structure, file, count, count), ErrorKind::kCorruption, text);
+        EXPECT_EQ(structure->rows(), 0U);
+    };
+    const std::string good = faiss_file_of(*given.make("IVF16,SQ8", 600));
+    const auto restored = make_coarse(kDim, Metric::kL2, "IVF16,SQ8");
+    restore_from(*restored, good, 600, 700);
+    EXPECT_EQ(restored->rows(), 600U);
+    refuse("IVF16,SQ8", good + "x", "has bytes to spare");
+    refuse("IVF16,SQ8", good, "another number of rows", 599);
+    const auto changed = [&](const auto& change) {
+        const std::unique_ptr<faiss::Index> index = read_by_faiss(good);
+        change(dynamic_cast<faiss::IndexIVF&>(*index));
+        return written(*index);
+    };
+    refuse(
+        "IVF16,SQ8", changed([](faiss::IndexIVF& index) { index.is_trained = false; }),
+        "another index than");
+    refuse(
+        "IVF16,SQ8",
+        changed([](faiss::IndexIVF& index) { index.metric_type = faiss::METRIC_INNER_PRODUCT; }),
+        "another index than");
+    refuse(
+        "IVF16,SQ8", changed([](faiss::IndexIVF& index) {
+            index.invlists->resize(3, index.invlists->list_size(3) - 1);
+        }),
+        "lists of another number of rows");
+    for (const std::int64_t id : {600, -2}) {
+        refuse(
+            "IVF16,SQ8", changed([id](faiss::IndexIVF& index) {
+                faiss::InvertedLists::ScopedCodes code(index.invlists, 15, 0);
+                index.invlists->update_entry(15, 0, id, code.get());
+            }),
+            "a list of rows that do not exist");
+    }
+    refuse(
+        "PCA8,SQ8", faiss_file_of(*given.make("PCA16,SQ8", 600)),
+        "another index than the factory string's");
+    const std::unique_ptr<faiss::Index> flat =
+        read_by_faiss(faiss_file_of(*given.make("SQ8", 600)));
+    dynamic_cast<faiss::IndexFlatCodes&>(*flat).codes.resize(599 * kDim);
+    refuse("SQ8", written(*flat), "\"SQ8\"");
+}
+
+TEST(FaissStructure, TakesNumbersUpToTheirLimits) {
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, "IVF1,Flat"));
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, "IVF1048576,Flat"));
+    EXPECT_FALSE(FaissStructure::is_offered(kDim, "IVF1048577,Flat"));
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, "HNSW4,Flat"));
+    EXPECT_FALSE(FaissStructure::is_offered(kDim, "HNSW3,Flat"));
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, "HNSW256,Flat"));
+    EXPECT_FALSE(FaissStructure::is_offered(kDim, "HNSW257,Flat"));
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, "IVF16,PCA16,SH0.5c")) << "a period, of any size";
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, "IMI2x10,Flat"));
+    // Of 256 characters, and of one more.
+    std::string text;
+    for (int i = 0; i < 42; ++i) {
+        text += "PCA24,";
+    }
+    EXPECT_TRUE(FaissStructure::is_offered(kDim, text + "Flat"));
+    EXPECT_FALSE(FaissStructure::is_offered(kDim, text + "PQ6x8"));
+    for (const auto& [coarse, least] : std::vector<std::pair<std::string, std::size_t>>{
+             {"SQ8", 1}, {"PCA16,SQ8", 1}, {"IVF1,Flat", 1}, {"IVF2,Flat", 2}, {"PQ6x6", 64}}) {
+        EXPECT_EQ(make_coarse(kDim, Metric::kL2, coarse)->traits().training_rows, least) << coarse;
+    }
 }
 
 } // namespace

@@ -1141,5 +1141,50 @@ TEST(StagedIndex, RefusesFieldsOutOfRange) {
     refuse(count, std::uint64_t{39}, "longer than its sizes say");
 }
 
+TEST(StagedIndex, SaysWhatIsWrongWithAFile) {
+    Fixture saved(Metric::kCosine, {kHead, kCodeBytes}, 5);
+    saved.index.train(saved.model.code_view(), {}, {.lists_per_row = 2});
+    saved.add(0, 40);
+    const std::string good = saved.index.save();
+    const auto refuse = [&](const std::string& bytes, const std::string& text,
+                            ErrorKind kind = ErrorKind::kCorruption) {
+        StagedIndex index(saved.model.compressor, saved.index.shape());
+        ARFC_EXPECT_ERROR((void)index.restore(bytes), kind, text);
+    };
+    const auto with = [&](std::size_t offset, auto value) {
+        std::string body = good.substr(0, good.size() - 64);
+        std::memcpy(body.data() + offset, &value, sizeof(value));
+        return body + sha256_hex(body);
+    };
+    refuse("", "does not begin as one, or is too short, in bytes: 0");
+    refuse(good.substr(0, 75), "does not begin as one, or is too short, in bytes: 75");
+    refuse(with(0, 'B'), "does not begin as one");
+    refuse(with(8, std::uint32_t{1}), "newer format: 1", ErrorKind::kUnsupported);
+    // Of each row the list nearest to it, among the first five, then one of the five that follow.
+    const std::size_t lists = good.size() - 64 - 40 - 40 * 2 * 4;
+    refuse(with(lists + 4 * 7, std::uint32_t{2}), "row 3 is in list 2 of 5");
+    refuse(with(lists + 4 * 6, std::uint32_t{5}), "row 3 is in list 5 of 5");
+    refuse(with(lists + 4 * 79, std::uint32_t{10}), "row 39 is in list 10 of 5");
+}
+
+TEST(StagedIndex, ForgetsTombstonesWhenCleared) {
+    Fixture fixture(Metric::kL2, {kHead, kCodeBytes}, 6);
+    fixture.train().add(0, 64);
+    EXPECT_EQ(
+        fixture.index.resident_bytes().lists, 64 * sizeof(std::uint32_t) + 8 + 6 * kDim * 4);
+    (void)fixture.search({.k = 1}); // Terms of these rows are known then.
+    fixture.index.erase(std::vector<std::uint64_t>{0, 7, 63});
+    EXPECT_EQ(fixture.index.live_rows(), 61U);
+    fixture.index.clear();
+    EXPECT_EQ(fixture.index.live_rows(), 0U);
+    EXPECT_FALSE(fixture.index.is_live(0));
+    fixture.add();
+    EXPECT_EQ(fixture.index.live_rows(), kRows);
+    Fixture fresh(Metric::kL2, {kHead, kCodeBytes}, 6);
+    fresh.train().add();
+    EXPECT_EQ(fixture.search({}).rows, fresh.search({}).rows);
+    EXPECT_EQ(fixture.search({}).scores, fresh.search({}).scores);
+}
+
 } // namespace
 } // namespace arfc
