@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -253,17 +252,26 @@ TEST(CoarseQuantizer, SplitsTheLargestListsWhereOthersAreEmpty) {
         rows.insert(rows.end(), {-1024.0F, 1024.0F});
     }
     const auto quantizer = CoarseQuantizer::train(Metric::kL2, test::view(rows, 2), 4, 0, {});
-    std::vector<std::vector<float>> centroids;
+    std::vector<std::vector<float>> right;
+    std::vector<std::vector<float>> left;
     for (std::size_t c = 0; c < 4; ++c) {
         const std::span<const float> centroid = quantizer.centroids().row(c);
-        centroids.emplace_back(centroid.begin(), centroid.end());
+        (centroid[0] > 0 ? right : left).emplace_back(centroid.begin(), centroid.end());
     }
-    std::ranges::sort(centroids);
-    EXPECT_EQ(
-        centroids, (std::vector<std::vector<float>>{
-                       {-1025.0F, 1023.0F}, {-1023.0F, 1025.0F}, {1023.0F, 2050.0F},
-                       {1025.0F, 2046.0F}}))
-        << "60 are halved, and then 35 are more than 30";
+    using Centroids = std::vector<std::vector<float>>;
+    EXPECT_EQ(right, (Centroids{{1023.0F, 2050.0F}, {1025.0F, 2046.0F}})) << "60 are halved,";
+    EXPECT_EQ(left, (Centroids{{-1023.0F, 1025.0F}, {-1025.0F, 1023.0F}}))
+        << "and then 35 are more than 30";
+    // A list of one row is not empty.
+    const std::vector<float> two = {1.0F, 5.0F, 7.0F, -3.0F};
+    const auto of_two = CoarseQuantizer::train(Metric::kL2, test::view(two, 2), 2, 0, {});
+    for (std::size_t c = 0; c < 2; ++c) {
+        const std::span<const float> centroid = of_two.centroids().row(c);
+        const bool is_first = centroid[0] < 4.0F;
+        EXPECT_EQ(centroid[0], is_first ? 1.0F : 7.0F);
+        EXPECT_EQ(centroid[1], is_first ? 5.0F : -3.0F);
+    }
+    EXPECT_NE(of_two.centroids().row(0)[0], of_two.centroids().row(1)[0]);
 }
 
 TEST(CoarseQuantizer, TellsHowFarItIs) {

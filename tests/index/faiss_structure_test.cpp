@@ -537,7 +537,7 @@ std::string written(const faiss::Index& index) {
 TEST(FaissStructure, LearnsNoPolysemousCodes) {
     const Given given(Metric::kL2);
     for (const std::string coarse :
-         {"PQ6", "IVF16,PQ6", "PCA16,PQ8", "PQ6,RFlat", "HNSW16,PQ6", "NSG16,PQ6"}) {
+         {"PQ6", "IVF16,PQ6", "PCA16,PQ8", "PQ6,RFlat", "Flat,Refine(PQ6)", "HNSW16,PQ6", "NSG16,PQ6"}) {
         std::string plain = coarse;
         plain.insert(plain.find("PQ") + 3, "np");
         EXPECT_TRUE(

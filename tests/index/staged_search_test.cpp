@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <functional>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "memory_tails.h"
@@ -193,10 +196,16 @@ TEST(StagedSearch, KeepsWhatTheDefaultsSayWhereAStageNamesNoLimit) {
     EXPECT_EQ(candidates(10, {}), (Counts{3000, 200, 200})) << "200 where nothing was measured";
     EXPECT_EQ(candidates(10, {{1, 0}, {2, 0}, {4, 0}}), (Counts{3000, 200, 200}));
     EXPECT_EQ(candidates(25, {{1, 0}, {2, 30}, {4, 0}}), (Counts{3000, 600, 30}));
-    EXPECT_EQ(candidates(10, {{1, 50}, {3, 0}, {4, 0}}), (Counts{3000, 50, 50}))
+    EXPECT_EQ(candidates(10, {{1, 300}, {3, 0}, {4, 0}}), (Counts{3000, 300, 200}))
         << "of a length that has no default: the first one's";
     EXPECT_EQ(candidates(1, {{1, 1}, {4, 0}}), (Counts{3000, 1}));
     EXPECT_EQ(candidates(300, {{1, 0}, {4, 0}}), (Counts{3000, 3000}));
+    index.train(codes.view(), {});
+    const std::vector<Stage> measured = index.default_stages();
+    ASSERT_GT(measured[0].limit, measured[1].limit) << "two tokens tell where a row is";
+    EXPECT_EQ(
+        candidates(10, {{1, 0}, {2, 0}, {4, 0}}),
+        (Counts{3000, measured[0].limit, measured[1].limit}));
 }
 
 TEST(StagedSearch, FindsARowInTheListThatItsHeadIsNearestTo) {
@@ -262,8 +271,10 @@ TEST(StagedSearch, RangesMeetARowOnceThoughItIsInSeveralLists) {
 }
 
 TEST(StagedSearch, RangesScoreRowsThatAreNotSideBySide) {
-    for (const bool is_trained : {false, true}) {
-        Grid grid;
+    for (const auto& [is_trained, shape] : std::vector<std::pair<bool, StagedShape>>{
+             {false, {.stage_bytes = {1, 2}}}, {true, {.stage_bytes = {1, 2}}},
+             {false, {.stage_bytes = {2}}}}) {
+        Grid grid(Metric::kL2, shape);
         if (is_trained) {
             grid.index.train(grid.codes.view(), {});
         }
@@ -271,9 +282,12 @@ TEST(StagedSearch, RangesScoreRowsThatAreNotSideBySide) {
         const MemoryTails tails = grid.tails();
         StagedRequest request;
         std::atomic<std::size_t> asked = 0;
+        const auto is_accepted = [](std::uint64_t row) {
+            return row % 7 < 2 || row % 5 == 3 || row == Grid::kCount - 1;
+        };
         request.accepts = [&](std::uint64_t row) {
             ++asked;
-            return row % 7 < 2 || row == Grid::kCount - 1;
+            return is_accepted(row);
         };
         const std::vector<float> queries = {3.0F, 4.0F, 18.0F, 20.0F};
         const StagedRangeAnswer answer = grid.index.range_search(
@@ -286,7 +300,7 @@ TEST(StagedSearch, RangesScoreRowsThatAreNotSideBySide) {
                 const float x = queries[2 * q] - static_cast<float>(row / 25);
                 const float y = queries[2 * q + 1] - static_cast<float>(row % 25 + 1);
                 const float score = -(x * x + y * y);
-                if ((row % 7 < 2 || row == Grid::kCount - 1) && score > -200.0F) {
+                if (is_accepted(row) && score > -200.0F) {
                     rows.push_back(row);
                     scores.push_back(score);
                 }
@@ -358,23 +372,35 @@ TEST(StagedSearch, AsksAFilterOfEachRowThatAWalkMeetsOrOnceOfEveryRow) {
     EXPECT_EQ(asked.load(), kSample + test::kMany);
 }
 
-/// A share of accepted rows that is measured wrong shows in how many rows are scored.
-TEST(StagedSearch, WalksWhereThatScoresFewerRowsThanAScanOfThoseAccepted) {
-    const Structured& fixture = graph();
-    const auto is_walked = [&](const std::function<bool(std::uint64_t)>& accepts) {
-        StagedRequest request = test::heads_only(10);
+/// A walk of 64 rows through 8 links each is taken for 512 rows scored, divided by the share of rows
+/// that count; a scan scores those alone.
+TEST(StagedSearch, WalksWhereThatScoresFewerRowsThanAScan) {
+    const auto is_walked = [](const Structured& fixture, StagedRequest request) {
         request.ef_search = 64;
-        request.accepts = accepts;
-        const std::size_t scanned = fixture.scan({.k = 10, .stages = request.stages,
-                                                  .accepts = accepts})
-                                        .stages.front()
-                                        .candidates;
-        return fixture.search(request).stages.front().candidates != scanned;
+        return fixture.search(request).stages.front().candidates !=
+               fixture.scan(request).stages.front().candidates;
     };
-    EXPECT_TRUE(is_walked([](std::uint64_t row) { return row != 0; }));
-    EXPECT_TRUE(is_walked([](std::uint64_t row) { return row % 10 != 0; }));
-    EXPECT_FALSE(is_walked([](std::uint64_t row) { return row % 4 == 0; }));
-    EXPECT_FALSE(is_walked([](std::uint64_t row) { return row == 0 || row % 8 == 3; }));
+    const auto accepting = [](const std::function<bool(std::uint64_t)>& accepts) {
+        StagedRequest request = test::heads_only(10);
+        request.accepts = accepts;
+        return request;
+    };
+    const auto every = [&](std::uint64_t step) {
+        return accepting([step](std::uint64_t row) { return row % step == 0; });
+    };
+    EXPECT_TRUE(is_walked(graph(), test::heads_only(10)));
+    EXPECT_TRUE(is_walked(graph(), accepting([](std::uint64_t row) { return row > 0; })));
+    EXPECT_TRUE(is_walked(graph(), every(4)));
+    EXPECT_FALSE(is_walked(graph(), every(5)));
+    Structured fixture("HNSW8", Metric::kCosine, 2000);
+    std::vector<std::uint64_t> gone(900);
+    std::iota(gone.begin(), gone.end(), std::uint64_t{0});
+    fixture.index.erase(gone);
+    EXPECT_TRUE(is_walked(fixture, test::heads_only(10)));
+    gone.resize(1050);
+    std::iota(gone.begin(), gone.end(), std::uint64_t{0});
+    fixture.index.erase(gone);
+    EXPECT_FALSE(is_walked(fixture, test::heads_only(10)));
 }
 
 TEST(StagedSearch, TakesRowsOfAFileAsTheyAreWritten) {
