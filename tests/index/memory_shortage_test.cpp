@@ -20,8 +20,8 @@ thread_local std::size_t granted = kEnough;
 
 } // namespace
 
-// Every allocation of this program, so that any of them can be the one that fails. Not inlined, lest
-// GCC takes free() for the wrong partner of new.
+// Every allocation of this program, so that any of them can be the one that fails. Not inlined,
+// lest GCC takes free() for the wrong partner of new.
 [[gnu::noinline]] void* operator new(std::size_t size) {
     if (granted == 0) {
         throw std::bad_alloc();
@@ -64,9 +64,8 @@ TEST(MemoryShortage, LeavesAnIndexAsItWasWhereRowsAreAdded) {
         const std::size_t head = shape.stage_bytes.front();
         const std::vector<std::byte> heads = codes.heads(head);
         const auto add = [&](StagedIndex& index, std::size_t first, std::size_t count) {
-            const std::vector<float> terms =
-                index.rank_terms(codes.view().slice(first, count)); // None in an index of one stage.
-            const std::size_t later = shape.stage_bytes.size() - 1;
+            const std::vector<float> terms = index.rank_terms(codes.view().slice(first, count));
+            const std::size_t later = shape.stage_bytes.size() - 1; // Terms of a row.
             index.add(
                 {heads.data() + first * head, count, head},
                 {terms.data(), later == 0 ? 0 : count, later});
@@ -100,8 +99,7 @@ TEST(MemoryShortage, LeavesAnIndexAsItWasWhereRowsAreAdded) {
                 add(index, kFirst, kCount - kFirst);
             }
             ASSERT_EQ(index.save(), after) << failures << " allocations";
-            ASSERT_EQ(
-                index.search({query.data(), 1, 2}, {.k = 50}, &tails).scores, scores);
+            ASSERT_EQ(index.search({query.data(), 1, 2}, {.k = 50}, &tails).scores, scores);
         }
         EXPECT_GT(failures, 10U);
     }

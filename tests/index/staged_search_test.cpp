@@ -219,7 +219,7 @@ TEST(StagedSearch, FindsARowInTheListThatItsHeadIsNearestTo) {
         model.compressor->decode(
             {heads.data(), test::kRows, 6}, {queries.data(), test::kRows, kDim});
         const auto found = [&](const std::vector<float>& of) {
-            StagedRequest request{.k = test::kRows, .nprobe = 1};
+            const StagedRequest request{.k = test::kRows, .nprobe = 1};
             std::vector<std::vector<std::uint64_t>> rows;
             for (std::size_t q = 0; q < 40; ++q) {
                 rows.push_back(
@@ -236,7 +236,8 @@ TEST(StagedSearch, FindsARowInTheListThatItsHeadIsNearestTo) {
             for (std::size_t q = 0; q < test::kRows; ++q) {
                 const auto begin = queries.begin() + static_cast<std::ptrdiff_t>(q * kDim);
                 float most = 0.0F;
-                std::for_each(begin, begin + kDim, [&](float v) { most = std::max(most, std::abs(v)); });
+                std::for_each(
+                    begin, begin + kDim, [&](float v) { most = std::max(most, std::abs(v)); });
                 const int more = 127 - std::ilogb(most);
                 std::for_each(begin, begin + kDim, [&](float& v) { v = std::ldexp(v, more); });
             }
@@ -372,8 +373,8 @@ TEST(StagedSearch, AsksAFilterOfEachRowThatAWalkMeetsOrOnceOfEveryRow) {
     EXPECT_EQ(asked.load(), kSample + test::kMany);
 }
 
-/// A walk of 64 rows through 8 links each is taken for 512 rows scored, divided by the share of rows
-/// that count; a scan scores those alone.
+/// A walk of 64 rows through 8 links each is taken for 512 rows scored, divided by the share of
+/// rows that count; a scan scores those alone.
 TEST(StagedSearch, WalksWhereThatScoresFewerRowsThanAScan) {
     const auto is_walked = [](const Structured& fixture, StagedRequest request) {
         request.ef_search = 64;

@@ -159,7 +159,7 @@ TEST(StagedTraining, SpreadsOverAsManyListsAsRowsWithoutStructureNeed) {
     EXPECT_EQ(learned({kAxes}, 100, 1), (Learned{64, {}, 1})) << "32, doubled";
     EXPECT_EQ(learned({kAxes}, 100, 0), (Learned{28, {}, 2}));
     EXPECT_EQ(learned({kAxes}, 300, 0), (Learned{32, {}, 3}));
-    EXPECT_EQ(learned({3, kAxes}, 100, 1), (Learned{100, {400}, 1})) << "lists first, and then rows";
+    EXPECT_EQ(learned({3, kAxes}, 100, 1), (Learned{100, {400}, 1}));
     EXPECT_EQ(learned({4, 5, kAxes}, 60, 1), (Learned{60, {400, 400}, 1}));
 }
 
