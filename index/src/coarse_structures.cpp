@@ -73,7 +73,7 @@ std::span<const CoarseKind> coarse_kinds() noexcept {
 
 const CoarseKind& find_coarse_kind(std::string_view text) noexcept {
     for (const CoarseKind& kind : kKinds) {
-        if (text.starts_with(kind.prefix) && !kind.prefix.empty() && !has_several_parts(text)) {
+        if (text.starts_with(kind.prefix) && !has_several_parts(text)) {
             return kind;
         }
     }

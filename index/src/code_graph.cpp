@@ -10,14 +10,14 @@ std::vector<std::uint32_t> choose_links(
     rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
     std::erase(rows, row);
     const std::size_t dim = sketches.dim();
-    std::vector<float> vectors((rows.size() + 1) * dim);
-    float* const own = vectors.data() + rows.size() * dim;
-    sketches.compute(all.heads.row(row), own);
+    std::vector<float> own(dim);
+    sketches.compute(all.heads.row(row), own.data());
+    std::vector<float> vectors(rows.size() * dim);
     std::vector<Scored> order(rows.size()); // Its rows are places in `rows`.
     for (std::size_t i = 0; i < rows.size(); ++i) {
         sketches.compute(all.heads.row(rows[i]), vectors.data() + i * dim);
         order[i] = {
-            orderable(sketches.similarity(own, vectors.data() + i * dim)),
+            orderable(sketches.similarity(own.data(), vectors.data() + i * dim)),
             static_cast<std::uint32_t>(i)};
     }
     std::ranges::sort(order, is_closer);

@@ -92,7 +92,7 @@ class GraphWalk {
         const std::function<bool(std::uint32_t)>* accepts = nullptr,
         const Duplicates* duplicates = nullptr)
         : scorer_(scorer), beam_(beam), accepts_(accepts), duplicates_(duplicates),
-          visited_((rows + 63) / 64) {}
+          visited_(rows) {}
 
     /// Notes every row that is scored and comes into view.
     void record(std::vector<Scored>* met) { met_ = met; }
@@ -138,10 +138,9 @@ class GraphWalk {
     };
 
     bool is_first_visit(std::uint32_t row) {
-        std::uint64_t& word = visited_[row / 64];
-        const std::uint64_t bit = std::uint64_t{1} << (row % 64);
-        const bool is_first = (word & bit) == 0;
-        word |= bit;
+        std::vector<bool>::reference is_visited = visited_[row];
+        const bool is_first = !is_visited;
+        is_visited = true;
         return is_first;
     }
 
@@ -181,7 +180,7 @@ class GraphWalk {
     std::size_t beam_;
     const std::function<bool(std::uint32_t)>* accepts_;
     const Duplicates* duplicates_;
-    std::vector<std::uint64_t> visited_; ///< One bit a row.
+    std::vector<bool> visited_; ///< [rows].
     std::priority_queue<Scored, std::vector<Scored>, WorstOnTop> best_;
     std::priority_queue<Scored, std::vector<Scored>, BestOnTop> ahead_;
     std::vector<Scored>* met_ = nullptr;

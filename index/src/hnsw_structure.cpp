@@ -73,11 +73,11 @@ void HnswStructure::set_links(
 }
 
 void HnswStructure::add(const HeadRows& all) {
-    if (sketches_.empty() && all.rows() > rows_) {
-        sketches_ = HeadSketches(*all.compressor, all.heads.cols());
-    }
     try {
         while (rows_ < all.rows()) {
+            if (sketches_.empty()) {
+                sketches_ = HeadSketches(*all.compressor, all.heads.cols());
+            }
             const std::size_t batch = std::clamp<std::size_t>(rows_ / kBatchShare, 1, kMostBatch);
             add_batch(all, std::min(batch, all.rows() - rows_));
         }
@@ -275,15 +275,15 @@ void HnswStructure::link_back(const HeadRows& all, std::span<const Newcomer> bat
 }
 
 Proposals HnswStructure::find(const HeadRows& all, const CoarseQuery& query) const {
-    Proposals proposals;
     if (entry_ == kNoLink) {
-        return proposals;
+        return {};
     }
     HeadScorer scorer(all, query.tables, query.terms);
     std::size_t level = top_;
     const std::uint32_t at = descend(scorer, 0, level);
     GraphWalk search(scorer, rows_, query.beam, query.accepts, &duplicates_);
     const auto links = [&](std::uint32_t row) { return lowest_.of(row); };
+    Proposals proposals;
     for (const Scored& found : search.run(at, links)) {
         proposals.rows.push_back(found.row);
     }
@@ -384,7 +384,7 @@ HnswStructure HnswStructure::renumbered(
     return next;
 }
 
-/// Enters by the first row of the highest level.
+/// Enters a graph that has no entry yet: by the first row of the highest level.
 void HnswStructure::raise_entry() {
     const auto highest = std::ranges::max_element(towers_, {}, &Tower::levels);
     if (highest != towers_.end()) {
@@ -392,8 +392,6 @@ void HnswStructure::raise_entry() {
         top_ = highest->levels;
         return;
     }
-    top_ = 0;
-    entry_ = kNoLink;
     std::vector<bool> is_node(rows_, true);
     for (const auto& [node, rows] : duplicates_) {
         for (const std::uint32_t row : rows) {

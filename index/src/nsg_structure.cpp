@@ -179,12 +179,12 @@ void NsgStructure::reach_from(
 }
 
 Proposals NsgStructure::find(const HeadRows& all, const CoarseQuery& query) const {
-    Proposals proposals;
     if (entry_ == kNoLink) {
-        return proposals;
+        return {};
     }
     HeadScorer scorer(all, query.tables, query.terms);
     GraphWalk walk(scorer, rows(), query.beam, query.accepts, &duplicates_);
+    Proposals proposals;
     for (const Scored& found :
          walk.run(entry_, [&](std::uint32_t row) { return links_.of(row); })) {
         proposals.rows.push_back(found.row);

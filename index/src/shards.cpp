@@ -239,7 +239,7 @@ void ShardsIndex::add_with_ids(std::int64_t n, const float* x, const std::int64_
 
 /// Returns what is added to the labels of each shard.
 std::vector<std::int64_t> ShardsIndex::first_ids() const {
-    Ids first(static_cast<std::size_t>(count()), 0);
+    Ids first(static_cast<std::size_t>(count()));
     for (std::size_t i = 1; successive_ids && i < first.size(); ++i) {
         first[i] = first[i - 1] + at(static_cast<int>(i - 1))->ntotal;
     }
@@ -313,7 +313,7 @@ void ShardsIndex::reconstruct(std::int64_t key, float* recons) const {
 
 std::size_t ShardsIndex::remove_ids(const faiss::IDSelector& sel) {
     const Ids first = first_ids();
-    std::vector<std::size_t> gone(first.size(), 0);
+    std::vector<std::size_t> gone(first.size());
     for_each_child(*this, [&](std::size_t i, faiss::Index& shard) {
         gone[i] = shard.remove_ids(ShiftedSelector(sel, first[i]));
     });
@@ -399,7 +399,7 @@ void ReplicasIndex::reconstruct(std::int64_t key, float* recons) const {
 }
 
 std::size_t ReplicasIndex::remove_ids(const faiss::IDSelector& sel) {
-    std::vector<std::size_t> gone(static_cast<std::size_t>(count()), 0);
+    std::vector<std::size_t> gone(static_cast<std::size_t>(count()));
     for_each_child(
         *this, [&](std::size_t i, faiss::Index& replica) { gone[i] = replica.remove_ids(sel); });
     syncWithSubIndexes();

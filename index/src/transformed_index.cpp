@@ -134,7 +134,6 @@ TransformedIndex::TransformedIndex(
     metric_type = inner->metric_type;
     ntotal = inner->ntotal;
     is_trained = inner->is_trained;
-    chain.reserve(transform_chain.size());
     for (auto& transform : transform_chain) {
         is_trained = is_trained && transform->is_trained;
         chain.push_back(transform.release());

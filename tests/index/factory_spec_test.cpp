@@ -121,6 +121,9 @@ TEST(FactorySpec, SaysWhatIndexesHaveAndCollectionsHaveNot) {
             (void)parse_factory(384, text), ErrorKind::kUnsupported, "in indexes only");
         ARFC_EXPECT_ERROR((void)parse_factory(384, text), ErrorKind::kUnsupported, text);
     }
+    ARFC_EXPECT_ERROR(
+        (void)parse_factory(384, "IDMap2,PCAR64,L2norm,ARFC32"), ErrorKind::kUnsupported,
+        "alone: \"PCAR64,L2norm\" in \"IDMap2,PCAR64,L2norm,ARFC32\"");
 }
 
 TEST(FactorySpec, KnowsWhoseStringItIs) {

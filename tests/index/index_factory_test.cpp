@@ -11,9 +11,11 @@
 #include <faiss/impl/IDSelector.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "expect_error.h"
+#include "id_map_index.h"
 #include "trained_index.h"
 
 namespace arfc {
@@ -191,6 +193,75 @@ TEST(IdMapIndex, TakesParametersOverFaissIndexesToo) {
     ARFC_EXPECT_ERROR(
         (void)search(*flat, queries, 1, &strange), ErrorKind::kUnsupported,
         "translate the selector of");
+}
+
+TEST(IdMapIndex, ReconstructsWhatItFindsUnderTheCallersIds) {
+    const Rows rows(kN, 1);
+    const Rows queries(4, 2);
+    std::vector<std::int64_t> ids(kN);
+    for (std::size_t i = 0; i < kN; ++i) {
+        ids[i] = 3 * static_cast<std::int64_t>(kN - i);
+    }
+    const auto plain = mapped("", rows);
+    plain->add(kN, rows.data());
+    for (const std::string prefix : {"IDMap,", "IDMap2,"}) {
+        const auto index = mapped(prefix, rows);
+        index->add_with_ids(kN, rows.data(), ids.data());
+        faiss::IDSelectorRange some(300, 900);
+        SearchParametersARFC params;
+        params.nprobe = 5;
+        params.sel = &some;
+        const Answer expected = search(*index, queries, 6, &params);
+        Answer found{std::vector<float>(24), std::vector<std::int64_t>(24)};
+        std::vector<float> recons(24 * kDim);
+        index->search_and_reconstruct(
+            4, queries.data(), 6, found.distances.data(), found.labels.data(), recons.data(),
+            &params);
+        EXPECT_EQ(found, expected);
+        std::vector<float> row(kDim);
+        for (std::size_t i = 0; i < 24; ++i) {
+            ASSERT_TRUE(found.labels[i] >= 300 && found.labels[i] < 900);
+            plain->reconstruct(static_cast<std::int64_t>(kN) - found.labels[i] / 3, row.data());
+            EXPECT_TRUE(std::equal(row.begin(), row.end(), recons.data() + i * kDim)) << i;
+        }
+        faiss::RangeSearchResult range(4);
+        index->range_search(4, queries.data(), 1e9F, &range, &params);
+        EXPECT_EQ(range.lims[4], 4U * 200U);
+        EXPECT_TRUE(std::all_of(range.labels, range.labels + range.lims[4], [](std::int64_t id) {
+            return id >= 300 && id < 900 && id % 3 == 0;
+        }));
+    }
+}
+
+TEST(IdMapIndex, IsLikeWhatItTookOverAndDeletesIt) {
+    struct Inner final : faiss::IndexFlat {
+        explicit Inner(int& deleted)
+            : faiss::IndexFlat(kWidth, faiss::METRIC_Lp), deleted_(deleted) {
+            metric_arg = 3;
+            verbose = true;
+        }
+        ~Inner() override { ++deleted_; }
+        int& deleted_;
+    };
+    int deleted = 0;
+    const Rows rows(2, 1);
+    {
+        auto inner = std::make_unique<Inner>(deleted);
+        inner->add(2, rows.data());
+        const IdMap2Index index(std::move(inner), {7, 5});
+        EXPECT_EQ(index.d, kWidth);
+        EXPECT_EQ(index.metric_type, faiss::METRIC_Lp);
+        EXPECT_EQ(index.metric_arg, 3);
+        EXPECT_TRUE(index.verbose);
+        EXPECT_TRUE(index.is_trained);
+        EXPECT_EQ(index.ntotal, 2);
+        std::vector<float> row(kDim);
+        index.reconstruct(5, row.data());
+        EXPECT_TRUE(std::equal(row.begin(), row.end(), rows.data() + kDim));
+    }
+    EXPECT_EQ(deleted, 1);
+    { const IdMapIndex index(std::make_unique<Inner>(deleted)); }
+    EXPECT_EQ(deleted, 2);
 }
 
 } // namespace

@@ -194,6 +194,12 @@ TEST(IndexIo, RefusesDamagedFiles) {
     ARFC_EXPECT_ERROR(
         (void)read_index(path), ErrorKind::kUnsupported,
         "newer format: 1, this version reads up to 0");
+    put(good.substr(0, 75)); // Magic, format and checksum are 76 bytes.
+    ARFC_EXPECT_ERROR(
+        (void)read_index(path), ErrorKind::kCorruption, "Index file is too short, in bytes: 75");
+    put(good.substr(0, 76));
+    ARFC_EXPECT_ERROR(
+        (void)read_index(path), ErrorKind::kCorruption, "differs from its checksum; bytes: 76");
     put("");
     ARFC_EXPECT_ERROR(
         (void)read_index(path), ErrorKind::kCorruption, "neither ARFC's nor one that FAISS reads");
@@ -248,6 +254,20 @@ TEST(IndexIo, LeavesTheOldFileWhereItCannotWrite) {
     const TemporaryDirectory directory;
     const faiss::IndexFlatL2 flat(kWidth);
     ARFC_EXPECT_ERROR(write_index(flat, directory / "no" / "such"), ErrorKind::kIo, "such");
+}
+
+TEST(IndexIo, RefusesIdMapsOfFaissWithTooFewIds) {
+    const TemporaryDirectory directory;
+    const Rows rows(3, 1);
+    faiss::IndexFlatL2 flat(kWidth);
+    faiss::IndexIDMap map(&flat);
+    const std::vector<std::int64_t> ids = {4, 5, 6};
+    map.add_with_ids(3, rows.data(), ids.data());
+    map.id_map.pop_back();
+    faiss::write_index(&map, (directory / "bad").c_str());
+    ARFC_EXPECT_ERROR(
+        (void)read_index(directory / "bad"), ErrorKind::kCorruption,
+        "ids that differ in number from its rows: 2, expected 3");
 }
 
 } // namespace

@@ -245,5 +245,24 @@ TEST(ParameterSpace, RefusesWhatTheIndexHasNot) {
     EXPECT_FALSE(plain->verbose);
 }
 
+TEST(ParameterSpace, OffersListsWhereThereIsAChoice) {
+    const Rows rows(kN, 1);
+    ParameterSpace of_one;
+    of_one.initialize(trained_index("ARFC12/4,IVF1", faiss::METRIC_L2, rows).get());
+    EXPECT_EQ(names(of_one), std::vector<std::string>{"limit4"});
+    ParameterSpace of_two;
+    of_two.initialize(trained_index("ARFC12/4,IVF2", faiss::METRIC_L2, rows).get());
+    EXPECT_EQ(names(of_two), (std::vector<std::string>{"nprobe", "limit4"}));
+    EXPECT_EQ(of_two.parameter_ranges[0].values, (std::vector<double>{1, 2}));
+}
+
+TEST(ParameterSpace, HasNoneWhereNothingIsBehind) {
+    ReplicasIndex replicas(kWidth);
+    ParameterSpace space;
+    space.initialize(&replicas);
+    EXPECT_TRUE(space.parameter_ranges.empty());
+    space.set_index_parameter(&replicas, "nprobe", 1); // Of no index each is set.
+}
+
 } // namespace
 } // namespace arfc

@@ -1,5 +1,12 @@
+#include <faiss/IndexAdditiveQuantizer.h>
+#include <faiss/IndexFlat.h>
+#include <faiss/IndexHNSW.h>
+#include <faiss/IndexIVFSpectralHash.h>
 #include <faiss/IndexLSH.h>
+#include <faiss/IndexNSG.h>
+#include <faiss/IndexPQ.h>
 #include <faiss/IndexPreTransform.h>
+#include <faiss/IndexScalarQuantizer.h>
 #include <faiss/IndexShards.h>
 #include <faiss/VectorTransform.h>
 #include <gtest/gtest.h>
@@ -41,9 +48,10 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         "Flat", "IDMap,Flat", "IDMap2,Flat", "SQ8", "SQ4", "SQ6", "SQfp16", "PQ8", "PQ8np", "PQ8x4",
         "PQ8x4fs", "PQ8x4fs_64", "LSH", "LSHr", "LSHt", "LSHrt", "ZnLattice2x6_8", "RQ4x8",
-        "RQ2x8_3x6", "RQ4x8_Nqint8", "RQ4x8_Nfloat", "RQ4x4fs_Nrq2x4", "LSQ4x4", "LSQ4x4_Ncqint4",
-        "LSQ4x4fs_Nlsq2x4", "PRQ2x2x8", "PRQ2x2x8_Nqint8", "PLSQ2x2x4", "PRQ2x4x4fs_Nrq2x4",
-        "PLSQ2x4x4fs_Nlsq2x4", "RCQ2x4", "LSCQ2x4", "MinMax,SQ8", "MinMaxFP16,SQ8"));
+        "RQ2x8_3x6", "RQ4x8_Nqint8", "RQ4x8_Nfloat", "RQ4x8_Nqint4", "RQ4x8_Ncqint8", "RQ4x8_Nnone",
+        "RQ4x4fs_Nrq2x4", "LSQ4x4", "LSQ4x4_Ncqint4", "LSQ4x4fs_Nlsq2x4", "PRQ2x2x8",
+        "PRQ2x2x8_Nqint8", "PLSQ2x2x4", "PRQ2x4x4fs_Nrq2x4", "PLSQ2x4x4fs_Nlsq2x4", "RCQ2x4",
+        "LSCQ2x4", "MinMax,SQ8", "MinMaxFP16,SQ8"));
 
 INSTANTIATE_TEST_SUITE_P(
     Composite, ReverseIndexFactory,
@@ -69,7 +77,7 @@ INSTANTIATE_TEST_SUITE_P(
     Graphs, ReverseIndexFactory,
     testing::Values(
         "HNSW32", "HNSW8", "HNSW8,PQ4", "HNSW8,SQ8", "HNSW8,16+PQ8", "HNSW8,2x4+PQ8", "NSG16",
-        "IDMap2,HNSW8", "PCA16,HNSW8", "HNSW8,RFlat"));
+        "NSG16,SQ8", "IDMap2,HNSW8", "PCA16,HNSW8", "HNSW8,RFlat"));
 
 TEST(ReverseIndexFactoryText, IsCanonical) {
     const std::pair<const char*, const char*> cases[] = {
@@ -118,6 +126,50 @@ TEST(ReverseIndexFactoryText, RefusesWhatNoStringMakes) {
     faiss::IndexPreTransform transformed(&any, flat.get());
     ARFC_EXPECT_ERROR(
         (void)reverse_index_factory(transformed), ErrorKind::kUnsupported, "this transform");
+}
+
+/// An index of lists that FAISS's grammar does not know.
+struct StrangeLists final : faiss::IndexIVF {
+    using faiss::IndexIVF::IndexIVF;
+    void encode_vectors(
+        std::int64_t /*n*/, const float* /*x*/, const std::int64_t* /*lists*/,
+        std::uint8_t* /*codes*/, bool /*include_lists*/) const override {}
+};
+
+TEST(ReverseIndexFactoryText, RefusesStrangeParts) {
+    const auto refuse = [](const faiss::Index& index, const std::string& what) {
+        ARFC_EXPECT_ERROR(
+            (void)reverse_index_factory(index), ErrorKind::kUnsupported,
+            "No factory string is known that makes this " + what + ": ");
+    };
+    faiss::IndexFlatL2 flat(kWidth);
+    refuse(StrangeLists(&flat, kWidth, 4, 8), "IVF index");
+    refuse(faiss::IndexIVFSpectralHash(&flat, kWidth, 4, 8, 1.0F), "spectral hash");
+    faiss::IndexIVFSpectralHash half(&flat, kWidth, 4, 8, 1.0F);
+    half.threshold_type = faiss::IndexIVFSpectralHash::Thresh_centroid_half;
+    refuse(half, "spectral hash");
+    refuse(
+        faiss::IndexScalarQuantizer(kWidth, faiss::ScalarQuantizer::QT_8bit_uniform),
+        "scalar quantizer");
+    faiss::IndexLSH storage(kWidth, kWidth);
+    refuse(faiss::IndexHNSW(&storage, 8), "graph");
+    refuse(faiss::IndexNSG(&storage, 8), "graph");
+    faiss::IndexResidualQuantizer sum(kWidth, 4, 8);
+    sum.rq.search_type = faiss::AdditiveQuantizer::ST_norm_from_LUT;
+    refuse(sum, "additive quantizer");
+    faiss::NormalizationTransform manhattan(kWidth, 1.0F);
+    refuse(faiss::IndexPreTransform(&manhattan, &flat), "transform");
+    faiss::PCAMatrix half_white(kWidth, 8, -0.25F);
+    faiss::IndexFlatL2 narrow(8);
+    refuse(faiss::IndexPreTransform(&half_white, &narrow), "transform");
+}
+
+TEST(ReverseIndexFactoryText, TellsGraphsOverProductQuantizers) {
+    faiss::IndexPQ storage(kWidth, 4, 8);
+    EXPECT_EQ(reverse_index_factory(faiss::IndexNSG(&storage, 16)), "NSG16,PQ4np");
+    storage.do_polysemous_training = true;
+    EXPECT_EQ(reverse_index_factory(faiss::IndexNSG(&storage, 16)), "NSG16,PQ4");
+    EXPECT_EQ(reverse_index_factory(faiss::IndexHNSW(&storage, 16)), "HNSW16,PQ4");
 }
 
 } // namespace

@@ -186,6 +186,7 @@ TEST(Replicas, TrainEachAndHaveNothingToDoWithNone) {
     refuse([&] { replicas.reconstruct(0, &value); });
     EXPECT_EQ(replicas.remove_ids(faiss::IDSelectorRange(0, 9)), 0U);
     ShardsIndex shards(kWidth);
+    EXPECT_FALSE(shards.is_trained);
     refuse([&] { shards.train(kN, rows.data()); });
     refuse([&] { shards.add(1, rows.data()); });
     refuse([&] { shards.range_search(1, rows.data(), 1.0F, &result); });
@@ -366,6 +367,68 @@ TEST(Shards, AreOfOneKind) {
     uneven.back()->add(1, row.data());
     ARFC_EXPECT_ERROR(
         ReplicasIndex(std::move(uneven)), ErrorKind::kInvalidArgument, "as replicas, rows");
+}
+
+/// A selector is asked for the ids of the whole, however few rows a shard holds.
+TEST(Shards, ShiftSelectorsBehindAShardOfOneRow) {
+    const Rows rows(5, 1);
+    Indexes parts;
+    for (int i = 0; i < 3; ++i) {
+        parts.push_back(index_factory(kWidth, "Flat"));
+    }
+    parts[0]->add(1, rows.data());
+    parts[1]->add(1, rows.data() + kDim);
+    parts[2]->add(3, rows.data() + 2 * kDim);
+    const ShardsIndex shards(std::move(parts));
+    for (std::int64_t row = 0; row < 5; ++row) {
+        const faiss::IDSelectorRange one(row, row + 1);
+        faiss::SearchParameters params;
+        params.sel = const_cast<faiss::IDSelectorRange*>(&one);
+        EXPECT_EQ(search(shards, Rows(1, 2), 1, &params).labels, std::vector<std::int64_t>{row});
+    }
+}
+
+TEST(Shards, FillResultsWhateverTheyHeld) {
+    const Rows rows(9, 1);
+    Indexes parts;
+    for (int i = 0; i < 2; ++i) {
+        parts.push_back(index_factory(kWidth, "Flat", faiss::METRIC_L2));
+    }
+    ShardsIndex shards(std::move(parts));
+    shards.add(9, rows.data());
+    faiss::RangeSearchResult result(2);
+    std::fill_n(result.lims, 3, std::size_t{7});
+    shards.range_search(2, rows.data(), 1e9F, &result);
+    const std::vector<std::size_t> limits(result.lims, result.lims + 3);
+    EXPECT_EQ(limits, (std::vector<std::size_t>{0, 9, 18}));
+}
+
+/// An index that says when it is deleted, and whose reconstruct() fails.
+struct Told final : faiss::IndexFlatL2 {
+    explicit Told(int& deleted) : faiss::IndexFlatL2(kWidth), deleted_(deleted) {}
+    ~Told() override { ++deleted_; }
+    void reconstruct(std::int64_t /*key*/, float* /*recons*/) const override {
+        fail(ErrorKind::kIo, "Disk is gone");
+    }
+    int& deleted_;
+};
+
+TEST(Shards, AreDeletedWithTheirParentAndTellTheirErrors) {
+    int deleted = 0;
+    const auto two = [&] {
+        Indexes made;
+        made.push_back(std::make_unique<Told>(deleted));
+        made.push_back(std::make_unique<Told>(deleted));
+        return made;
+    };
+    {
+        const ShardsIndex shards(two(), false, false);
+        std::vector<float> row(kDim);
+        ARFC_EXPECT_ERROR(shards.reconstruct(0, row.data()), ErrorKind::kIo, "Disk is gone");
+    }
+    EXPECT_EQ(deleted, 2);
+    { const ReplicasIndex replicas(two()); }
+    EXPECT_EQ(deleted, 4);
 }
 
 } // namespace

@@ -1,5 +1,7 @@
+#include <faiss/IndexFlat.h>
 #include <faiss/IndexIDMap.h>
 #include <faiss/IndexPreTransform.h>
+#include <faiss/VectorTransform.h>
 #include <faiss/impl/AuxIndexStructures.h>
 #include <faiss/impl/IDSelector.h>
 #include <gtest/gtest.h>
@@ -9,8 +11,10 @@
 
 #include "arfc/base/files.h"
 #include "arfc/index/index_factory.h"
+#include "byte_io.h"
 #include "expect_error.h"
 #include "trained_index.h"
+#include "transformed_index.h"
 
 namespace arfc {
 namespace {
@@ -157,7 +161,11 @@ TEST(TransformedIndex, RefusesWhatCannotBe) {
     ARFC_EXPECT_ERROR(
         (void)make("PCA25,ARFC8"), ErrorKind::kInvalidArgument, "outside [1, 24] floats: 25");
     ARFC_EXPECT_ERROR((void)make("PCA0,ARFC8"), ErrorKind::kInvalidArgument, "PCA0");
+    ARFC_EXPECT_ERROR(
+        (void)make("ITQ25,ARFC8"), ErrorKind::kInvalidArgument, "outside [1, 24] floats: 25");
     ARFC_EXPECT_ERROR((void)make("OPQ5,ARFC8"), ErrorKind::kInvalidArgument, "24 floats into 5");
+    EXPECT_EQ(make("PCA1,ARFC4")->d, kWidth);
+    EXPECT_EQ(make("OPQ1,ARFC4")->d, kWidth);
     ARFC_EXPECT_ERROR((void)make("OPQ0,ARFC8"), ErrorKind::kInvalidArgument, "into 0");
     ARFC_EXPECT_ERROR(
         (void)make("Pad2000000000,ARFC8"), ErrorKind::kInvalidArgument, "65536]: 2000000000");
@@ -183,7 +191,12 @@ TEST(TransformedIndex, RefusesWhatCannotBe) {
     Rows bad(kN, 3);
     bad.values[kDim * 2] = NAN;
     ARFC_EXPECT_ERROR(
-        index->train(kN, bad.data()), ErrorKind::kInvalidArgument, "not finite (NaN or infinity)");
+        index->train(kN, bad.data()), ErrorKind::kInvalidArgument,
+        "not finite (NaN or infinity) in row: 2");
+    bad.values[kDim * 2] = 0;
+    bad.values.back() = INFINITY;
+    ARFC_EXPECT_ERROR(index->train(kN, bad.data()), ErrorKind::kInvalidArgument, "in row: 699");
+    bad.values[kDim * 2] = NAN;
     EXPECT_FALSE(index->is_trained);
     index->train(kN, rows.data());
     index->add(kN, rows.data());
@@ -212,6 +225,127 @@ TEST(TransformedIndex, FilesThatAreCutShortAreRefused) {
     const auto untrained = index_factory(kWidth, "IDMap,PCA16,ARFC8/4", faiss::METRIC_L2);
     write_index(*untrained, directory / "empty");
     EXPECT_EQ(reverse_index_factory(*read_index(directory / "empty")), "IDMap,PCA16,ARFC8/4");
+}
+
+TEST(TransformedIndex, AnswersNothingBeforeItIsTrained) {
+    const Rows rows(4, 1);
+    const auto index = index_factory(kWidth, "PCA16,ARFC8/4", faiss::METRIC_L2);
+    float values[4 * kDim] = {};
+    std::int64_t label = 0;
+    std::uint8_t code[8] = {};
+    faiss::RangeSearchResult result(1);
+    const auto refuse = [](const auto& call) {
+        ARFC_EXPECT_ERROR(call(), ErrorKind::kFailedPrecondition, "Index is not trained");
+    };
+    refuse([&] { index->add_with_ids(1, rows.data(), &label); });
+    refuse([&] { index->range_search(1, rows.data(), 1.0F, &result); });
+    refuse([&] {
+        index->search_and_reconstruct(1, rows.data(), 1, values, &label, values);
+    });
+    refuse([&] { index->sa_encode(1, rows.data(), code); });
+    refuse([&] { index->sa_decode(1, code, values); });
+    refuse([&] { index->check_compatible_for_merge(*index); });
+}
+
+TEST(TransformedIndex, LearnsAnewOnceItIsEmpty) {
+    const Rows first(kN, 1);
+    const Rows second(kN, 3);
+    for (const std::string factory : {"PCA16,ARFC8/4", "ITQ16,ARFC8/4", "L2norm,ARFC8/4"}) {
+        const auto index = filled(factory, first);
+        index->reset();
+        ARFC_EXPECT_ERROR(
+            index->train(0, first.data()), ErrorKind::kInvalidArgument, "too few: 0");
+        EXPECT_TRUE(index->is_trained) << "it was not tried";
+        index->train(kN, second.data());
+        index->add(kN, second.data());
+        EXPECT_EQ(search(*index, first, 3), search(*filled(factory, second), first, 3)) << factory;
+    }
+    const auto index = filled("PCA16,ARFC8/4", first);
+    index->reset();
+    ARFC_EXPECT_ERROR(
+        index->train(5, first.data()), ErrorKind::kInvalidArgument, "cannot be applied");
+    EXPECT_FALSE(index->is_trained) << "half of it was learned";
+    const auto of_one = index_factory(kWidth, "L2norm,ARFC4", faiss::METRIC_L2);
+    of_one->train(1, first.data());
+    EXPECT_TRUE(of_one->is_trained);
+}
+
+TEST(TransformedIndex, ReconstructsAlikeByIdByPositionAndFromAFile) {
+    const Rows rows(kN, 1);
+    for (const std::string factory : {"PCA16,ARFC8/4", "RR,Pad28,ARFC8/4", "PCAR16,ARFC8"}) {
+        const auto index = filled(factory, rows);
+        const TemporaryDirectory directory;
+        write_index(*index, directory / "index");
+        const auto read = read_index(directory / "index");
+        std::vector<float> both(2 * kDim);
+        index->reconstruct_n(7, 2, both.data());
+        std::vector<float> again(2 * kDim);
+        index->reconstruct(7, again.data());
+        index->reconstruct(8, again.data() + kDim);
+        EXPECT_EQ(again, both) << factory;
+        read->reconstruct_n(7, 2, again.data());
+        EXPECT_EQ(again, both) << factory;
+    }
+    const auto index = filled("ITQ16,ARFC8", rows);
+    std::vector<float> row(kDim);
+    const std::uint8_t code[8] = {};
+    const auto refuse = [](const auto& call) {
+        ARFC_EXPECT_ERROR(call(), ErrorKind::kUnsupported, "Transforms cannot be turned back");
+    };
+    refuse([&] { index->reconstruct(0, row.data()); });
+    refuse([&] { index->reconstruct_n(0, 1, row.data()); });
+    refuse([&] { index->sa_decode(1, code, row.data()); });
+}
+
+TEST(TransformedIndex, WritesWhatItsTransformsLearned) {
+    const auto index = filled("RR,L2norm,PCA16,ARFC4", Rows(kN, 1));
+    ByteWriter out;
+    dynamic_cast<const TransformedIndex&>(*index).write_transforms(out);
+    ByteReader in(out.bytes(), "Transforms");
+    EXPECT_EQ(in.text(), "RR,L2norm,PCA16");
+    EXPECT_EQ(in.number<std::uint32_t>(), kDim);
+    EXPECT_EQ(in.number<std::uint8_t>(), 1) << "trained";
+    const auto& transforms = dynamic_cast<const faiss::IndexPreTransform&>(*index).chain;
+    for (const std::size_t i : {0, 2}) { // What makes unit rows learns nothing.
+        const auto& learned = dynamic_cast<const faiss::LinearTransform&>(*transforms[i]);
+        EXPECT_EQ(in.number<std::uint8_t>(), i == 0 ? 0 : 1) << "has a bias";
+        EXPECT_EQ(in.number<std::uint8_t>(), 1) << "is orthonormal";
+        EXPECT_EQ(in.array<float>(learned.A.size()), learned.A);
+        if (i == 2) {
+            EXPECT_EQ(in.array<float>(16), learned.b);
+        }
+    }
+    in.finish();
+}
+
+TEST(TransformedIndex, DeletesWhatItTookOver) {
+    struct Inner final : faiss::IndexFlatL2 {
+        explicit Inner(int& deleted) : faiss::IndexFlatL2(kWidth), deleted_(deleted) {}
+        ~Inner() override { ++deleted_; }
+        int& deleted_;
+    };
+    int deleted = 0;
+    {
+        auto inner = std::make_unique<Inner>(deleted);
+        const Rows rows(3, 1);
+        inner->add(3, rows.data());
+        const TransformedIndex index("RR", make_transforms(kWidth, "RR"), std::move(inner));
+        EXPECT_EQ(index.ntotal, 3);
+        EXPECT_FALSE(index.is_trained) << "the rotation is still to be drawn";
+    }
+    EXPECT_EQ(deleted, 1);
+}
+
+TEST(SplitTransforms, DividesBeforeTheArfcComponent) {
+    using Parts = std::pair<std::string_view, std::string_view>;
+    EXPECT_EQ(split_transforms("PCA32,L2norm,ARFC8/4,IVF5"), Parts("PCA32,L2norm", "ARFC8/4,IVF5"));
+    EXPECT_EQ(split_transforms("RR,ARFC8"), Parts("RR", "ARFC8"));
+    for (const std::string_view other : {"ARFC8", "PCA32", "PCA32,IVF4,ARFC8", "IVF4,ARFC8", ""}) {
+        EXPECT_EQ(split_transforms(other), Parts("", other));
+    }
+    ARFC_EXPECT_ERROR(
+        (void)make_transforms(kWidth, "IDMap"), ErrorKind::kInvalidArgument,
+        "FAISS knows no such transforms: \"IDMap\"");
 }
 
 } // namespace

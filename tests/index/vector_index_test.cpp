@@ -299,6 +299,39 @@ TEST(VectorIndex, PassesParametersOnToIndexesOfFaiss) {
     }
 }
 
+TEST(VectorIndex, PassesParametersOnToArfcIndexes) {
+    const std::vector<float> rows = random_rows(kN, kWidth);
+    const auto all = view(rows, kWidth);
+    const auto lists = VectorIndex::create(kWidth, "IDMap2,ARFC12/4,IVF5", Metric::kL2);
+    lists->train(all);
+    std::vector<std::int64_t> ids(kN);
+    std::iota(ids.begin(), ids.end(), 0);
+    lists->add_with_ids(all, ids);
+    ARFC_EXPECT_ERROR(
+        (void)search(*lists, all, 1, {.nprobe = 6}), ErrorKind::kInvalidArgument,
+        "outside [1, 5]: 6");
+    EXPECT_NE(search(*lists, all, 10, {.nprobe = 1}), search(*lists, all, 10, {.nprobe = 5}));
+    const Answer exact = search(*lists, all, 10, {.stages = {{4, kN}, {12, 0}}, .nprobe = 5});
+    EXPECT_NE(search(*lists, all, 10, {.stages = {{4, 0}}, .nprobe = 5}), exact);
+    EXPECT_EQ(search(*lists, all, 10, {.stages = {{12, 0}}, .nprobe = 5}), exact);
+    const auto graph = VectorIndex::create(kWidth, "ARFC12/4,HNSW4", Metric::kL2);
+    graph->train(all);
+    graph->add(all);
+    ARFC_EXPECT_ERROR(
+        (void)search(*graph, all, 1, {.ef_search = 0}), ErrorKind::kInvalidArgument,
+        "efSearch is outside [1, 1000000]: 0");
+}
+
+TEST(VectorIndex, IsTrainedWhileItHoldsNoRow) {
+    const std::vector<float> rows = random_rows(kN, kWidth);
+    const auto all = view(rows, kWidth);
+    const auto index = VectorIndex::create(kWidth, "IVF4,Flat", Metric::kL2);
+    index->train(all);
+    index->train(all);
+    index->add(all.slice(0, 1));
+    ARFC_EXPECT_ERROR(index->train(all), ErrorKind::kFailedPrecondition, "reset() first; rows: 1");
+}
+
 TEST(VectorIndex, RefusesWhatItCannotDo) {
     const std::vector<float> rows = random_rows(kN, kWidth);
     const auto all = view(rows, kWidth);
