@@ -104,6 +104,7 @@ TEST(HnswStructure, FindsTheNearestRowsOfALineByAFewSteps) {
     ByteReader in(bytes, "Graph");
     read.restore(in, line.size());
     EXPECT_EQ(scored_along(line, read, 1), 2135U) << "it begins elsewhere";
+    EXPECT_EQ(read.bytes() + kSketchBytes, graph.bytes()) << "sketches are made when rows come";
 }
 
 TEST(HnswStructure, CountsItsBytes) {
@@ -180,6 +181,11 @@ TEST(HnswStructure, IsRepairedTheSameOnEveryMachine) {
     read.compact(line.all(), numbers);
     EXPECT_EQ(saved(read), saved(graph)) << "a graph from a file is repaired otherwise";
     EXPECT_EQ(read.bytes(), graph.bytes());
+    HnswStructure again(4);
+    const std::string repaired = saved(graph);
+    ByteReader second(repaired, "Graph");
+    again.restore(second, line.size());
+    EXPECT_EQ(again.bytes() + kSketchBytes, graph.bytes()) << "sketches stay";
 }
 
 TEST(HnswStructure, LosesItsLastRows) {

@@ -26,7 +26,7 @@ NsgStructure graph_of(const Line& line, std::size_t links) {
 
 Line random_line() {
     Line line;
-    line.add_random(1300, 200, 16, 5);
+    line.add_random(1297, 200, 16, 5);
     return line;
 }
 
@@ -42,8 +42,8 @@ TEST(NsgStructure, LinksTheSameRowsOnEveryMachine) {
         std::string digest;
         std::size_t scored;
     } cases[] = {
-        {4, "b6bce2c14c0f5a9e83f235ff0c9df37e718be0531c5faadc7027dd59715a9b0d", 4325},
-        {8, "3253ca8e695ce48a54112f1c90ec78edd59a05ad9171c79fe34d842805f17311", 4325},
+        {4, "e0d54d4aeb928b70edc65ec50d3c52ac07291b9469fa7eaf0a10a896366896b1", 4330},
+        {8, "310a7693572a82ad63531d426b3bf86ef7c2cd2f080e6201fdff0263dea03a62", 4330},
     };
     for (const auto& c : cases) {
         const NsgStructure graph = graph_of(line, c.links);
@@ -66,7 +66,34 @@ TEST(NsgStructure, EntersInTheMiddle) {
         line.add(7 * ((37 * i) % 101)); // 0, 7, ... 700, shuffled.
     }
     const SavedGraph file = read_graph(saved(graph_of(line, 8)), false);
-    EXPECT_NEAR(line.position(file.entry), 350.0F, 0.0F);
+    EXPECT_EQ(line.position(file.entry), 350.0F);
+    Line few;
+    for (const unsigned at : {1000, 1, 10, 20}) { // Their mean is 257.75.
+        few.add(at);
+    }
+    EXPECT_EQ(read_graph(saved(graph_of(few, 8)), false).entry, 3U);
+}
+
+/// Rows of one place choose the same few of them, so that no row links to the others.
+TEST(NsgStructure, LinksToRowsThatNoRowChose) {
+    const struct {
+        std::size_t links;
+        std::string digest;
+    } cases[] = {
+        {4, "818c33282748a156962e01cc4735a4692051145596c5c80d0a93279b48a7f62a"},
+        {8, "a05ff791306ba994efd6186cc6ef0bef5550269fa78cbcc99052f36e14cac9df"},
+    };
+    for (const auto& c : cases) {
+        Line line;
+        for (unsigned i = 0; i < 30; ++i) {
+            line.add(i, 240 - 8 * i);
+        }
+        line.add_random(298, 60, 8, 4);
+        line.add(500); // A head of its own, in the last block of rows alone.
+        const NsgStructure graph = graph_of(line, c.links);
+        EXPECT_EQ(reached(line, graph), line.size()) << c.links;
+        EXPECT_EQ(sha256_hex(saved(graph)), c.digest) << c.links;
+    }
 }
 
 TEST(NsgStructure, CountsItsBytes) {
