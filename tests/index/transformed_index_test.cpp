@@ -250,7 +250,7 @@ TEST(TransformedIndex, AnswersNothingBeforeItIsTrained) {
 TEST(TransformedIndex, LearnsAnewOnceItIsEmpty) {
     const Rows first(kN, 1);
     const Rows second(kN, 3);
-    for (const std::string factory : {"ITQ16,ARFC16", "L2norm,ARFC16"}) {
+    for (const std::string factory : {"ITQ16,ARFC4", "L2norm,ARFC4"}) {
         const auto index = filled(factory, first);
         index->reset();
         ARFC_EXPECT_ERROR(
@@ -258,7 +258,7 @@ TEST(TransformedIndex, LearnsAnewOnceItIsEmpty) {
         EXPECT_TRUE(index->is_trained) << "it was not tried";
         index->train(kN, second.data());
         index->add(kN, second.data());
-        EXPECT_GT(recall_at_1_of_own_rows(*index, second), 0.5) << factory;
+        EXPECT_GT(recall_at_1_of_own_rows(*index, second), 0.2) << factory;
     }
     const auto index = filled("PCA16,ARFC4", first);
     index->reset();
