@@ -38,8 +38,8 @@ void Landmarks::add_codebook(MatrixView<const float> codebook) {
     constexpr std::size_t kRows = 32;
     parallel_for(kSymbols / kRows, product_flop(kSymbols * n, dim_), [&](std::size_t part) {
         packed_.multiply(
-            codebook.row(part * kRows).data(), dim_, kRows,
-            products.data() + part * kRows * padded, padded);
+            codebook.row(part * kRows).data(), dim_, kRows, products.data() + part * kRows * padded,
+            padded);
     });
     token.tables = AlignedFloats(n * kSymbols);
     for (std::size_t i = 0; i < n; ++i) {

@@ -133,9 +133,7 @@ void ArfcIndex::State::add_codes(MatrixView<const std::byte> codes, const std::i
         ids.reserve(std::max(ids.size(), before) + std::max(codes.rows(), before / 2));
     }
     const std::size_t later = spec.stage_bytes.size() - 1;
-    index->add(
-        {heads.data(), codes.rows(), head_bytes()},
-        {terms.data(), codes.rows(), later});
+    index->add({heads.data(), codes.rows(), head_bytes()}, {terms.data(), codes.rows(), later});
     append(tails, new_tails);
     if (new_ids != nullptr && !has_ids) { // Rows that had positions for ids keep them.
         for (std::size_t row = 0; row < before; ++row) {

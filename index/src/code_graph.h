@@ -91,8 +91,8 @@ class GraphWalk {
         HeadScorer& scorer, std::size_t rows, std::size_t beam,
         const std::function<bool(std::uint32_t)>* accepts = nullptr,
         const Duplicates* duplicates = nullptr)
-        : scorer_(scorer), beam_(beam), accepts_(accepts), duplicates_(duplicates),
-          visited_(rows) {}
+        : scorer_(scorer), beam_(beam), accepts_(accepts), duplicates_(duplicates), visited_(rows) {
+    }
 
     /// Notes every row that is scored and comes into view.
     void record(std::vector<Scored>* met) { met_ = met; }

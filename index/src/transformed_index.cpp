@@ -136,7 +136,8 @@ TransformedIndex::TransformedIndex(
     is_trained = inner->is_trained;
     for (auto& transform : transform_chain) {
         is_trained = is_trained && transform->is_trained;
-        chain.push_back(transform.release());
+        chain.push_back(transform.get());
+        static_cast<void>(transform.release()); // The chain owns it.
     }
     index = inner.release();
     own_fields = true;

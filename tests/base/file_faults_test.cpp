@@ -128,7 +128,7 @@ TEST_F(FileFaults, AFileThatWasShortenedEndsWhereItEndsThoughAReadWasInterrupted
 }
 
 TEST_F(FileFaults, WritingGoesOnAfterInterruptionsAndShortWrites) {
-    writes.endings = {{.error = EINTR}, {.most = 1}, {.most = 3},    {.most = 0},
+    writes.endings = {{.error = EINTR}, {.most = 1}, {.most = 3},   {.most = 0},
                       {.error = EINTR}, {},          {.error = EIO}};
     write_file_atomically(path(), "0123456789");
     EXPECT_EQ(writes.asked, (Sizes{10, 10, 9, 6, 6, 6}));

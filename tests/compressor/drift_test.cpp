@@ -157,8 +157,7 @@ TEST(DriftTest, AThresholdIsWhatChanceDoes) {
     const Drift drift = model().drift(test::view(rows, kDim));
     const TrainReport& report = model().report();
     ASSERT_EQ(drift.points.size(), report.residuals.size());
-    const double chance =
-        std::sqrt(1.0 / 40.0 + 1.0 / static_cast<double>(report.held_out_rows));
+    const double chance = std::sqrt(1.0 / 40.0 + 1.0 / static_cast<double>(report.held_out_rows));
     for (std::size_t i = 0; i < drift.points.size(); ++i) {
         const HeldOutResidual& known = report.residuals[i];
         EXPECT_EQ(drift.points[i].bytes, known.bytes);

@@ -30,8 +30,14 @@ double error_of(
 }
 
 TEST(KMeansTest, WidensInTenStepsAtMost) {
-    for (const auto& [dim, steps] : {std::pair<std::size_t, std::size_t>{2, 2}, {3, 2}, {4, 3},
-                                     {24, 6}, {128, 9}, {384, 10}, {1024, 10}}) {
+    for (const auto& [dim, steps] :
+         {std::pair<std::size_t, std::size_t>{2, 2},
+          {3, 2},
+          {4, 3},
+          {24, 6},
+          {128, 9},
+          {384, 10},
+          {1024, 10}}) {
         EXPECT_EQ(widenings(dim), steps) << dim;
     }
 }
@@ -148,7 +154,7 @@ TEST(KMeansTest, LeavesOutTheLastCoordinatesThatHoldNextToNothing) {
         {{4, 4, 4, 4, 4, 0.1F}, 5, 3.0F}, // A mean is no strength.
         {{4, 4, 4, 4, 0.1F, 0.1F}, 4},
         {{4, 0.1F, 0.1F, 0.1F, 0.1F, 0.1F}, 1},
-        {{0.1F, 4, 4, 4, 4, 4}, 6}, // The last alone.
+        {{0.1F, 4, 4, 4, 4, 4}, 6},  // The last alone.
         {{4, 4, 4, 4, 4, 1.30F}, 5}, // .124 of the mean strength, of which an eighth is weak.
         {{4, 4, 4, 4, 4, 1.32F}, 6}, // .128.
         // A twentieth of the energy is all that may go: .0499 for five, or .048 for four.

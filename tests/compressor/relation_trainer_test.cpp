@@ -233,8 +233,7 @@ TEST(RelationTrainer, StepsAreAsLongAsTheRateOfTheTime) {
     RelationTask task = start.task();
     const std::vector<float> none(kDim * kDim, 0.0F);
     const auto expect_step = [&](const LearningState& state, double rate) {
-        EXPECT_NEAR(
-            largest_change(state.arrays.at("map_change").values, none), rate, 0.01 * rate);
+        EXPECT_NEAR(largest_change(state.arrays.at("map_change").values, none), rate, 0.01 * rate);
         EXPECT_NEAR(largest_change(state.arrays.at("mean").values, none), rate, 0.01 * rate);
         EXPECT_NEAR(
             largest_change(state.arrays.at("codebooks").values, start.codebooks), rate,
@@ -262,8 +261,7 @@ TEST(RelationTrainer, StepsAreAsLongAsTheRateOfTheTime) {
     const double square = 0.01 / (1.0 - std::pow(0.99, 61.0));
     const double expected = rate * average / std::sqrt(square);
     EXPECT_NEAR(
-        largest_change(
-            later.arrays.at("map_change").values, state.arrays.at("map_change").values),
+        largest_change(later.arrays.at("map_change").values, state.arrays.at("map_change").values),
         expected, 0.01 * expected);
 }
 

@@ -140,10 +140,10 @@ TEST(ResidualCompressor, ARowThatIsMappedToNothingScoresNothing) {
         identity[j * kDim + j] = 1.0F;
     }
     model.rotation = model.exit_map = identity;
-    model.entry = { // x - max(0, x[0]) e0.
-        .hidden = {1.0F, 0.0F, 0.0F, 0.0F},
-        .hidden_bias = {0.0F},
-        .output = {-1.0F, 0.0F, 0.0F, 0.0F}};
+    model.entry = {// x - max(0, x[0]) e0.
+                   .hidden = {1.0F, 0.0F, 0.0F, 0.0F},
+                   .hidden_bias = {0.0F},
+                   .output = {-1.0F, 0.0F, 0.0F, 0.0F}};
     const ResidualCompressor compressor(model, {});
     const std::vector<float> rows = {4.0F, 0.0F, 0.0F, 0.0F, 4.0F, 3.0F, 0.0F, 4.0F};
     std::vector<float> tables(2 * kSymbols);

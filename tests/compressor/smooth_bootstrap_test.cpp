@@ -81,8 +81,8 @@ TEST(SmoothBootstrapTest, TakesFewAndEqualRows) {
 
 /// The others of three rows are two, which differ.
 TEST(SmoothBootstrapTest, MovesEachOfThreeRowsByTheOthers) {
-    const std::vector<float> rows = {
-        0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 4}; // 1, 2, 4.
+    const std::vector<float> rows = {0, 0, 0, 0, 0, 1, 0, 0, 0,
+                                     0, 0, 2, 0, 0, 0, 0, 0, 4}; // 1, 2, 4.
     const std::vector<float> drawn = draw(rows, 100, 1.0F);
     std::set<float> last;
     for (std::size_t i = 0; i < 100; ++i) {

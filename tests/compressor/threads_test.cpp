@@ -86,9 +86,9 @@ TEST_F(ThreadsTest, TilesOfMuchWorkAreDivided) {
     const std::vector<float> rows(2 * kTileRows * 110, 1.0F);
     const auto search_team = [&](std::size_t cols) { // Of two tiles, and 2 * 256 a number.
         std::atomic<int> seen{0};
-        for_each_tile(
-            {rows.data(), 2 * kTileRows, cols},
-            [&](std::size_t, auto, const float*) { seen = omp_get_num_threads(); });
+        for_each_tile({rows.data(), 2 * kTileRows, cols}, [&](std::size_t, auto, const float*) {
+            seen = omp_get_num_threads();
+        });
         return seen.load();
     };
     EXPECT_EQ(search_team(100), 1); // 9.8 million.

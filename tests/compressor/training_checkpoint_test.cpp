@@ -1,3 +1,5 @@
+#include "training_checkpoint.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -22,7 +24,6 @@
 #include "safetensors.h"
 #include "temporary_directory.h"
 #include "thread_count.h"
-#include "training_checkpoint.h"
 #include "training_supervisor.h"
 
 namespace arfc {

@@ -659,8 +659,8 @@ TEST(ArfcIndex, TrainsAsItIsTold) {
     EXPECT_TRUE(stages.contains("defaults"));
     EXPECT_GT(stages.size(), 1U) << "the model's own stages";
     ARFC_EXPECT_ERROR(
-        (void)trained([](auto& options) { options.device = "cuda:1000"; }),
-        ErrorKind::kUnsupported, "cuda:1000");
+        (void)trained([](auto& options) { options.device = "cuda:1000"; }), ErrorKind::kUnsupported,
+        "cuda:1000");
 }
 
 TEST(ArfcIndex, RefusesACoarsePartOfAnotherMetricBeforeItTrains) {

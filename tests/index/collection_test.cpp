@@ -895,9 +895,8 @@ TEST_F(CollectionTest, ACoarseFileIsWrittenWhereSomethingChanged) {
         const SearchAnswer all = reopened->search(queries(), {.k = kRows, .exact = true});
         for (const auto& hits : all.hits) {
             EXPECT_EQ(hits.size(), kRows - 2);
-            EXPECT_TRUE(std::ranges::none_of(hits, [](const Hit& hit) {
-                return hit.id == 1000 || hit.id == 1000 + kRows - 1;
-            }));
+            EXPECT_TRUE(std::ranges::none_of(
+                hits, [](const Hit& hit) { return hit.id == 1000 || hit.id == 1000 + kRows - 1; }));
         }
     };
     is_without_the_removed();

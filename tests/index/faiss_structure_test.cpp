@@ -481,8 +481,7 @@ TEST(FaissStructure, IsCopiedWhole) {
 
 /// The model's rows, of which structures are made without an index around them.
 struct Given {
-    explicit Given(Metric metric)
-        : model(trained_model(metric)), heads(model.columns(0, kHead)) {}
+    explicit Given(Metric metric) : model(trained_model(metric)), heads(model.columns(0, kHead)) {}
 
     [[nodiscard]] HeadRows rows(std::size_t count = kRows) const {
         return {model.compressor.get(), {heads.data(), count, kHead}, {}, {}, {}};
@@ -549,8 +548,7 @@ TEST(FaissStructure, LearnsNoPolysemousCodes) {
 
 TEST(FaissStructure, ComparesByInnerProductUnderCosineWhereFaissCan) {
     const Given given(Metric::kCosine);
-    for (const auto& [coarse, metric] :
-         std::vector<std::pair<std::string, faiss::MetricType>>{
+    for (const auto& [coarse, metric] : std::vector<std::pair<std::string, faiss::MetricType>>{
              {"Flat", faiss::METRIC_INNER_PRODUCT},
              {"PQ6", faiss::METRIC_INNER_PRODUCT},
              {"LSH", faiss::METRIC_L2},
@@ -606,8 +604,8 @@ TEST(FaissStructure, AsksForTwiceAsManyRowsUntilEnoughAreAccepted) {
     const std::function<bool(std::uint32_t)> all_but_one = [&](std::uint32_t row) {
         return row != best.rows[0];
     };
-    const Proposals found = structure->find(
-        given.rows(), {.values = query, .beam = 20, .accepts = &all_but_one});
+    const Proposals found =
+        structure->find(given.rows(), {.values = query, .beam = 20, .accepts = &all_but_one});
     EXPECT_EQ(found.rows.size(), 39U) << "19 of 20 are not enough";
     EXPECT_EQ(found.scored, 39U);
     EXPECT_EQ(

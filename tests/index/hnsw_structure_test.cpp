@@ -122,8 +122,8 @@ TEST(HnswStructure, CountsItsBytes) {
     }
     EXPECT_GT(duplicates.size(), 0U);
     EXPECT_EQ(
-        graph.bytes(), (500 * 8 + file.upper.size() * 4) * 4 + towers * 12 + kSketchBytes +
-                           bytes_of(duplicates));
+        graph.bytes(),
+        (500 * 8 + file.upper.size() * 4) * 4 + towers * 12 + kSketchBytes + bytes_of(duplicates));
     graph.clear();
     EXPECT_EQ(graph.rows(), 0U);
     EXPECT_EQ(graph.bytes(), kSketchBytes) << "what follows from the model alone stays";

@@ -70,8 +70,7 @@ class LineModel final : public Compressor {
             }
         }
     }
-    void query_terms(
-        MatrixView<const float> queries, std::span<QueryTerms> terms) const override {
+    void query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const override {
         for (std::size_t q = 0; q < queries.rows(); ++q) {
             const float at = queries.row(q)[0];
             terms[q] = {.bias = 0.0F, .squared_norm = at * at};
@@ -196,10 +195,10 @@ inline std::string saved(const CoarseStructure& structure) {
 /// A graph as its file tells it.
 struct SavedGraph {
     std::uint64_t rows = 0;
-    std::uint32_t entry = 0;                        ///< NSG.
-    std::vector<std::vector<std::uint32_t>> links;  ///< [rows], of the lowest level.
-    std::vector<std::size_t> levels;                ///< [rows], HNSW.
-    std::vector<std::vector<std::uint32_t>> upper;  ///< Of higher levels.
+    std::uint32_t entry = 0;                       ///< NSG.
+    std::vector<std::vector<std::uint32_t>> links; ///< [rows], of the lowest level.
+    std::vector<std::size_t> levels;               ///< [rows], HNSW.
+    std::vector<std::vector<std::uint32_t>> upper; ///< Of higher levels.
     std::vector<std::pair<std::uint32_t, std::uint32_t>> duplicates; ///< Row, node.
 };
 

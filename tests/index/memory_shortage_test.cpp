@@ -59,7 +59,8 @@ TEST(MemoryShortage, LeavesAnIndexAsItWasWhereRowsAreAdded) {
     }
     const std::vector<float> query = {9.0F, 11.0F};
     for (const StagedShape& shape : std::vector<StagedShape>{
-             {.stage_bytes = {1, 2}, .nlist = 4}, {.stage_bytes = {2}, .nlist = 4},
+             {.stage_bytes = {1, 2}, .nlist = 4},
+             {.stage_bytes = {2}, .nlist = 4},
              {.stage_bytes = {1, 2}}}) {
         const std::size_t head = shape.stage_bytes.front();
         const std::vector<std::byte> heads = codes.heads(head);

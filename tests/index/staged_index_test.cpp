@@ -1170,8 +1170,7 @@ TEST(StagedIndex, SaysWhatIsWrongWithAFile) {
 TEST(StagedIndex, ForgetsTombstonesWhenCleared) {
     Fixture fixture(Metric::kL2, {kHead, kCodeBytes}, 6);
     fixture.train().add(0, 64);
-    EXPECT_EQ(
-        fixture.index.resident_bytes().lists, 64 * sizeof(std::uint32_t) + 8 + 6 * kDim * 4);
+    EXPECT_EQ(fixture.index.resident_bytes().lists, 64 * sizeof(std::uint32_t) + 8 + 6 * kDim * 4);
     (void)fixture.search({.k = 1}); // Terms of these rows are known then.
     fixture.index.erase(std::vector<std::uint64_t>{0, 7, 63});
     EXPECT_EQ(fixture.index.live_rows(), 61U);

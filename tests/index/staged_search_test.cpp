@@ -114,8 +114,7 @@ TEST(StagedSearch, AsksForTablesOf64QueriesAtMost) {
     grid.model->table_queries.clear();
     const MemoryTails tails = grid.tails();
     const StagedRangeAnswer range = grid.index.range_search(
-        test::view(queries, 2), {}, [](std::size_t, float score) { return score == 0.0F; },
-        &tails);
+        test::view(queries, 2), {}, [](std::size_t, float score) { return score == 0.0F; }, &tails);
     EXPECT_EQ(grid.model->table_queries, (std::vector<std::size_t>{64, 64, 2}));
     EXPECT_EQ(range.rows.size(), 130U) << "one row of the grid each";
 }
@@ -158,8 +157,8 @@ TEST(StagedSearch, ReadsTailsInTheOrderOfRows) {
     const MemoryTails tails = grid.tails();
     const NotedTails noted(tails);
     const std::vector<float> query = {19.0F, 5.0F}; // The last rows are the nearest.
-    const StagedAnswer answer = grid.index.search(
-        test::view(query, 2), {.k = 1, .stages = {{1, 100}, {2, 0}}}, &noted);
+    const StagedAnswer answer =
+        grid.index.search(test::view(query, 2), {.k = 1, .stages = {{1, 100}, {2, 0}}}, &noted);
     EXPECT_EQ(answer.rows[0], 479U);
     EXPECT_EQ(answer.stages[1].bytes_read, 100U);
     std::vector<std::uint64_t> rows;
@@ -273,7 +272,8 @@ TEST(StagedSearch, RangesMeetARowOnceThoughItIsInSeveralLists) {
 
 TEST(StagedSearch, RangesScoreRowsThatAreNotSideBySide) {
     for (const auto& [is_trained, shape] : std::vector<std::pair<bool, StagedShape>>{
-             {false, {.stage_bytes = {1, 2}}}, {true, {.stage_bytes = {1, 2}}},
+             {false, {.stage_bytes = {1, 2}}},
+             {true, {.stage_bytes = {1, 2}}},
              {false, {.stage_bytes = {2}}}}) {
         Grid grid(Metric::kL2, shape);
         if (is_trained) {
@@ -364,11 +364,9 @@ TEST(StagedSearch, AsksAFilterOfEachRowThatAWalkMeetsOrOnceOfEveryRow) {
     asked = 0;
     std::vector<float> queries;
     for (std::size_t i = 0; i < 10; ++i) {
-        queries.insert(
-            queries.end(), fixture.model.queries.begin(), fixture.model.queries.end());
+        queries.insert(queries.end(), fixture.model.queries.begin(), fixture.model.queries.end());
     }
-    const StagedAnswer many =
-        fixture.index.search(test::view(queries, kDim), request, nullptr);
+    const StagedAnswer many = fixture.index.search(test::view(queries, kDim), request, nullptr);
     EXPECT_LT(many.stages.front().candidates, 10 * kQueries * test::kMany / 4);
     EXPECT_EQ(asked.load(), kSample + test::kMany);
 }

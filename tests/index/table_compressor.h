@@ -61,8 +61,7 @@ class TableCompressor final : public Compressor {
         }
     }
 
-    void query_terms(
-        MatrixView<const float> queries, std::span<QueryTerms> terms) const override {
+    void query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const override {
         for (std::size_t q = 0; q < queries.rows(); ++q) {
             terms[q] = {.bias = 0.0F, .squared_norm = squared(queries.row(q))};
         }
@@ -73,15 +72,14 @@ class TableCompressor final : public Compressor {
         std::vector<float> row(dim_);
         for (std::size_t i = 0; i < codes.rows(); ++i) {
             decode_row(codes.row(i), row);
-            terms[i] = metric_ == Metric::kL2       ? squared(row)
+            terms[i] = metric_ == Metric::kL2     ? squared(row)
                      : metric_ == Metric::kCosine ? 1.0F / std::sqrt(squared(row))
                                                   : 0.0F;
         }
     }
 
-    void score(
-        MatrixView<const float>, MatrixView<const std::byte>, bool,
-        MatrixView<float>) const override {
+    void score(MatrixView<const float>, MatrixView<const std::byte>, bool, MatrixView<float>)
+        const override {
         fail(ErrorKind::kUnsupported, "Tests know the scores");
     }
 
@@ -125,9 +123,7 @@ struct Codes {
     }
 
     [[nodiscard]] std::size_t rows() const { return bytes.size() / width; }
-    [[nodiscard]] MatrixView<const std::byte> view() const {
-        return {bytes.data(), rows(), width};
-    }
+    [[nodiscard]] MatrixView<const std::byte> view() const { return {bytes.data(), rows(), width}; }
 
     /// The first `head` bytes of each row.
     [[nodiscard]] std::vector<std::byte> heads(std::size_t head) const {

@@ -1,3 +1,5 @@
+#include "transformed_index.h"
+
 #include <faiss/IndexFlat.h>
 #include <faiss/IndexIDMap.h>
 #include <faiss/IndexPreTransform.h>
@@ -14,7 +16,6 @@
 #include "byte_io.h"
 #include "expect_error.h"
 #include "trained_index.h"
-#include "transformed_index.h"
 
 namespace arfc {
 namespace {
@@ -239,9 +240,7 @@ TEST(TransformedIndex, AnswersNothingBeforeItIsTrained) {
     };
     refuse([&] { index->add_with_ids(1, rows.data(), &label); });
     refuse([&] { index->range_search(1, rows.data(), 1.0F, &result); });
-    refuse([&] {
-        index->search_and_reconstruct(1, rows.data(), 1, values, &label, values);
-    });
+    refuse([&] { index->search_and_reconstruct(1, rows.data(), 1, values, &label, values); });
     refuse([&] { index->sa_encode(1, rows.data(), code); });
     refuse([&] { index->sa_decode(1, code, values); });
     refuse([&] { index->check_compatible_for_merge(*index); });
@@ -253,8 +252,7 @@ TEST(TransformedIndex, LearnsAnewOnceItIsEmpty) {
     for (const std::string factory : {"ITQ16,ARFC4", "L2norm,ARFC4"}) {
         const auto index = filled(factory, first);
         index->reset();
-        ARFC_EXPECT_ERROR(
-            index->train(0, first.data()), ErrorKind::kInvalidArgument, "too few: 0");
+        ARFC_EXPECT_ERROR(index->train(0, first.data()), ErrorKind::kInvalidArgument, "too few: 0");
         EXPECT_TRUE(index->is_trained) << "it was not tried";
         index->train(kN, second.data());
         index->add(kN, second.data());

@@ -140,7 +140,7 @@ TEST(StateRecord, FieldsThatNoStoreHasAreCorruption) {
             static_cast<void>(decode_state(sealed(changed), "here")), ErrorKind::kCorruption,
             "Fields of a store's state record contradict each other: here");
     };
-    refuses(0, '\x0C');  // A flag that this build does not know.
+    refuses(0, '\x0C'); // A flag that this build does not know.
     refuses(3, '\x80');
     refuses(52, '\x02'); // The model id is longer than that,
     refuses(52, '\x04'); // and shorter than this.
@@ -170,8 +170,7 @@ TEST(StateRecord, TheSmallestAndLargestFieldsAreFields) {
     EXPECT_EQ(decode_state(encode_state(state), "here").shape.model_id, state.shape.model_id);
     EXPECT_EQ(decode_state(encode_state(state), "here").shape.tail_bytes, state.shape.tail_bytes);
     state.shape.model_id += 'm';
-    ARFC_EXPECT_ERROR(
-        static_cast<void>(encode_state(state)), ErrorKind::kInvalidArgument, "65536");
+    ARFC_EXPECT_ERROR(static_cast<void>(encode_state(state)), ErrorKind::kInvalidArgument, "65536");
 }
 
 TEST(HeadBlocks, HaveTheBytesThatTheFormatDescribes) {

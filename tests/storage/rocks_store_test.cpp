@@ -471,8 +471,8 @@ TEST_F(RocksStoreTest, ValuesOfAnotherLengthAreCorruptionThatNamesThem) {
     ARFC_EXPECT_ERROR(
         snapshot->read_raw(second, {raw.data(), 1, raw.size()}), ErrorKind::kCorruption, raw_text);
     ARFC_EXPECT_ERROR(count_raw(*snapshot), ErrorKind::kCorruption, raw_text);
-    const std::string row_text = "Length of a point's row number does not fit: " + path().string() +
-                                 ", 7 bytes, expected 8";
+    const std::string row_text =
+        "Length of a point's row number does not fit: " + path().string() + ", 7 bytes, expected 8";
     std::vector<std::optional<Row>> found(1);
     ARFC_EXPECT_ERROR(
         snapshot->find(std::vector<PointId>{1}, found), ErrorKind::kCorruption, row_text);
@@ -480,10 +480,9 @@ TEST_F(RocksStoreTest, ValuesOfAnotherLengthAreCorruptionThatNamesThem) {
     snapshot.reset();
     store->close();
     tamper([](RocksDatabase& database) {
-        ASSERT_TRUE(
-            database.db()
-                .Put({}, database.handle(Family::kIds), Key::of_point(1).view(), "12345678")
-                .ok());
+        ASSERT_TRUE(database.db()
+                        .Put({}, database.handle(Family::kIds), Key::of_point(1).view(), "12345678")
+                        .ok());
     });
     ARFC_EXPECT_ERROR(
         points_of(*open()->snapshot()), ErrorKind::kCorruption,
@@ -524,10 +523,9 @@ TEST_F(RocksStoreTest, BlocksOfOtherRowsAreCorruption) {
             ", block 3, expected 3");
     tamper([](RocksDatabase& database) {
         for (const std::uint64_t block : {2, 3}) {
-            ASSERT_TRUE(
-                database.db()
-                    .Delete({}, database.handle(Family::kHead), Key::of_row(block).view())
-                    .ok());
+            ASSERT_TRUE(database.db()
+                            .Delete({}, database.handle(Family::kHead), Key::of_row(block).view())
+                            .ok());
         }
     });
     ARFC_EXPECT_ERROR(
@@ -557,8 +555,7 @@ TEST_F(RocksStoreTest, ASnapshotThatCannotBeReadHoldsNothing) {
         const RocksSnapshot snapshot(database), ErrorKind::kCorruption,
         "State record of a store is missing: " + path().string());
     std::uint64_t snapshots = 99;
-    ASSERT_TRUE(
-        database->db().GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots));
+    ASSERT_TRUE(database->db().GetIntProperty(rocksdb::DB::Properties::kNumSnapshots, &snapshots));
     EXPECT_EQ(snapshots, 0U);
 }
 

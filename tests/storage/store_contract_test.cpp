@@ -169,15 +169,13 @@ TEST_P(StoreContract, DeadRowsLoseTailRawRowAndPayload) {
     const auto snapshot = store->snapshot();
     std::vector<std::string> payloads(5, "before");
     snapshot->read_payloads(rows, payloads);
-    EXPECT_EQ(
-        payloads, (std::vector<std::string>{"", R"({"n": 2})", "", payload_of(1, 2), ""}));
+    EXPECT_EQ(payloads, (std::vector<std::string>{"", R"({"n": 2})", "", payload_of(1, 2), ""}));
     std::vector<std::byte> tails(5 * kCoded.tail_bytes);
     std::vector<std::size_t> lengths(5, 99);
     snapshot->read_tails(rows, {tails.data(), 5, kCoded.tail_bytes}, lengths);
     EXPECT_EQ(lengths, (std::vector<std::size_t>{0, 24, 0, 24, 0}));
     EXPECT_EQ(
-        raw_rows_of(*snapshot),
-        (std::map<Row, std::vector<float>>{{1, raw_of(2, 1, kCoded)}}));
+        raw_rows_of(*snapshot), (std::map<Row, std::vector<float>>{{1, raw_of(2, 1, kCoded)}}));
     std::vector<float> raw(kCoded.dim);
     for (const Row row : {0, 2, 3, 4}) {
         ARFC_EXPECT_ERROR(
