@@ -282,12 +282,10 @@ std::vector<float> cluster(
                 centroids.begin() + static_cast<std::ptrdiff_t>(k * d + width_before),
                 centroids.begin() + static_cast<std::ptrdiff_t>((k + 1) * d), 0.0F);
         }
+        // Once stopped, one at full width is left.
         for (std::size_t i = 0; i < (stopped ? 1 : options.iterations); ++i) {
             update(points, width, centroids);
             stopped = stopped || (options.go_on && !options.go_on());
-            if (stopped) {
-                break;
-            }
         }
         width_before = width;
     }

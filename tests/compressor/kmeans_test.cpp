@@ -386,5 +386,16 @@ TEST(KMeansTest, StopsWhenToldTo) {
     EXPECT_NE(centroids[dim - 1], 0.0F);
 }
 
+TEST(KMeansTest, IteratesNoMoreOnceToldToStopButOnceAtFullWidth) {
+    const std::size_t dim = 8;
+    const std::vector<float> points = test::random_rows(1000, dim);
+    for (const std::size_t widenings : {1, 2}) {
+        const KMeansOptions once{.iterations = 1, .widenings = widenings};
+        KMeansOptions stopped{.iterations = 50, .widenings = widenings};
+        stopped.go_on = [] { return false; };
+        EXPECT_EQ(kmeans(source_of(points, dim), stopped), kmeans(source_of(points, dim), once));
+    }
+}
+
 } // namespace
 } // namespace arfc
