@@ -364,6 +364,14 @@ TEST(VectorIndex, RefusesWhatItCannotDo) {
     ARFC_EXPECT_ERROR(
         flat->add(view(rows, 12)), ErrorKind::kInvalidArgument,
         "width differs from the index's: 12, expected 24");
+    const auto lists = VectorIndex::create(kWidth, "IVF4,Flat", Metric::kL2);
+    const std::vector<std::int64_t> many(800);
+    ARFC_EXPECT_ERROR(
+        lists->add_with_ids(view(rows, 12), many), ErrorKind::kInvalidArgument,
+        "width differs from the index's: 12, expected 24");
+    ARFC_EXPECT_ERROR(
+        lists->add_with_ids(all, ids), ErrorKind::kFailedPrecondition,
+        "Index is not trained; call train() with rows like those to be added");
     ARFC_EXPECT_ERROR((void)flat->reconstruct(400), ErrorKind::kNotFound, "400");
     EXPECT_EQ(flat->reconstruct(3), std::vector<float>(all.row(3).begin(), all.row(3).end()));
     float distance = 0;
