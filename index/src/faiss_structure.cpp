@@ -287,7 +287,8 @@ struct StringReader final : faiss::IOReader {
         if (size == 0 || items > left / size) {
             return 0;
         }
-        std::memcpy(to, bytes.data() + position, size * items);
+        // Of no items FAISS gives no place, which memcpy() may not be given.
+        std::copy_n(bytes.data() + position, size * items, static_cast<char*>(to));
         position += size * items;
         const std::size_t most = std::max(bytes.size(), kMostLists);
         for (std::size_t i = 0; size == sizeof(std::uint64_t) && i < items; ++i) {
