@@ -342,13 +342,21 @@ std::string name_of(const faiss::Index& index) {
     }
 }
 
+/// FAISS takes the byte from a file as it is, and one that is neither 0 nor 1 is no bool.
+bool says_that_it_is_trained(const faiss::Index& read) {
+    unsigned char byte = 0;
+    std::memcpy(&byte, &read.is_trained, 1);
+    return byte == 1;
+}
+
 /// @returns what is wrong with an index that was read, or nothing.
 std::optional<std::string> fault_in(
     const faiss::Index& read, const faiss::Index& fresh, std::size_t rows) {
     const faiss::Index& inner = behind_transforms(read);
     const faiss::Index& fresh_inner = behind_transforms(fresh);
-    if (read.d != fresh.d || read.metric_type != fresh.metric_type || !read.is_trained ||
-        inner.d != fresh_inner.d || name_of(inner) != name_of(fresh_inner)) {
+    if (read.d != fresh.d || read.metric_type != fresh.metric_type ||
+        !says_that_it_is_trained(read) || inner.d != fresh_inner.d ||
+        name_of(inner) != name_of(fresh_inner)) {
         return "another index than the factory string's";
     }
     if (static_cast<std::size_t>(read.ntotal) != rows) {
