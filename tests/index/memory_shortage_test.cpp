@@ -34,6 +34,15 @@ thread_local std::size_t granted = kEnough;
     return memory;
 }
 
+// Of the C++ library's own, sanitizers would give memory that the delete below may not take.
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
+    try {
+        return ::operator new(size);
+    } catch (const std::bad_alloc&) {
+        return nullptr;
+    }
+}
+
 [[gnu::noinline]] void operator delete(void* memory) noexcept {
     std::free(memory);
 }
