@@ -584,9 +584,8 @@ class Trainer {
         source.count = rows() * state.count;
         source.dim = dim();
         source.fetch = [this, &state, enlarged](std::span<const std::size_t> indices, float* out) {
-            const double operations =
-                static_cast<double>(indices.size() * dim() * (state.tokens + 1));
-            for_each_by_tiles(indices.size(), operations, [&](std::size_t i) {
+            const auto flop = static_cast<double>(dim() * (state.tokens + 1));
+            for_each_by_tiles(indices.size(), flop, [&](std::size_t i) {
                 const std::size_t row = indices[i] / state.count;
                 const std::uint8_t* const code = state.code(row, indices[i] % state.count);
                 std::copy_n(z_.data() + row * dim(), dim(), out + i * dim());
@@ -634,9 +633,8 @@ class Trainer {
                     kernels().subtract(tile.row(i).data(), mean.data(), dim());
                 }
             };
-            for_each_tile(view, [&](std::size_t first, auto /*tile*/, float* scratch) {
-                const MatrixView<float> tile =
-                    view.slice(first, std::min(kTileRows, view.rows() - first));
+            for_each_tile(view, [&](std::size_t first, auto same, float* scratch) {
+                const MatrixView<float> tile = view.slice(first, same.rows()); // To be written.
                 if (by_landmarks && !model_.decode_map.empty()) {
                     centre(tile);
                 }

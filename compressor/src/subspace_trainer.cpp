@@ -93,9 +93,8 @@ PointSource SubspaceTrainer::hypotheses(const Chain& chain, float longer) const 
     source.dim = chain.width;
     source.fetch = [&chain, count, trained, longer](
                        std::span<const std::size_t> indices, float* out) {
-        const double operations =
-            static_cast<double>(indices.size() * chain.width * (chain.codebooks.size() + 1));
-        for_each_by_tiles(indices.size(), operations, [&](std::size_t i) {
+        const auto flop = static_cast<double>(chain.width * (chain.codebooks.size() + 1));
+        for_each_by_tiles(indices.size(), flop, [&](std::size_t i) {
             const bool is_trained = indices[i] < trained;
             const Slice& slice = chain.slices[is_trained ? kTrained : kEnlarged];
             const std::size_t index = is_trained ? indices[i] : indices[i] - trained;

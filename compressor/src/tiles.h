@@ -20,16 +20,6 @@ inline constexpr std::size_t kTileRows = 96;
     return (rows + kTileRows - 1) / kTileRows;
 }
 
-/// Calls work(i) for every i < count, a tile of them at a time on one of the threads.
-template <class Work>
-void for_each_by_tiles(std::size_t count, double operations, const Work& work) {
-    parallel_for(tile_count(count), operations, [&](std::size_t tile) {
-        for (std::size_t i = tile * kTileRows; i < std::min((tile + 1) * kTileRows, count); ++i) {
-            work(i);
-        }
-    });
-}
-
 /// Divides rows among threads, a tile of them at a time.
 /// @param flop  Floating-point operations of a row.
 /// @param work  Is given the number of a tile's first row, and how many rows it has.
@@ -38,6 +28,17 @@ void for_each_tile(std::size_t rows, double flop, const Work& work) {
     parallel_for(tile_count(rows), flop * static_cast<double>(rows), [&](std::size_t tile) {
         const std::size_t first = tile * kTileRows;
         work(first, std::min(kTileRows, rows - first));
+    });
+}
+
+/// Calls work(i) for every i < rows, a tile of them at a time on one of the threads.
+/// @param flop  Floating-point operations of a row.
+template <class Work>
+void for_each_by_tiles(std::size_t rows, double flop, const Work& work) {
+    for_each_tile(rows, flop, [&](std::size_t first, std::size_t count) {
+        for (std::size_t i = first; i < first + count; ++i) {
+            work(i);
+        }
     });
 }
 

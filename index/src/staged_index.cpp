@@ -64,9 +64,10 @@ void keep_if(std::vector<T>& values, std::size_t width, const IsKept& is_kept) {
 } // namespace
 
 std::uint8_t StagedIndex::TermScale::level(float term) const noexcept {
-    const bool is_above_low = high > low && term > low; // What is no number is not.
-    return !is_above_low ? 0
-         : term >= high
+    if (!(high > low) || !(term > low)) { // What is no number is not above either.
+        return 0;
+    }
+    return term >= high
              ? 255
              : static_cast<std::uint8_t>(std::lround((term - low) / (high - low) * 255.0F));
 }

@@ -475,9 +475,7 @@ class StagedIndex::Search {
             const std::span<Candidate> block(some.data(), count);
             add_heads(tables, block);
             const MatrixView<std::byte> tail(tails.data(), count, stages_.back().bytes - head);
-            if (tail.cols() > 0) {
-                continue_sums(block, head, later_tables, tail);
-            }
+            continue_sums(block, head, later_tables, tail);
             if (tail.cols() == 0 && !list.terms.empty()) {
                 set_scores_of_heads(query, list, block);
             } else {
@@ -552,9 +550,7 @@ class StagedIndex::Search {
                 std::span(candidates)
                     .subspan(first, std::min(kRankRows, candidates.size() - first));
             const MatrixView<std::byte> tail(tails.data(), some.size(), width);
-            if (width > 0) { // Else the sums are whole: the head's are ranked by exact terms.
-                counts.bytes += continue_sums(some, done, tables, tail);
-            }
+            counts.bytes += continue_sums(some, done, tables, tail);
             set_scores(query, s, some, tail);
             for (const Candidate& candidate : some) {
                 best.push(candidate);
@@ -565,11 +561,14 @@ class StagedIndex::Search {
     }
 
     /// Reads tails and adds the look-ups of their tokens from `done` on. @returns the bytes read.
-    /// @param tails  Out, of one column at least.
+    /// @param tails  Out; of no column where the sums of the heads are whole.
     std::size_t continue_sums(
         std::span<Candidate> candidates, std::size_t done, const float* tables,
         MatrixView<std::byte> tails) const {
         const std::size_t width = tails.cols();
+        if (width == 0) {
+            return 0;
+        }
         std::array<std::uint64_t, kRankRows> rows{};
         std::array<std::size_t, kRankRows> lengths{};
         std::ranges::transform(
@@ -672,7 +671,7 @@ class StagedIndex::Search {
     [[nodiscard]] float term_of(const Candidate& candidate, std::span<const std::byte> tail) const {
         std::vector<std::byte> code;
         append_code(candidate, tail, code);
-        float term{};
+        float term = 0.0F;
         index_.compressor().row_terms({code.data(), 1, code.size()}, {&term, 1});
         return term;
     }
