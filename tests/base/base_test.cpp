@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <set>
 #include <string>
 #include <vector>
@@ -19,6 +18,7 @@
 #include "arfc/base/narrow.h"
 #include "arfc/base/sha256.h"
 #include "expect_error.h"
+#include "open_descriptors.h"
 #include "temporary_directory.h"
 
 namespace arfc {
@@ -122,16 +122,12 @@ TEST(FilesTest, ReplacesAFileOfTheWorkingDirectory) {
 }
 
 TEST(FilesTest, LeavesNoDescriptorOpen) {
-    const auto open_files = [] {
-        const std::filesystem::directory_iterator all("/proc/self/fd");
-        return std::distance(begin(all), end(all));
-    };
     const test::TemporaryDirectory directory;
-    const auto before = open_files();
+    const auto before = test::open_descriptors();
     write_file_atomically(directory / "file", "bytes");
     (void)read_file(directory / "file");
     EXPECT_THROW((void)read_file(directory.path()), Error);
-    EXPECT_EQ(open_files(), before);
+    EXPECT_EQ(test::open_descriptors(), before);
 }
 
 TEST(FilesTest, AFileShorterThanItSaysEndsWhereItEnds) {

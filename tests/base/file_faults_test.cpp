@@ -15,6 +15,7 @@
 
 #include "arfc/base/files.h"
 #include "expect_error.h"
+#include "open_descriptors.h"
 #include "temporary_directory.h"
 
 namespace {
@@ -179,18 +180,11 @@ TEST_F(FileFaults, ANewNameIsMadeDurableAfterTheFile) {
 }
 
 TEST_F(FileFaults, DescriptorZeroIsOneLikeOthers) {
-    const int kept = ::dup(STDIN_FILENO);
-    ::close(STDIN_FILENO); // The next file that is opened gets its number.
+    const test::DescriptorZero is_free;
     write_file_atomically(path(), "bytes");
-    const bool is_closed_after_writing = ::fcntl(STDIN_FILENO, F_GETFD) < 0;
+    EXPECT_LT(::fcntl(STDIN_FILENO, F_GETFD), 0) << "closed after writing";
     EXPECT_EQ(read_file(path()), "bytes");
-    const bool is_closed_after_reading = ::fcntl(STDIN_FILENO, F_GETFD) < 0;
-    if (kept >= 0) {
-        ::dup2(kept, STDIN_FILENO);
-        ::close(kept);
-    }
-    EXPECT_TRUE(is_closed_after_writing);
-    EXPECT_TRUE(is_closed_after_reading);
+    EXPECT_LT(::fcntl(STDIN_FILENO, F_GETFD), 0) << "closed after reading";
 }
 
 } // namespace

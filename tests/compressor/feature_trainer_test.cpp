@@ -13,6 +13,7 @@
 #include "arfc/base/files.h"
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
+#include "learning_steps.h"
 #include "random_rows.h"
 #include "residual_model.h"
 #include "safetensors.h"
@@ -239,38 +240,23 @@ TEST(FeatureTrainer, FollowsTheTimeThatItHas) {
     EXPECT_EQ(asked, 64);
 }
 
-float largest_change(const StoredTensor& after, const StoredTensor& before) {
-    float most = 0.0F;
-    for (std::size_t i = 0; i < after.values.size(); ++i) {
-        most = std::max(most, std::fabs(after.values[i] - before.values[i]));
-    }
-    return most;
-}
-
-/// Returns where a task stands behind its next step.
-LearningState stepped(FeatureTask task) {
-    std::optional<LearningState> state;
-    bool is_next = !task.begun;
-    task.keep = [&](const std::function<LearningState()>& tell) {
-        state = is_next ? std::optional(tell()) : std::nullopt;
-        is_next = true;
-    };
-    task.go_on = [&] { return !state; };
-    static_cast<void>(learn_features(task));
-    return state.value();
+LearningState stepped(const FeatureTask& task) {
+    return test::stepped(task, learn_features);
 }
 
 /// A first step of AdamW moves a number by the rate, as long as its gradient is no rounding.
 TEST(FeatureTrainer, StepsAreAsLongAsTheRateOfTheTime) {
     FeatureTask task = bent().task();
-    const StoredTensor none{{}, std::vector<float>(kDim * 4 * kDim, 0.0F)};
+    const std::vector<float> none(kDim * 4 * kDim, 0.0F);
     const auto expect_steps = [&](const LearningState& state, double rate) {
         for (const char* name : {"output", "sharpness", "decoder_output"}) {
-            EXPECT_NEAR(largest_change(state.arrays.at(name), none), rate, 0.01 * rate) << name;
+            EXPECT_NEAR(test::largest_change(state.arrays.at(name).values, none), rate, 0.01 * rate)
+                << name;
         }
         for (const char* name : {"change", "decoder", "decoder_shift"}) {
             const double slow = 0.1 * rate;
-            EXPECT_NEAR(largest_change(state.arrays.at(name), none), slow, 0.01 * slow) << name;
+            EXPECT_NEAR(test::largest_change(state.arrays.at(name).values, none), slow, 0.01 * slow)
+                << name;
         }
     };
     constexpr double kFirst = 3e-3 / 20.0; // Of twenty steps that grow.
@@ -296,24 +282,17 @@ TEST(FeatureTrainer, StepsAreAsLongAsTheRateOfTheTime) {
     expect_steps(half, kFirst * 0.5);
     EXPECT_EQ(half.arrays.at("neighbours").shape[0], 512U) << "a fifth of the time was over";
 
-    // As if thirty steps had been made, of 200, and all had balanced.
     task.spent = nullptr;
-    for (auto& [name, array] : state.arrays) {
-        if (name.ends_with(".average") || name.ends_with(".square")) {
-            std::ranges::fill(array.values, 0.0F);
-        }
-    }
-    state.numbers["step"] = 30.0;
+    test::balance(state, 30.0); // Of 200.
     task.begun = state;
     const LearningState later = stepped(task);
     EXPECT_EQ(later.numbers.at("step"), 31.0);
     const double rate = 3e-3 * 0.5 * (1.0 + std::cos(30.0 / 200.0 * M_PI));
-    const double average = 0.1 / (1.0 - std::pow(0.9, 31.0)); // Of a gradient, as AdamW has it.
-    const double square = 0.01 / (1.0 - std::pow(0.99, 31.0));
-    const double expected = rate * average / std::sqrt(square);
+    const double expected = rate * test::first_move(31.0);
     for (const char* name : {"output", "hidden"}) {
         EXPECT_NEAR(
-            largest_change(later.arrays.at(name), state.arrays.at(name)), expected, 0.01 * expected)
+            test::largest_change(later.arrays.at(name).values, state.arrays.at(name).values),
+            expected, 0.01 * expected)
             << name;
     }
 }

@@ -10,6 +10,7 @@
 #include "expect_error.h"
 #include "kmeans.h"
 #include "landmark_trainer.h"
+#include "learning_steps.h"
 #include "random_rows.h"
 
 namespace arfc {
@@ -206,25 +207,8 @@ TEST(RelationTrainer, FollowsTheTimeThatItHas) {
     EXPECT_EQ(steps, 6 + 250 + 1);
 }
 
-/// Returns where a task stands behind its next step.
-LearningState stepped(RelationTask task) {
-    std::optional<LearningState> state;
-    bool is_next = !task.begun;
-    task.keep = [&](const std::function<LearningState()>& tell) {
-        state = is_next ? std::optional(tell()) : std::nullopt;
-        is_next = true;
-    };
-    task.go_on = [&] { return !state; };
-    static_cast<void>(relate(task));
-    return state.value();
-}
-
-float largest_change(const std::vector<float>& after, const std::vector<float>& before) {
-    float most = 0.0F;
-    for (std::size_t i = 0; i < after.size(); ++i) {
-        most = std::max(most, std::fabs(after[i] - before[i]));
-    }
-    return most;
+LearningState stepped(const RelationTask& task) {
+    return test::stepped(task, relate);
 }
 
 /// A first step of AdamW moves a number by the rate, as long as its gradient is no rounding.
@@ -233,10 +217,11 @@ TEST(RelationTrainer, StepsAreAsLongAsTheRateOfTheTime) {
     RelationTask task = start.task();
     const std::vector<float> none(kDim * kDim, 0.0F);
     const auto expect_step = [&](const LearningState& state, double rate) {
-        EXPECT_NEAR(largest_change(state.arrays.at("map_change").values, none), rate, 0.01 * rate);
-        EXPECT_NEAR(largest_change(state.arrays.at("mean").values, none), rate, 0.01 * rate);
         EXPECT_NEAR(
-            largest_change(state.arrays.at("codebooks").values, start.codebooks), rate,
+            test::largest_change(state.arrays.at("map_change").values, none), rate, 0.01 * rate);
+        EXPECT_NEAR(test::largest_change(state.arrays.at("mean").values, none), rate, 0.01 * rate);
+        EXPECT_NEAR(
+            test::largest_change(state.arrays.at("codebooks").values, start.codebooks), rate,
             0.02 * rate); // Rounding.
     };
     constexpr double kFirst = 3e-4 / 30.0; // Of thirty steps that grow.
@@ -245,23 +230,16 @@ TEST(RelationTrainer, StepsAreAsLongAsTheRateOfTheTime) {
     task.spent = [] { return 0.5; };
     expect_step(stepped(task), kFirst * 0.5);
 
-    // As if sixty steps had been made, of 600, and all had balanced.
     task.spent = nullptr;
-    for (auto& [name, array] : state.arrays) {
-        if (name.ends_with(".average") || name.ends_with(".square")) {
-            std::ranges::fill(array.values, 0.0F);
-        }
-    }
-    state.numbers["step"] = 60.0;
+    test::balance(state, 60.0); // Of 600.
     task.begun = state;
     const LearningState later = stepped(task);
     EXPECT_EQ(later.numbers.at("step"), 61.0);
     const double rate = 3e-4 * 0.5 * (1.0 + std::cos(60.0 / 600.0 * M_PI));
-    const double average = 0.1 / (1.0 - std::pow(0.9, 61.0)); // Of a gradient, as AdamW has it.
-    const double square = 0.01 / (1.0 - std::pow(0.99, 61.0));
-    const double expected = rate * average / std::sqrt(square);
+    const double expected = rate * test::first_move(61.0);
     EXPECT_NEAR(
-        largest_change(later.arrays.at("map_change").values, state.arrays.at("map_change").values),
+        test::largest_change(
+            later.arrays.at("map_change").values, state.arrays.at("map_change").values),
         expected, 0.01 * expected);
 }
 

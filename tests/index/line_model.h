@@ -18,82 +18,35 @@
 #include "arfc/compressor/compressor.h"
 #include "byte_io.h"
 #include "coarse_structure.h"
+#include "table_compressor.h"
 
 namespace arfc::test {
 
 /// A model whose rows are whole numbers on a line, told apart by squared distance: a code's first
-/// token counts eights, its second ones. Every sum is exact, so what is made with it is the same on
-/// every machine.
-class LineModel final : public Compressor {
+/// token counts eights, its second ones.
+class LineModel final : public TableCompressor {
   public:
     static constexpr std::size_t kTokens = 2;
+
+    LineModel() : TableCompressor(Metric::kL2, 1, {{0, 8.0F}, {0, 1.0F}}) {}
 
     /// Tables that it still makes before it fails; so many that it never does.
     mutable std::atomic<std::int64_t> tables_left = std::numeric_limits<std::int64_t>::max();
 
-    [[nodiscard]] std::size_t dim() const noexcept override { return 1; }
-    [[nodiscard]] std::size_t code_bytes() const noexcept override { return kTokens; }
-    [[nodiscard]] Metric metric() const noexcept override { return Metric::kL2; }
-    [[nodiscard]] const TrainReport& report() const noexcept override { return report_; }
-    [[nodiscard]] ModelFiles files() const override { return {}; }
-    [[nodiscard]] const std::string& id() const noexcept override { return id_; }
-    [[nodiscard]] std::size_t model_bytes() const noexcept override { return 0; }
-
-    [[nodiscard]] static float position(std::span<const std::byte> code) {
-        float sum = 0;
-        for (std::size_t t = 0; t < code.size(); ++t) {
-            sum += value(t, std::to_integer<std::size_t>(code[t]));
-        }
-        return sum;
+    [[nodiscard]] float position(std::span<const std::byte> code) const {
+        float at = 0.0F;
+        decode({code.data(), 1, code.size()}, {&at, 1, 1});
+        return at;
     }
 
-    void encode(
-        MatrixView<const float> /*embeddings*/, std::size_t /*num_bytes*/,
-        MatrixView<std::byte> /*codes*/) const override {
-        fail(ErrorKind::kUnsupported, "Rows of a line are made as codes");
-    }
-    void decode(MatrixView<const std::byte> codes, MatrixView<float> rows) const override {
-        for (std::size_t i = 0; i < codes.rows(); ++i) {
-            rows.row(i)[0] = position(codes.row(i));
-        }
-    }
     void query_tables(
         MatrixView<const float> queries, std::size_t first_token,
         MatrixView<float> tables) const override {
         if (tables_left-- <= 0) {
             fail(ErrorKind::kResourceExhausted, "No table is left");
         }
-        for (std::size_t q = 0; q < queries.rows(); ++q) {
-            for (std::size_t i = 0; i < tables.cols(); ++i) {
-                tables.row(q)[i] =
-                    queries.row(q)[0] * value(first_token + i / kSymbols, i % kSymbols);
-            }
-        }
+        TableCompressor::query_tables(queries, first_token, tables);
     }
-    void query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const override {
-        for (std::size_t q = 0; q < queries.rows(); ++q) {
-            const float at = queries.row(q)[0];
-            terms[q] = {.bias = 0.0F, .squared_norm = at * at};
-        }
-    }
-    void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const override {
-        for (std::size_t i = 0; i < codes.rows(); ++i) {
-            terms[i] = position(codes.row(i)) * position(codes.row(i));
-        }
-    }
-    void score(
-        MatrixView<const float> /*queries*/, MatrixView<const std::byte> /*codes*/, bool /*neural*/,
-        MatrixView<float> /*scores*/) const override {
-        fail(ErrorKind::kUnsupported, "Rows of a line are scored by their tables");
-    }
-
-  private:
-    static float value(std::size_t token, std::size_t symbol) {
-        return static_cast<float>(token == 0 ? 8 * symbol : symbol);
-    }
-
-    TrainReport report_;
-    std::string id_ = "line";
 };
 
 /// Rows of a LineModel.
@@ -124,7 +77,7 @@ struct Line {
     }
 
     [[nodiscard]] float position(std::size_t row) const {
-        return LineModel::position({heads.data() + row * LineModel::kTokens, LineModel::kTokens});
+        return model->position({heads.data() + row * LineModel::kTokens, LineModel::kTokens});
     }
 
     /// The first `count` rows, as structures see them.

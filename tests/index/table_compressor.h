@@ -21,7 +21,7 @@ struct TokenMeaning {
 
 /// A model whose sums are small whole numbers, exact on every machine, and which counts what it is
 /// asked for. It encodes nothing: tests write the codes.
-class TableCompressor final : public Compressor {
+class TableCompressor : public Compressor {
   public:
     TableCompressor(Metric metric, std::size_t dim, std::vector<TokenMeaning> tokens)
         : metric_(metric), dim_(dim), tokens_(std::move(tokens)) {}

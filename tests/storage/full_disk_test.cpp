@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 
 #include <fstream>
+#include <memory>
 
 #include "arfc/storage/manifest.h"
 #include "arfc/storage/store.h"
@@ -52,6 +53,28 @@ Published write_step(Store& store, std::uint64_t step, Durability durability) {
     return store.write(scripted_batch(kRaw, step, true).mutation(kRaw), durability);
 }
 
+/// Makes a store anew, buffers five steps and fills the disk, so that the next step is refused.
+std::unique_ptr<Store> fill_behind_buffered_steps(
+    const SmallDisk& disk, const std::filesystem::path& path) {
+    std::filesystem::remove_all(path);
+    auto store = open_store(
+        "rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kRaw});
+    for (std::uint64_t step = 1; step <= 5; ++step) {
+        write_step(*store, step, Durability::kBuffered);
+    }
+    disk.fill();
+    ARFC_EXPECT_ERROR(
+        write_step(*store, 6, Durability::kSynced), ErrorKind::kResourceExhausted, path.string());
+    return store;
+}
+
+void expect_five_steps(const std::filesystem::path& path) {
+    const auto store = open_store(
+        "rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
+    EXPECT_EQ(store->snapshot()->epoch(), 5U);
+    expect_scripted(*store->snapshot(), kRaw, true);
+}
+
 TEST(FullDisk, RefusesAMutationWholeAndGoesOnOnceThereIsRoom) {
     const SmallDisk disk;
     if (!disk.is_mounted()) {
@@ -89,16 +112,7 @@ TEST(FullDisk, ClosingReleasesTheDirectoryAndKeepsWhatWasAcknowledged) {
     }
     const auto path = disk.path() / "rocks";
     for (const bool is_closed : {true, false}) {
-        std::filesystem::remove_all(path);
-        auto store = open_store(
-            "rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kRaw});
-        for (std::uint64_t step = 1; step <= 5; ++step) {
-            write_step(*store, step, Durability::kBuffered);
-        }
-        disk.fill();
-        ARFC_EXPECT_ERROR(
-            write_step(*store, 6, Durability::kSynced), ErrorKind::kResourceExhausted,
-            path.string());
+        auto store = fill_behind_buffered_steps(disk, path);
         if (is_closed) {
             ARFC_EXPECT_ERROR(store->close(), ErrorKind::kResourceExhausted, path.string());
             ARFC_EXPECT_ERROR(store->close(), ErrorKind::kFailedPrecondition, "Store is closed");
@@ -106,10 +120,7 @@ TEST(FullDisk, ClosingReleasesTheDirectoryAndKeepsWhatWasAcknowledged) {
             store.reset();
         }
         disk.make_room();
-        const auto reopened = open_store(
-            "rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
-        EXPECT_EQ(reopened->snapshot()->epoch(), 5U);
-        expect_scripted(*reopened->snapshot(), kRaw, true);
+        expect_five_steps(path);
     }
 }
 
@@ -120,16 +131,7 @@ TEST(FullDisk, WhatWasBufferedIsMadeDurableOnceThereIsRoom) {
     }
     const auto path = disk.path() / "rocks";
     for (const bool is_closed : {true, false}) {
-        std::filesystem::remove_all(path);
-        auto store = open_store(
-            "rocksdb", {.directory = path, .create = true, .read_only = false, .shape = kRaw});
-        for (std::uint64_t step = 1; step <= 5; ++step) {
-            write_step(*store, step, Durability::kBuffered);
-        }
-        disk.fill();
-        ARFC_EXPECT_ERROR(
-            write_step(*store, 6, Durability::kSynced), ErrorKind::kResourceExhausted,
-            path.string());
+        auto store = fill_behind_buffered_steps(disk, path);
         disk.make_room();
         if (is_closed) {
             EXPECT_NO_THROW(store->close());
@@ -137,10 +139,7 @@ TEST(FullDisk, WhatWasBufferedIsMadeDurableOnceThereIsRoom) {
             EXPECT_EQ(store->write({}, Durability::kSynced).epoch, 5U);
         }
         store.reset();
-        store = open_store(
-            "rocksdb", {.directory = path, .create = false, .read_only = false, .shape = {}});
-        EXPECT_EQ(store->snapshot()->epoch(), 5U);
-        expect_scripted(*store->snapshot(), kRaw, true);
+        expect_five_steps(path);
     }
 }
 

@@ -1,12 +1,12 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
-#include <iterator>
 #include <string>
 #include <string_view>
 
 #include "arfc/base/files.h"
 #include "expect_error.h"
+#include "open_descriptors.h"
 #include "rocks_info_log.h"
 #include "temporary_directory.h"
 
@@ -122,11 +122,7 @@ TEST_F(InfoLogTest, ALineMayFillItsFileToTheLastByte) {
 }
 
 TEST_F(InfoLogTest, LeavesNoDescriptorOpenAndAFileThatItsOwnerWrites) {
-    const auto open_files = [] {
-        const std::filesystem::directory_iterator all("/proc/self/fd");
-        return std::distance(begin(all), end(all));
-    };
-    const auto before = open_files();
+    const auto before = arfc::test::open_descriptors();
     const ::mode_t mask = ::umask(0);
     {
         put_log(kMebibyte - kLongestLine);
@@ -135,10 +131,10 @@ TEST_F(InfoLogTest, LeavesNoDescriptorOpenAndAFileThatItsOwnerWrites) {
             warn(log, std::string(1500, 'w'));
         }
         EXPECT_TRUE(has_old_log());
-        EXPECT_EQ(open_files(), before + 1);
+        EXPECT_EQ(arfc::test::open_descriptors(), before + 1);
     }
     ::umask(mask);
-    EXPECT_EQ(open_files(), before);
+    EXPECT_EQ(arfc::test::open_descriptors(), before);
     EXPECT_EQ(
         std::filesystem::status(directory_ / "LOG").permissions(),
         static_cast<std::filesystem::perms>(0644));

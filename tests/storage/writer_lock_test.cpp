@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <iterator>
 #include <optional>
 
 #include "arfc/storage/manifest.h"
 #include "expect_error.h"
+#include "open_descriptors.h"
 #include "temporary_directory.h"
 #include "unprivileged.h"
 
@@ -49,21 +49,17 @@ TEST(WriterLock, KeepsAnotherProcessOutAndEndsWithItsOwn) {
 }
 
 TEST(WriterLock, LeavesNoDescriptorOpenAndAFileThatItsOwnerWrites) {
-    const auto open_files = [] {
-        const std::filesystem::directory_iterator all("/proc/self/fd");
-        return std::distance(begin(all), end(all));
-    };
     const arfc::test::TemporaryDirectory directory;
-    const auto before = open_files();
+    const auto before = arfc::test::open_descriptors();
     const ::mode_t mask = ::umask(0);
     {
         const WriterLock held(directory.path());
-        EXPECT_EQ(open_files(), before + 1);
+        EXPECT_EQ(arfc::test::open_descriptors(), before + 1);
         EXPECT_THROW(WriterLock(directory.path()), Error);
-        EXPECT_EQ(open_files(), before + 1) << "who is refused keeps nothing";
+        EXPECT_EQ(arfc::test::open_descriptors(), before + 1) << "who is refused keeps nothing";
     }
     ::umask(mask);
-    EXPECT_EQ(open_files(), before);
+    EXPECT_EQ(arfc::test::open_descriptors(), before);
     EXPECT_EQ(
         std::filesystem::status(directory / "LOCK").permissions(),
         static_cast<std::filesystem::perms>(0644));
@@ -71,17 +67,12 @@ TEST(WriterLock, LeavesNoDescriptorOpenAndAFileThatItsOwnerWrites) {
 
 TEST(WriterLock, DescriptorZeroHoldsItLikeOthers) {
     const arfc::test::TemporaryDirectory directory;
-    const int kept = ::dup(STDIN_FILENO);
-    ::close(STDIN_FILENO); // The next file that is opened gets its number.
+    const arfc::test::DescriptorZero is_free;
     {
         const WriterLock held(directory.path());
         EXPECT_THROW(WriterLock(directory.path()), Error);
     }
     EXPECT_NO_THROW(WriterLock(directory.path()));
-    if (kept >= 0) {
-        ::dup2(kept, STDIN_FILENO);
-        ::close(kept);
-    }
 }
 
 TEST(WriterLock, NamesTheDirectoryThatRefuses) {
