@@ -27,11 +27,14 @@ constexpr std::int64_t kLeastSteps = 600;
 constexpr std::int64_t kMostSteps = 3000;
 constexpr std::int64_t kRowsPerStep = 16;
 constexpr double kPatience = 5.0 / 12.0;    // Share of the steps without a gain that ends them.
-constexpr std::size_t kManyRows = 32768;    // From so many on trained rows measure, too.
-constexpr std::size_t kMostCompared = 8192; // So many of them.
+constexpr std::size_t kMostCompared = 8192; // Rows that trained and measure, too.
 constexpr std::int64_t kWarmUp = 30;
-constexpr std::int64_t kEncodeEvery = 50; // Steps after which symbols are chosen anew.
-constexpr std::int64_t kAnchors = 96;     // Of a step.
+// Steps after which symbols are chosen anew, of the rows that the next ones draw; of many rows up
+// to four times as many as the rate falls, and codebooks with it move less.
+constexpr std::int64_t kBlock = 50;
+constexpr std::int64_t kMostBlock = 200;
+constexpr std::size_t kManyRows = 32768;
+constexpr std::int64_t kAnchors = 96; // Of a step.
 constexpr std::int64_t kNeighboursDrawn = 8;
 constexpr std::int64_t kRandomRows = 384;
 constexpr std::int64_t kShortest = 8; // Prefix of every step, beside those that are drawn.
@@ -65,10 +68,8 @@ class RelationTrainer {
               static_cast<std::int64_t>(task.rows.rows()) / kRowsPerStep, kLeastSteps, kMostSteps)),
           is_judged_(!task.landmarks.empty()) {}
 
-    /// Among the held-out rows and enough that trained: of 1,000 rows the nearest lie too far from
-    /// each other to tell what landmarks are for.
     [[nodiscard]] std::vector<HeldOutRecall> measure(const RelatedCodebooks* related) {
-        start(/*dense=*/true);
+        start();
         if (related != nullptr) {
             now_.codebooks = tensor_of(related->codebooks, {tokens_, 256, width_});
             now_.mean = tensor_of(related->mean, {width_});
@@ -88,23 +89,26 @@ class RelationTrainer {
             most_ = before_;
         }
         const auto patience = static_cast<std::int64_t>(kPatience * static_cast<double>(steps_));
-        for (; step_ <= steps_ && step_ - best_step_ <= patience; ++step_) {
+        for (; step_ - best_step_ <= patience; ++step_) {
             if (task_.keep && step_ > 0) {
                 task_.keep([this] { return state(); });
             }
-            if (step_ % kEncodeEvery == 0) {
+            if (step_ == block_end_) {
                 const double found = step_ == 0 ? before_ : mean_recall(recall());
                 if (found > most_) {
                     most_ = found;
                     best_ = now_.copied();
                     best_step_ = step_;
                 }
-                codes_ = encode(embeddings_);
+                if (step_ == steps_) {
+                    break;
+                }
+                begin_block();
             }
             if (!task_.go_on()) {
                 break;
             }
-            descend(step_);
+            descend(drawn_[static_cast<std::size_t>(step_ - block_begin_)]);
         }
         if (!best_) {
             return std::nullopt;
@@ -120,25 +124,22 @@ class RelationTrainer {
     }
 
   private:
-    /// Starts from what the task brings.
-    /// @param dense  Seek held-out rows among some that trained, too, not among themselves alone.
-    void start(bool dense) {
+    /// Starts from what the task brings. Held-out rows are sought among enough that trained, too:
+    /// of 1,000 rows the nearest lie too far from each other to tell what steps are good for.
+    void start() {
         now_.codebooks = tensor_of(task_.codebooks, {tokens_, 256, width_}).requires_grad_();
         now_.mean = tensor_of(task_.mean, {width_}).requires_grad_();
         now_.map_change = torch::zeros({mapped_, mapped_}).requires_grad_();
         held_out_ = tensor_of(task_.held_out) + now_.mean.detach();
-        base_ = held_out_;
-        if (dense) {
-            const torch::Tensor others =
-                tensor_of(task_.rows.slice(0, std::min(kMostCompared, task_.rows.rows())));
-            base_ = torch::cat({held_out_, others + now_.mean.detach()});
-        }
+        const torch::Tensor others =
+            tensor_of(task_.rows.slice(0, std::min(kMostCompared, task_.rows.rows())));
+        base_ = torch::cat({held_out_, others + now_.mean.detach()});
         truth_ = best_others(graph_.similarities(held_out_, base_));
     }
 
     /// Starts, and finds neighbours.
     void prepare() {
-        start(task_.rows.rows() >= kManyRows);
+        start();
         optimizer_ = std::make_unique<torch::optim::AdamW>(
             std::vector<torch::Tensor>{now_.codebooks, now_.mean, now_.map_change},
             torch::optim::AdamWOptions(kLearningRate).betas({0.9, 0.99}).weight_decay(0.0));
@@ -147,6 +148,7 @@ class RelationTrainer {
         const torch::Tensor mean = now_.mean.detach();
         embeddings_ = tensor_of(task_.rows.slice(0, std::min(kMaxRows, task_.rows.rows()))) + mean;
         variance_ = (embeddings_ - mean).square().sum(1).mean().item<double>();
+        codes_ = torch::zeros({embeddings_.size(0), tokens_}, torch::kInt64);
         neighbours_ = task_.begun ? restored_neighbours(*task_.begun)
                                   : graph_.nearest_rows(embeddings_, task_.go_on);
         graph_.fit_scale(embeddings_, neighbours_);
@@ -167,11 +169,13 @@ class RelationTrainer {
         LearningState out;
         out.numbers = {
             {"step", static_cast<double>(step_)},
+            {"block_begin", static_cast<double>(block_begin_)},
+            {"block_end", static_cast<double>(block_end_)},
             {"best_step", static_cast<double>(best_step_)},
             {"before", before_},
             {"most", most_}};
         std::ostringstream random;
-        random << random_;
+        random << random_ << ' ' << block_random_;
         out.random = random.str();
         out.arrays["symbols"] = stored(codes_);
         out.arrays["neighbours"] = stored(neighbours_);
@@ -191,9 +195,18 @@ class RelationTrainer {
         before_ = number_of(state, "before");
         most_ = number_of(state, "most");
         std::istringstream random(state.random);
-        if (!(random >> random_) || step_ < 1 || best_step_ < 0 || best_step_ > step_) {
+        if (!(random >> random_ >> block_random_) || step_ < 1 || best_step_ < 0 ||
+            best_step_ > step_) {
             fail_corrupt_state("random");
         }
+        block_begin_ = static_cast<std::int64_t>(number_of(state, "block_begin"));
+        block_end_ = static_cast<std::int64_t>(number_of(state, "block_end"));
+        if (block_begin_ < 0 || block_begin_ > step_ || block_end_ < step_ || block_end_ > steps_ ||
+            block_end_ - block_begin_ > kMostBlock) {
+            fail_corrupt_state("block");
+        }
+        std::mt19937_64 again = block_random_;
+        draw_block(again);
         codes_ = integers_of(state, "symbols", {embeddings_.size(0), tokens_}, 256);
         if (best_step_ > 0) {
             best_.emplace();
@@ -264,22 +277,59 @@ class RelationTrainer {
         return torch::cat({mapped, sums.slice(1, mapped_)}, 1);
     }
 
-    void descend(std::int64_t step) {
-        const double share = std::max(
-            static_cast<double>(step) / static_cast<double>(steps_),
+    /// Returns how far the tuning is, in [0, 1].
+    [[nodiscard]] double share() const {
+        return std::max(
+            static_cast<double>(step_) / static_cast<double>(steps_),
             task_.spent ? task_.spent() : 0.0);
-        const double warm = std::min(1.0, static_cast<double>(step + 1) / kWarmUp);
-        const double rate = kLearningRate * warm * 0.5 * (1.0 + std::cos(M_PI * share));
-        for (auto& group : optimizer_->param_groups()) {
-            group.options().set_lr(rate);
+    }
+    [[nodiscard]] static double rate_left(double share) {
+        return 0.5 * (1.0 + std::cos(M_PI * share));
+    }
+
+    /// What a step compares.
+    struct Drawn {
+        torch::Tensor anchors;
+        torch::Tensor rows; ///< Some neighbours of each anchor, and others.
+    };
+
+    /// Draws what steps up to the block's end compare, and chooses the symbols of that.
+    void begin_block() {
+        const double left = task_.rows.rows() < kManyRows ? 1.0 : rate_left(share());
+        block_begin_ = step_;
+        constexpr double kLeastRate = double{kBlock} / kMostBlock;
+        block_end_ =
+            std::min(steps_, step_ + std::lround(double{kBlock} / std::max(left, kLeastRate)));
+        block_random_ = random_;
+        draw_block(random_);
+        std::vector<torch::Tensor> rows;
+        for (const Drawn& drawn : drawn_) {
+            rows.push_back(drawn.rows);
         }
-        const torch::Tensor anchors = drawn_rows(random_, kAnchors, neighbours_.size(0));
-        const torch::Tensor near =
-            neighbours_.index_select(0, anchors)
-                .index_select(1, drawn_rows(random_, kNeighboursDrawn, kNeighbours))
-                .flatten();
-        const torch::Tensor rows =
-            torch::cat({near, drawn_rows(random_, kRandomRows, embeddings_.size(0))});
+        const torch::Tensor used = std::get<0>(torch::_unique(torch::cat(rows)));
+        codes_.index_copy_(0, used, encode(embeddings_.index_select(0, used)));
+    }
+    void draw_block(std::mt19937_64& random) {
+        drawn_.clear();
+        for (std::int64_t step = block_begin_; step < block_end_; ++step) {
+            const torch::Tensor anchors = drawn_rows(random, kAnchors, neighbours_.size(0));
+            const torch::Tensor near =
+                neighbours_.index_select(0, anchors)
+                    .index_select(1, drawn_rows(random, kNeighboursDrawn, kNeighbours))
+                    .flatten();
+            drawn_.push_back(
+                {anchors,
+                 torch::cat({near, drawn_rows(random, kRandomRows, embeddings_.size(0))})});
+        }
+    }
+
+    void descend(const Drawn& drawn) {
+        const double share = this->share();
+        const double warm = std::min(1.0, static_cast<double>(step_ + 1) / kWarmUp);
+        for (auto& group : optimizer_->param_groups()) {
+            group.options().set_lr(kLearningRate * warm * rate_left(share));
+        }
+        const auto& [anchors, rows] = drawn;
         const torch::Tensor itself = anchors.unsqueeze(1) == rows.unsqueeze(0);
         const torch::Tensor queries = embeddings_.index_select(0, anchors);
         const torch::Tensor embeddings = embeddings_.index_select(0, rows);
@@ -339,12 +389,16 @@ class RelationTrainer {
     torch::Tensor neighbours_; ///< [anchors, 32], of the first rows.
     torch::Tensor base_;       ///< [n, d]: where they seek; the first are they themselves.
     torch::Tensor truth_;      ///< [m, 10]: the nearest to each, in the base.
-    torch::Tensor codes_;      ///< [n, tokens].
+    torch::Tensor codes_;      ///< [n, tokens]; up to date where the block compares them.
+    std::vector<Drawn> drawn_; ///< By the steps of the block.
     Parameters now_;
     std::unique_ptr<torch::optim::AdamW> optimizer_;
     std::int64_t step_ = 0;
-    double before_ = 0.0; ///< Recall at the start,
-    double most_ = 0.0;   ///< the best so far,
+    std::int64_t block_begin_ = 0; ///< Steps [begin, end) see the same symbols.
+    std::int64_t block_end_ = 0;
+    std::mt19937_64 block_random_; ///< As it stood at the begin.
+    double before_ = 0.0;          ///< Recall at the start,
+    double most_ = 0.0;            ///< the best so far,
     std::int64_t best_step_ = 0;
     std::optional<Parameters> best_; ///< and what had it; nothing while that is the start.
 };

@@ -19,7 +19,7 @@ namespace arfc {
 
 /// Raised where a training learns other things from the same rows and options, so that no model is
 /// made half by one build and half by another.
-inline constexpr int kCheckpointFormat = 4;
+inline constexpr int kCheckpointFormat = 5;
 
 /// Keeps what a training has learned on disk, step by step, so that it can go on after a crash.
 ///

@@ -83,8 +83,8 @@ struct Start {
 TEST(RelationTrainer, GainsRecallOfRowsThatTookNoPart) {
     const Start start;
     for (const auto& [metric, before] :
-         {std::pair{Metric::kCosine, 0.482}, std::pair{Metric::kL2, 0.474},
-          std::pair{Metric::kInnerProduct, 0.475}}) {
+         {std::pair{Metric::kCosine, 0.275}, std::pair{Metric::kL2, 0.271},
+          std::pair{Metric::kInnerProduct, 0.257}}) {
         RelationTask task = start.task();
         task.metric = metric;
         const std::optional<RelatedCodebooks> related = relate(task);
@@ -121,7 +121,8 @@ TEST(RelationTrainer, LandmarksAddToRecall) {
         if (metric == Metric::kCosine) { // Under L2 nothing gains beyond what landmarks do.
             ASSERT_TRUE(judged);
             EXPECT_GT(judged->recall_before, alone->recall_before + 0.003);
-            EXPECT_GT(judged->recall_after, alone->recall_after + 0.005);
+            EXPECT_GT(judged->recall_after, judged->recall_before + 0.005);
+            EXPECT_NE(judged->codebooks, alone->codebooks);
         }
     }
     RelationTask few = start.task();
@@ -164,29 +165,27 @@ TEST(RelationTrainer, MeasuresEveryLengthOfWhatItIsGiven) {
     EXPECT_LT(mean_recall(held_out_recall(task, &blind)), mean_recall(before) - 0.05);
 }
 
-/// Of few rows those that trained are closer to their codes than others are: they would hide that a
-/// step overfits.
-TEST(RelationTrainer, OfManyRowsSomeThatTrainedAreAmongThoseThatMeasure) {
-    constexpr std::size_t kMany = 32768;
+/// Of held-out rows alone the nearest are farther apart and easier to tell: chance decides there.
+TEST(RelationTrainer, SomeRowsThatTrainedAreAmongThoseThatMeasure) {
     const Start start;
-    const std::vector<float> rows = clustered_rows(kMany, 5);
-    for (const std::size_t count : {kMany - 1, kMany}) {
-        RelationTask task = start.task();
-        task.rows = test::view(rows, kDim).slice(0, count);
-        std::optional<LearningState> state;
-        int asked = 0;
-        task.keep = [&](const std::function<LearningState()>& tell) { state = tell(); };
-        task.go_on = [&] { return ++asked == 2; }; // Not all neighbours, and one step.
-        EXPECT_FALSE(relate(task));
-        ASSERT_TRUE(state);
-        const double among_some_that_trained = mean_recall(held_out_recall(task));
-        const double before = state->numbers.at("before");
-        if (count == kMany) {
-            EXPECT_EQ(before, among_some_that_trained);
-        } else { // Of fewer, the nearest are farther apart and easier to tell.
-            EXPECT_GT(before, among_some_that_trained + 0.1);
-        }
-    }
+    RelationTask task = start.task();
+    std::optional<LearningState> state;
+    task.keep = [&](const std::function<LearningState()>& tell) { state = tell(); };
+    task.go_on = [&] { return !state; };
+    EXPECT_FALSE(relate(task));
+    ASSERT_TRUE(state);
+    const double measured = state->numbers.at("before");
+    EXPECT_EQ(measured, mean_recall(held_out_recall(task)));
+    task.rows = task.rows.slice(0, 2000);
+    EXPECT_GT(mean_recall(held_out_recall(task)), measured);
+    // At most so many.
+    const std::vector<float> rows = clustered_rows(8193, 5);
+    task.rows = test::view(rows, kDim);
+    const double among_all = mean_recall(held_out_recall(task));
+    task.rows = task.rows.slice(0, 8192);
+    EXPECT_EQ(mean_recall(held_out_recall(task)), among_all);
+    task.rows = task.rows.slice(0, 7000);
+    EXPECT_NE(mean_recall(held_out_recall(task)), among_all);
 }
 
 TEST(RelationTrainer, FollowsTheTimeThatItHas) {
@@ -232,6 +231,8 @@ TEST(RelationTrainer, StepsAreAsLongAsTheRateOfTheTime) {
 
     task.spent = nullptr;
     test::balance(state, 60.0); // Of 600.
+    state.numbers["block_begin"] = 50.0;
+    state.numbers["block_end"] = 100.0;
     task.begun = state;
     const LearningState later = stepped(task);
     EXPECT_EQ(later.numbers.at("step"), 61.0);
@@ -280,6 +281,54 @@ TEST(RelationTrainer, TheMeanOfRowsIsNoMatterUnderL2) {
     }
 }
 
+/// What steps draw is the same where one goes on within a block, and so is what they learn.
+TEST(RelationTrainer, GoesOnWithinABlock) {
+    const Start start;
+    RelationTask task = start.task();
+    std::optional<LearningState> at_60;
+    std::optional<LearningState> at_110;
+    const auto keep = [&](const std::function<LearningState()>& tell) {
+        LearningState state = tell();
+        if (state.numbers.at("step") == 60.0) {
+            at_60 = state;
+        } else if (state.numbers.at("step") == 110.0) {
+            at_110 = std::move(state);
+        }
+    };
+    task.keep = keep;
+    task.go_on = [&] { return !at_110; };
+    static_cast<void>(relate(task));
+    ASSERT_TRUE(at_60 && at_110);
+    const LearningState expected = *at_110;
+    at_110.reset();
+    task.begun = at_60;
+    static_cast<void>(relate(task));
+    ASSERT_TRUE(at_110);
+    EXPECT_EQ(at_110->numbers, expected.numbers);
+    EXPECT_EQ(at_110->random, expected.random);
+    for (const auto& [name, array] : expected.arrays) {
+        EXPECT_EQ(at_110->arrays.at(name).values, array.values) << name;
+    }
+}
+
+/// Codebooks of the last steps move less. Few rows are drawn again and again.
+TEST(RelationTrainer, ChoosesSymbolsOfManyRowsLessOftenAsTheRateFalls) {
+    constexpr std::size_t kMany = 32768;
+    const Start start;
+    const std::vector<float> rows = clustered_rows(kMany, 5);
+    const auto block_end = [&](std::size_t count, double spent) {
+        RelationTask task = start.task();
+        task.rows = test::view(rows, kDim).slice(0, count);
+        task.spent = [=] { return spent; };
+        return stepped(task).numbers.at("block_end");
+    };
+    EXPECT_EQ(block_end(kMany - 1, 0.9), 50.0);
+    EXPECT_EQ(block_end(kMany, 0.0), 50.0);
+    EXPECT_EQ(block_end(kMany, 0.5), 100.0);
+    EXPECT_EQ(block_end(kMany, 0.9), 200.0);
+    EXPECT_EQ(block_end(kMany, 1.0), 200.0);
+}
+
 TEST(RelationTrainer, IsDeterministicForASeed) {
     const Start start;
     const std::optional<RelatedCodebooks> first = relate(start.task());
@@ -310,6 +359,23 @@ TEST(RelationTrainer, RefusesStatesThatDoNotFit) {
     refuses("random", [](LearningState& state) { state.numbers["step"] = 0; });
     refuses("random", [](LearningState& state) { state.numbers["best_step"] = -1; });
     refuses("random", [](LearningState& state) { state.numbers["best_step"] = 2; });
+    refuses("random", [](LearningState& state) { // The second of two.
+        state.random.resize(state.random.size() / 2);
+    });
+    refuses("block_begin", [](LearningState& state) { state.numbers.erase("block_begin"); });
+    refuses("block_end", [](LearningState& state) { state.numbers.erase("block_end"); });
+    const auto refuses_block = [&](double step, double begin, double end) {
+        refuses("block", [&](LearningState& state) {
+            state.numbers["step"] = step;
+            state.numbers["block_begin"] = begin;
+            state.numbers["block_end"] = end;
+        });
+    };
+    refuses_block(1, -1, 50);
+    refuses_block(1, 2, 52);
+    refuses_block(51, 0, 50);
+    refuses_block(201, 0, 201);   // Of at most 200.
+    refuses_block(590, 551, 601); // Of 600 steps.
     refuses("most", [](LearningState& state) { state.numbers.erase("most"); });
     refuses("symbols", [](LearningState& state) { state.arrays["symbols"].values[5] = 256.0F; });
     refuses("symbols", [](LearningState& state) { state.arrays["symbols"].values[5] = -1.0F; });
@@ -366,6 +432,8 @@ TEST(RelationTrainer, AStateThatIsReadIsTheOneThatWasWritten) {
         best.values.front() += 0.5F;
         state->arrays[std::string("best.") + name] = best;
     }
+    EXPECT_EQ(state->numbers.at("block_begin"), 50.0);
+    EXPECT_EQ(state->numbers.at("block_end"), 100.0);
     state->numbers["best_step"] = 50.0;
     state->numbers["most"] = state->numbers["before"] + 0.001;
     task.begun = state;
