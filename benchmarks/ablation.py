@@ -7,8 +7,9 @@ r"""Recall by what a codec is made of, at equal bytes: arfc part by part, and FA
 rows.npy is [n, d]; `sentences` are 71,500 of the installed Python's documentation, embedded with
 all-MiniLM-L6-v2. A seed draws a tenth of the rows, at most 1,500, that ask; half of the others
 train, half are indexed. Recall@10 counts the ten exact nearest rows by cosine among the ten best by
-code. FAISS's codecs are scored by the cosine of their decoded rows; they need the module `faiss`,
-which is no part of the project's environment. --seconds is the budget of each arfc training.
+code. One arfc model of the longest length, trained in at most --seconds, gives every length: its
+codes are cut. FAISS's codecs are trained anew for each and scored by the cosine of their decoded
+rows; they need the module `faiss`, which is no part of the project's environment.
 
 Every finished cell (rows, method, bytes, seed, seconds) is one line of --results; started again
 with the same file, the program measures what is missing. A Markdown table for each data set goes to
@@ -23,7 +24,7 @@ import importlib.util
 import pathlib
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,8 @@ class Cell:
     seed: int
     seconds: float | None
     """Budget of an arfc training; None for others, which have none."""
+    model_bytes: int | None
+    """Longest length of the model; None for others, whose only one is `bytes`."""
 
 
 class Trial:
@@ -69,43 +72,57 @@ class Trial:
 
 
 Measured = dict[str, Any]
+Measure = Callable[[Trial, Sequence[int], float], Iterator[tuple[int, Measured]]]
+"""(trial, lengths in bytes, seconds of a training) -> each length and what was measured."""
 
 
-def by_arfc(relations: bool) -> Callable[[Trial, int, float], Measured]:
+def by_arfc(relations: bool) -> Measure:
     """Returns what measures a model with or without relations (and landmarks, which go with them).
 
     What each part gained on held-out rows, as the model reports it, is kept beside the recall.
     """
 
-    def measure(trial: Trial, length: int, seconds: float) -> Measured:
+    def measure(
+        trial: Trial, lengths: Sequence[int], seconds: float
+    ) -> Iterator[tuple[int, Measured]]:
         model = arfc.Compressor.train(
             trial.train,
-            code_bytes=length,
+            code_bytes=max(lengths),
             relations=relations,
             seed=trial.seed,
             time_budget_s=seconds,
         )
-        scores = model.score(trial.queries, model.encode(trial.base))
+        codes = model.encode(trial.base)
         parts = [
             {"part": part.part, "is_kept": part.is_kept, "recall": part.recall}
             for part in model.report.parts
         ]
-        return {"recall": trial.found(scores), "seconds": model.report.seconds, "parts": parts}
+        for length in lengths:
+            scores = model.score(trial.queries, np.ascontiguousarray(codes[:, :length]))
+            yield (
+                length,
+                {
+                    "recall": trial.found(scores),
+                    "seconds": model.report.seconds,
+                    "parts": parts,
+                },
+            )
 
     return measure
 
 
-def by_faiss(factory: Callable[[int, int], str]) -> Callable[[Trial, int, float], Measured]:
+def by_faiss(factory: Callable[[int, int], str]) -> Measure:
     """Returns what measures FAISS's codec of that name: (floats, bytes) -> factory string."""
 
-    def measure(trial: Trial, length: int, _: float) -> Measured:
+    def measure(trial: Trial, lengths: Sequence[int], _: float) -> Iterator[tuple[int, Measured]]:
         from faiss_codecs import cosines
 
-        name = factory(trial.train.shape[1], length)
-        scores, seconds, size = cosines(name, trial.train, trial.base, trial.queries)
-        if size > length:
-            raise ValueError(f"{name} takes {size} bytes")
-        return {"recall": trial.found(scores), "seconds": seconds}
+        for length in lengths:
+            name = factory(trial.train.shape[1], length)
+            scores, seconds, size = cosines(name, trial.train, trial.base, trial.queries)
+            if size > length:
+                raise ValueError(f"{name} takes {size} bytes")
+            yield length, {"recall": trial.found(scores), "seconds": seconds}
 
     return measure
 
@@ -171,7 +188,8 @@ def table(
 def cell_of(
     name: str, digest: str, method: str, length: int, seed: int, args: argparse.Namespace
 ) -> Cell:
-    return Cell(name, digest, method, length, seed, args.seconds if method in OURS else None)
+    ours = (args.seconds, max(args.lengths)) if method in OURS else (None, None)
+    return Cell(name, digest, method, length, seed, *ours)
 
 
 def main() -> None:
@@ -185,7 +203,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     args = parser.parse_args()
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
-    lengths = [int(length) for length in args.bytes.split(",")]
+    args.lengths = lengths = [int(length) for length in args.bytes.split(",")]
 
     methods = METHODS
     if importlib.util.find_spec("faiss") is None:
@@ -201,14 +219,20 @@ def main() -> None:
         digest = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
         for seed in args.seeds:
             trial: Trial | None = None
-            for length in lengths:
-                for method, measure in methods.items():
-                    cell = cell_of(name, digest, method, length, seed, args)
-                    if cell in results:
-                        continue
-                    trial = trial or Trial(rows, seed)
-                    value = measure(trial, length, args.seconds)
-                    results.add(cell, value)
+            for method, measure in methods.items():
+                missing = [
+                    length
+                    for length in lengths
+                    if cell_of(name, digest, method, length, seed, args) not in results
+                ]
+                if not missing:
+                    continue
+                trial = trial or Trial(rows, seed)
+                # The longest is measured, too: a model of fewer bytes is another.
+                wanted = lengths if method in OURS else missing
+                for length, value in measure(trial, wanted, args.seconds):
+                    if length in missing:
+                        results.add(cell_of(name, digest, method, length, seed, args), value)
                     print(
                         f"{name}, seed {seed}, {length} B, {method}: {value['recall']:.4f},"
                         f" training {value['seconds']:.0f} s",
