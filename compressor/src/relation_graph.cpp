@@ -50,13 +50,27 @@ torch::Tensor RelationGraph::edges(const torch::Tensor& similarities, const torc
 
 torch::Tensor RelationGraph::nearest_rows(
     const torch::Tensor& rows, const std::function<bool()>& go_on) const {
-    const std::int64_t anchors = rows.size(0);
+    return nearest(rows, rows, /*are_rows=*/true, go_on);
+}
+
+torch::Tensor RelationGraph::nearest_rows(
+    const torch::Tensor& queries, const torch::Tensor& rows,
+    const std::function<bool()>& go_on) const {
+    return nearest(queries, rows, /*are_rows=*/false, go_on);
+}
+
+torch::Tensor RelationGraph::nearest(
+    const torch::Tensor& queries, const torch::Tensor& rows, bool are_rows,
+    const std::function<bool()>& go_on) const {
+    const std::int64_t anchors = queries.size(0);
     std::vector<torch::Tensor> parts;
     constexpr std::int64_t kTogether = 512;
     for (std::int64_t first = 0; first < anchors; first += kTogether) {
         const std::int64_t last = std::min(anchors, first + kTogether);
-        torch::Tensor near = similarities(rows.slice(0, first, last), rows);
-        near.slice(1, first, last).fill_diagonal_(-INFINITY);
+        torch::Tensor near = similarities(queries.slice(0, first, last), rows);
+        if (are_rows) {
+            near.slice(1, first, last).fill_diagonal_(-INFINITY);
+        }
         parts.push_back(std::get<1>(near.topk(kNeighbours, 1)));
         if (!go_on()) { // Some neighbours will do.
             break;

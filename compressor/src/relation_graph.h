@@ -48,7 +48,19 @@ class RelationGraph {
     [[nodiscard]] torch::Tensor nearest_rows(
         const torch::Tensor& rows, const std::function<bool()>& go_on) const;
 
+    /// Finds the nearest rows to the first queries, of all where there is time.
+    /// @param queries  [q, d], q >= 1; none of them is a row.
+    /// @returns [m, kNeighbours], int64, 1 <= m <= q.
+    [[nodiscard]] torch::Tensor nearest_rows(
+        const torch::Tensor& queries, const torch::Tensor& rows,
+        const std::function<bool()>& go_on) const;
+
   private:
+    /// @param are_rows  Whether query i is row i, and no neighbour of itself.
+    [[nodiscard]] torch::Tensor nearest(
+        const torch::Tensor& queries, const torch::Tensor& rows, bool are_rows,
+        const std::function<bool()>& go_on) const;
+
     Metric metric_;
     double scale_ = 1.0;
 };

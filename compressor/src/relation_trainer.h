@@ -19,6 +19,10 @@ namespace arfc {
 struct RelationTask {
     MatrixView<const float> rows;     ///< [n, d]: shape the codebooks.
     MatrixView<const float> held_out; ///< [m, d]: took no part in training, and measure.
+    MatrixView<const float> queries;  ///< [q, d], turned, not centred: rows are to keep their order
+                                      ///< for these, too; empty: for rows alone.
+    MatrixView<const float> asking;   ///< [m, d], m >= 1, as queries: took no part, and measure
+                                      ///< instead of `held_out`; empty where there are no queries.
     std::span<const float> mean;      ///< [d]: what was taken from the rows.
     std::span<const float> codebooks; ///< [tokens, 256, d], whole-space.
     Metric metric = Metric::kCosine;
@@ -53,7 +57,8 @@ struct RelatedCodebooks {
 /// divergence between the graph of the embeddings and that of the codes (edges: each row's
 /// softmax over its similarities to neighbours and to random rows) at sampled prefixes, whose
 /// lengths move from long to short. Symbols are chosen anew by beam search as codebooks move.
-/// What has the best recall among held-out rows is kept.
+/// What has the best recall among held-out rows is kept. Of each step's anchors half are queries,
+/// where there are any.
 ///
 /// Source: the entity relation graph constraint and progressive training of arXiv:2602.11494, in a
 /// listwise form; docs/sources.md.
@@ -62,8 +67,8 @@ struct RelatedCodebooks {
 std::optional<RelatedCodebooks> relate(const RelationTask& task);
 
 /// Measures the task's codebooks, as they are or as they were tuned, with the task's landmarks
-/// where it has any: recall@10 of held-out rows among themselves and 8,192 rows that trained, at a
-/// quarter, half and all of the tokens. can_relate() holds.
+/// where it has any: recall@10 of held-out rows (or queries) among them and 8,192 rows that
+/// trained, at a quarter, half and all of the tokens. can_relate() holds.
 /// @param related  What relate() made of them, or nullptr.
 [[nodiscard]] std::vector<HeldOutRecall> held_out_recall(
     const RelationTask& task, const RelatedCodebooks* related = nullptr);

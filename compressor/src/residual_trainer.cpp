@@ -58,6 +58,7 @@ constexpr double kNormShrinkage = 0.1;
 // weight of .1 loses .008 at 24 bytes of sift10k, of .2 .005 at 8 and 16 bytes of clinc150.
 constexpr std::size_t kRowsPerLandmark = 5;
 constexpr std::size_t kMostLandmarks = 2048;
+constexpr std::size_t kLeastLandmarks = 256; // Of few queries as many as there are.
 constexpr std::size_t kLandmarkRows = 32768;
 constexpr std::size_t kLandmarksAsked = 8;
 constexpr double kLandmarkErrorWeight = 0.15;
@@ -79,6 +80,7 @@ constexpr double kClusteringShare = 0.8;       // Of a codebook's time; its symb
 constexpr std::size_t kLateIterations = 6;     // 15 of them gain under .002 recall.
 constexpr std::size_t kMinHeldOutTotal = 1000; // Below this many rows none is spared for measuring.
 constexpr std::size_t kMaxHeldOut = 1000;
+constexpr std::size_t kQueriesPerHeldOut = 5; // They may be few, and measure alone.
 constexpr std::size_t kMaxTrainRows = kMaxTrainingRows - kMaxHeldOut;
 constexpr std::size_t kMaxRecallBase = 20000;
 constexpr double kPairShare = 0.20;     // Of the time budget: pairs, where there are any,
@@ -116,6 +118,37 @@ void check_pairs(std::size_t dim, const TrainOptions& options) {
     require_usable_rows(rows, options.metric, "Matrix of the pairs' relevant rows");
 }
 
+void check_queries(std::size_t dim, const TrainOptions& options) {
+    const MatrixView<const float> queries = options.queries;
+    if (queries.empty()) {
+        return;
+    }
+    if (!options.relations) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Queries serve relations, which are left out; leave out these, too, number: ",
+            queries.rows());
+    }
+    if (queries.cols() != dim) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Queries differ in width from the training matrix: ", queries.cols(), ", expected ",
+            dim);
+    }
+    if (queries.rows() < kMinTrainingQueries) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Queries are too few to learn from and to measure with: ", queries.rows(),
+            ", at least ", kMinTrainingQueries);
+    }
+    if (dim > kMaxRotatedDim) {
+        fail(
+            ErrorKind::kUnsupported, "Queries teach rows of at most ", kMaxRotatedDim,
+            " floats; of this width train without: ", dim);
+    }
+    require_usable_rows(queries, options.metric, "Matrix of queries");
+}
+
 void check_options(MatrixView<const float> embeddings, const TrainOptions& options) {
     if (embeddings.rows() < 1) {
         fail(ErrorKind::kInvalidArgument, "Training needs at least one row: ", embeddings.rows());
@@ -142,6 +175,7 @@ void check_options(MatrixView<const float> embeddings, const TrainOptions& optio
     }
     require_cpu(options.device);
     require_usable_rows(embeddings, options.metric, "Training matrix");
+    check_queries(embeddings.cols(), options);
     check_pairs(embeddings.cols(), options);
 }
 
@@ -166,11 +200,12 @@ std::size_t affordable_rows(std::size_t dim, const TrainOptions& options) {
     return static_cast<std::size_t>(std::clamp(rows, 4096.0, static_cast<double>(kMaxTrainRows)));
 }
 
-Split split_rows(std::size_t rows, std::size_t most, std::mt19937_64& random) {
+/// Draws rows that measure, and others that train.
+Split drawn_split(
+    std::size_t rows, std::size_t held_out, std::size_t most_trained, std::mt19937_64& random) {
     std::vector<std::size_t> order(rows);
     std::iota(order.begin(), order.end(), std::size_t{0});
-    const std::size_t held_out = rows < kMinHeldOutTotal ? 0 : std::min(kMaxHeldOut, rows / 20);
-    const std::size_t chosen = std::min(rows, most + held_out);
+    const std::size_t chosen = std::min(rows, most_trained + held_out);
     for (std::size_t i = 0; i < chosen; ++i) {
         std::swap(order[i], order[i + random() % (rows - i)]);
     }
@@ -180,6 +215,17 @@ Split split_rows(std::size_t rows, std::size_t most, std::mt19937_64& random) {
         order.begin() + static_cast<std::ptrdiff_t>(held_out),
         order.begin() + static_cast<std::ptrdiff_t>(chosen));
     return split;
+}
+
+Split split_rows(std::size_t rows, std::size_t most, std::mt19937_64& random) {
+    const std::size_t held_out = rows < kMinHeldOutTotal ? 0 : std::min(kMaxHeldOut, rows / 20);
+    return drawn_split(rows, held_out, most, random);
+}
+
+Split split_queries(std::size_t queries, std::uint64_t seed) {
+    std::mt19937_64 random(seed); // Rows are drawn as without queries.
+    return drawn_split(
+        queries, std::min(kMaxHeldOut, queries / kQueriesPerHeldOut), kMaxTrainingQueries, random);
 }
 
 /// Copies rows, L2-normalised under cosine.
@@ -255,10 +301,13 @@ class Trainer {
     [[nodiscard]] std::size_t rows() const noexcept { return z_.size() / dim(); }
     [[nodiscard]] std::size_t given_rows() const noexcept { return split_.train.size(); }
     [[nodiscard]] std::size_t dim() const noexcept { return model_.dim; }
-    [[nodiscard]] MatrixView<const float> z() const noexcept { return {z_.data(), rows(), dim()}; }
+    [[nodiscard]] MatrixView<const float> z() const noexcept { return as_rows(z_); }
     [[nodiscard]] std::size_t held_out() const noexcept { return split_.held_out.size(); }
     [[nodiscard]] MatrixView<const float> held_out_rows() const noexcept {
-        return {held_out_.data(), held_out(), dim()};
+        return as_rows(held_out_);
+    }
+    [[nodiscard]] MatrixView<const float> as_rows(const std::vector<float>& values) const noexcept {
+        return {values.data(), values.size() / dim(), dim()};
     }
 
     void set_up() {
@@ -276,6 +325,11 @@ class Trainer {
         z_ = gather(embeddings_, split_.train, options_.metric);
         held_out_ = gather(embeddings_, split_.held_out, options_.metric);
         checkpoint_.expect_rows(z_, held_out_);
+        if (!options_.queries.empty()) {
+            query_split_ = split_queries(options_.queries.rows(), options_.seed);
+            queries_ = gather(options_.queries, query_split_.train, options_.metric);
+            asking_ = gather(options_.queries, query_split_.held_out, options_.metric);
+        }
         learn_from_pairs();
         draw_likely_rows(most);
         std::vector<double> mean(dim(), 0.0);
@@ -331,8 +385,9 @@ class Trainer {
             return;
         }
         const std::vector<float> given = z_;
-        map_rows(z_);
-        map_rows(held_out_);
+        for (std::vector<float>* const some : {&z_, &held_out_, &queries_, &asking_}) {
+            map_rows(*some);
+        }
         moments_ = map_moments({given.data(), rows(), dim()}, z());
     }
     /// Maps rows as encode() will: as pairs taught.
@@ -373,6 +428,8 @@ class Trainer {
     void rotate(const std::vector<float>& axes) {
         turn_in_place(z_, axes);
         turn_in_place(held_out_, axes);
+        turn_in_place(queries_, axes);
+        turn_in_place(asking_, axes);
         turn_in_place(model_.mean, axes);
         turn_in_place(model_.early, axes);
         turn_in_place(model_.landmarks, axes);
@@ -480,6 +537,8 @@ class Trainer {
                           // were drawn from.
                           .rows = z().slice(0, given_rows()),
                           .held_out = held_out_rows(),
+                          .queries = as_rows(queries_),
+                          .asking = as_rows(asking_),
                           .mean = model_.mean,
                           .codebooks = model_.early,
                           .metric = options_.metric,
@@ -519,37 +578,52 @@ class Trainer {
     }
 
     /// Gives the task, and the model, landmarks where they gain over the codebooks alone, which are
-    /// measured.
+    /// measured: centres of the rows, or of queries where those gain more.
     void choose_landmarks(RelationTask& task) {
-        const std::size_t used = std::min(given_rows(), kLandmarkRows);
-        const std::size_t count = std::min(kMostLandmarks, used / kRowsPerLandmark);
-        const LearningState learned = checkpoint_.learned("landmarks", [&] {
-            std::vector<float> rows(z_.data(), z_.data() + used * dim());
-            for (std::size_t first = 0; first < rows.size(); first += dim()) {
-                kernels().add(rows.data() + first, model_.mean.data(), dim());
-            }
+        std::vector<float> rows(z_.data(), z_.data() + landmark_rows(given_rows()) * dim());
+        for (std::size_t first = 0; first < rows.size(); first += dim()) {
+            kernels().add(rows.data() + first, model_.mean.data(), dim());
+        }
+        try_landmarks(task, "landmarks", std::move(rows));
+        if (!queries_.empty()) {
+            const std::size_t used = landmark_rows(queries_.size() / dim());
+            try_landmarks(
+                task, "landmarks of queries", {queries_.data(), queries_.data() + used * dim()});
+        }
+    }
+    [[nodiscard]] static std::size_t landmark_rows(std::size_t count) noexcept {
+        return std::min(count, kLandmarkRows);
+    }
+    /// Keeps the centres of points where they gain over what was kept before.
+    /// @param points  [n, dim], turned, not centred.
+    void try_landmarks(RelationTask& task, const std::string& step, std::vector<float> points) {
+        const std::size_t given = points.size() / dim();
+        const std::size_t count = std::min(
+            kMostLandmarks, std::max(given / kRowsPerLandmark, std::min(given, kLeastLandmarks)));
+        const LearningState learned = checkpoint_.learned(step, [&] {
             LearningState state;
             state.arrays["points"] = {
-                {count, dim()},
-                landmark_points({rows.data(), used, dim()}, count, options_.metric)};
+                {count, dim()}, landmark_points(as_rows(points), count, options_.metric)};
             return state;
         });
-        std::vector<float> points = values_of(tensor_of(
+        points = values_of(tensor_of(
             learned, "points",
             {static_cast<std::int64_t>(count), static_cast<std::int64_t>(dim())}));
         RelationTask tried = task;
-        tried.landmarks = {points.data(), count, dim()};
+        tried.landmarks = as_rows(points);
         tried.landmark_options = landmark_options();
         std::vector<HeldOutRecall> judged = held_out_recall(tried);
-        const bool gains = mean_recall(judged) > mean_recall(parts_.back().recall);
-        parts_.push_back({"landmarks", gains, std::move(judged)});
+        const auto best =
+            std::ranges::find(parts_.rbegin(), parts_.rend(), true, &PartReport::is_kept);
+        const bool gains = mean_recall(judged) > mean_recall(best->recall);
+        parts_.push_back({step, gains, std::move(judged)});
         if (!gains) {
             return;
         }
         model_.landmarks = std::move(points);
         model_.landmarks_asked = kLandmarksAsked;
         model_.landmark_error_weight = kLandmarkErrorWeight;
-        task.landmarks = {model_.landmarks.data(), count, dim()};
+        task.landmarks = as_rows(model_.landmarks);
         task.landmark_options = landmark_options();
     }
     [[nodiscard]] LandmarkOptions landmark_options() const noexcept {
@@ -617,6 +691,8 @@ class Trainer {
     /// Replaces the rows by what their early tokens leave, chosen as encode() will choose them.
     void encode_early() {
         supervisor_.begin("encoding rows", early_, options_.code_bytes);
+        queries_ = {}; // They have served.
+        asking_ = {};
         std::vector<float> mean = model_.mean;
         std::vector<float> symbols = model_.early; // What they decode to.
         if (!model_.decode_map.empty()) {
@@ -878,6 +954,9 @@ class Trainer {
     std::vector<float> z_; ///< [rows, dim]: centred, turned; from encode_early() on, what is left
                            ///< of them.
     std::vector<float> held_out_;     ///< [held_out, dim], as z_.
+    Split query_split_;               ///< Of the caller's queries; empty: none were given.
+    std::vector<float> queries_;      ///< [queries, dim]: turned, not centred; of those that train,
+    std::vector<float> asking_;       ///< and of those that measure.
     double energy_ = 0;               ///< Sum of the centred rows' squared norms,
     double held_out_energy_ = 0;      ///< and of the held-out ones', as early codebooks see them.
     double left_ = 0;                 ///< Squared error of the rows by all tokens so far, from the
@@ -916,11 +995,14 @@ torch::Tensor Trainer::neighbours(std::vector<float> queries, std::vector<float>
     return top10(exact);
 }
 
-/// Recall of held-out rows as queries, against the rows trained on.
+/// Recall of held-out queries, or rows as queries, against the rows trained on.
 std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor) const {
     const torch::InferenceMode guard;
     const std::size_t base_rows = std::min(kMaxRecallBase, split_.train.size());
-    std::vector<float> queries = gather(embeddings_, split_.held_out, options_.metric);
+    const std::vector<float> queries =
+        options_.queries.empty() ? gather(embeddings_, split_.held_out, options_.metric)
+                                 : gather(options_.queries, query_split_.held_out, options_.metric);
+    const std::size_t asking = queries.size() / dim();
     std::vector<float> base =
         gather(embeddings_, std::span(split_.train).first(base_rows), options_.metric);
     const torch::Tensor truth = neighbours(queries, base);
@@ -935,10 +1017,10 @@ std::vector<HeldOutRecall> Trainer::measure(const ResidualCompressor& compressor
     lengths.push_back(model_.code_bytes);
     for (const std::size_t length : lengths) {
         const std::vector<std::byte> prefix = prefixes(codes, model_.code_bytes, length);
-        std::vector<float> scores(split_.held_out.size() * base_rows);
+        std::vector<float> scores(asking * base_rows);
         compressor.score(
-            {queries.data(), split_.held_out.size(), dim()}, {prefix.data(), base_rows, length},
-            false, {scores.data(), split_.held_out.size(), base_rows});
+            as_rows(queries), {prefix.data(), base_rows, length}, false,
+            {scores.data(), asking, base_rows});
         const torch::Tensor found = top10(tensor_of(scores, base_rows));
         const torch::Tensor hits = (found.unsqueeze(2) == truth.unsqueeze(1)).sum();
         recall.push_back({length, hits.item<double>() / static_cast<double>(truth.numel())});

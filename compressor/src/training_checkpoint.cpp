@@ -37,15 +37,24 @@ Json to_json(const std::string& name, const LearningState& state, bool stopped_b
     return json;
 }
 
+std::string digest(MatrixView<const float> rows) {
+    return sha256_hex(std::as_bytes(std::span(rows.data(), rows.size())));
+}
+
 /// Returns what tells pairs from others; null where there are none, or no checkpoint is asked for.
 Json digest_of_pairs(const TrainOptions& options) {
     if (options.pair_queries.empty() || options.checkpoint.empty()) {
         return nullptr;
     }
-    const auto digest = [](MatrixView<const float> rows) {
-        return sha256_hex(std::as_bytes(std::span(rows.data(), rows.size())));
-    };
     return sha256_hex(digest(options.pair_queries) + digest(options.pair_rows));
+}
+
+/// The same of queries.
+Json digest_of_queries(const TrainOptions& options) {
+    if (options.queries.empty() || options.checkpoint.empty()) {
+        return nullptr;
+    }
+    return digest(options.queries);
 }
 
 /// Takes the tensors "<prefix>/<name>" out of those of a file.
@@ -76,6 +85,7 @@ TrainingCheckpoint::TrainingCheckpoint(
           {"rows", embeddings.rows()},
           {"dim", embeddings.cols()},
           {"pairs", digest_of_pairs(options)},
+          {"queries", digest_of_queries(options)},
       }) {
     if (!(options.checkpoint_every_s >= 0.0)) {
         fail(

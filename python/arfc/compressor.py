@@ -79,12 +79,12 @@ class PartReport:
     """What a part of the training does for codes, with the parts that were kept before it."""
 
     part: str
-    """"codebooks", "landmarks" or "relations"."""
+    """"codebooks", "landmarks", "landmarks of queries" or "relations"."""
     is_kept: bool
     """Whether held-out rows gained, mean over the lengths."""
     recall: dict[int, float]
-    """Prefix length in bytes, ascending -> recall@10 of held-out rows among themselves and some
-    that trained; empty where the part found nothing better to measure."""
+    """Prefix length in bytes, ascending -> recall@10 of held-out rows (or queries, where they were
+    given) among held-out rows and some that trained; empty where the part found nothing better to measure."""
 
 
 @final
@@ -100,7 +100,8 @@ class TrainReport:
     """Wall time."""
     stopped_by_budget: bool
     recall: dict[int, float]
-    """Prefix length in bytes -> recall@10 against exact neighbours, for rows not trained on."""
+    """Prefix length in bytes -> recall@10 against exact neighbours, for rows not trained on, or
+    queries where they were given."""
     residuals: dict[int, float]
     """Code length in bytes -> share of their squared length that codes leave of rows not trained
     on; empty where none were held out, and in models of earlier versions."""
@@ -143,6 +144,14 @@ def native_progress(progress: ProgressFunction | None) -> Callable[..., bool] | 
     if progress is None:
         return None
     return lambda *values: progress(Progress(*values)) is not False
+
+
+def _as_queries(queries: Any) -> NDArray[np.float32]:
+    """Returns queries as a float32 matrix; the native module takes one without rows as none."""
+    matrix = as_matrix(queries, "Queries")
+    if not matrix.size:
+        raise InvalidArgumentError(f"Queries must be rows, at least 100: shape {matrix.shape}")
+    return matrix
 
 
 def _as_pairs(pairs: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -212,6 +221,7 @@ class Compressor:
         code_bytes: int = 96,
         metric: Metric = "cosine",
         *,
+        queries: Any = None,
         pairs: Any = None,
         time_budget_s: float | None = None,
         seed: int = 0,
@@ -233,6 +243,12 @@ class Compressor:
                        a million rows a million, drawn at random, are copied.
         code_bytes     Longest code, in bytes, in [1, 1024]. The default is 16x on 384 floats.
         metric         What scores approximate: "cosine", "ip" (inner product) or "l2".
+        queries        Rows of the kind that collections will be asked with, where that is another
+                       kind than they hold: questions beside answers, captions beside pictures.
+                       [m, dim], finite, not zero under "cosine", m >= 100; of more than 65,536 so
+                       many are drawn. Nothing needs to be known of which rows answer them. Codes
+                       then keep the order of rows for them, too, and a fifth of them, at most
+                       1,000, measures. They serve relations alone. dim <= 4096.
         pairs          (queries, relevant rows), both [p, dim], finite, not zero under "cosine": row
                        i of both belong together by the user's own task, such as a question and its
                        answer or two rows of one class. Where pairs that are held out show a gain,
@@ -262,7 +278,7 @@ class Compressor:
                        budget counts the seconds spent before.
 
         Raises InvalidArgumentError (a shape, an option or a value is out of range),
-        UnsupportedError (`pairs` or `features` of wider rows; the device is not visible; the
+        UnsupportedError (`queries`, `pairs` or `features` of wider rows; the device is not visible; the
         checkpoint is of another build),
         CancelledError (`progress` returned False), ResourceExhaustedError, KeyboardInterrupt,
         StorageIoError (the checkpoint cannot be written), and on resuming NotFoundError (no
@@ -274,7 +290,8 @@ class Compressor:
                 f"Time between checkpoints is not a number of seconds: {checkpoint_every_s!r}"
             )
         matrix = as_matrix(x)
-        queries, relevant = (None, None) if pairs is None else _as_pairs(pairs)
+        asking = None if queries is None else _as_queries(queries)
+        of_pairs, relevant = (None, None) if pairs is None else _as_pairs(pairs)
         native = _arfc.train_compressor(
             matrix,
             as_count(code_bytes, "code_bytes"),
@@ -289,7 +306,8 @@ class Compressor:
             float(checkpoint_every_s),
             bool(resume),
             bool(compact),
-            queries,
+            asking,
+            of_pairs,
             relevant,
         )
         return cls._wrap(native, directory)

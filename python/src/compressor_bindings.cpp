@@ -25,6 +25,7 @@ std::unique_ptr<Compressor> train(
     std::optional<double> time_budget_s, std::uint64_t seed, bool relations, bool features,
     const std::string& device, const nb::object& progress, const std::string& checkpoint,
     double checkpoint_every_s, bool resume, bool compact,
+    const std::optional<Matrix<const float>>& queries,
     const std::optional<Matrix<const float>>& pair_queries,
     const std::optional<Matrix<const float>>& pair_rows) {
     TrainOptions options{
@@ -40,6 +41,9 @@ std::unique_ptr<Compressor> train(
         .checkpoint = checkpoint,
         .checkpoint_every_s = checkpoint_every_s,
         .resume = resume};
+    if (queries) {
+        options.queries = view(*queries);
+    }
     if (pair_queries && pair_rows) {
         options.pair_queries = view(*pair_queries);
         options.pair_rows = view(*pair_rows);
@@ -170,7 +174,8 @@ void bind_compressor(nb::module_& module) {
         "train_compressor", &train, "embeddings"_a.noconvert(), "code_bytes"_a, "metric"_a,
         "time_budget_s"_a.none(), "seed"_a, "relations"_a, "features"_a, "device"_a,
         "progress"_a.none(), "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a, "compact"_a,
-        "pair_queries"_a.noconvert().none(), "pair_rows"_a.noconvert().none());
+        "queries"_a.noconvert().none(), "pair_queries"_a.noconvert().none(),
+        "pair_rows"_a.noconvert().none());
     module.def("remove_checkpoint", &remove_checkpoint, "directory"_a);
     module.def("open_compressor", &open, "directory"_a, "device"_a);
     module.def("set_num_threads", &set_num_threads, "threads"_a);

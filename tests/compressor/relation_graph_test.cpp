@@ -99,6 +99,25 @@ TEST(RelationGraph, FindsTheNearestOthersInEveryBlock) {
     EXPECT_EQ(graph.nearest_rows(rows, [] { return false; }).size(0), 512) << "some will do";
 }
 
+/// Query i is not row i: the nearest row may be that of its number.
+TEST(RelationGraph, FindsTheNearestRowsToQueriesInEveryBlock) {
+    constexpr std::int64_t kRows = 100;
+    constexpr std::int64_t kQueries = 600;
+    const torch::Tensor rows = torch::arange(kRows, torch::kFloat32).unsqueeze(1);
+    const torch::Tensor queries = torch::full({kQueries, 1}, -1.0F);
+    queries[3][0] = 3.125F;
+    queries[599][0] = 1000.0F;
+    const RelationGraph graph(Metric::kL2);
+    const torch::Tensor near = graph.nearest_rows(queries, rows, [] { return true; });
+    ASSERT_EQ(near.sizes(), (std::vector<std::int64_t>{kQueries, kNeighbours}));
+    EXPECT_EQ(near[0][0].item<std::int64_t>(), 0);
+    EXPECT_EQ(near[0][kNeighbours - 1].item<std::int64_t>(), kNeighbours - 1);
+    EXPECT_EQ(near[3][0].item<std::int64_t>(), 3);
+    EXPECT_EQ(near[3][1].item<std::int64_t>(), 4);
+    EXPECT_EQ(near[599][0].item<std::int64_t>(), kRows - 1);
+    EXPECT_EQ(graph.nearest_rows(queries, rows, [] { return false; }).size(0), 512);
+}
+
 TEST(RelationGraph, CountsWhichOfTheBestOthersAreFound) {
     const torch::Tensor edges = torch::arange(12, torch::kFloat32).repeat({12, 1});
     const torch::Tensor best = best_others(edges);

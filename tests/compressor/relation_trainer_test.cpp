@@ -83,8 +83,8 @@ struct Start {
 TEST(RelationTrainer, GainsRecallOfRowsThatTookNoPart) {
     const Start start;
     for (const auto& [metric, before] :
-         {std::pair{Metric::kCosine, 0.275}, std::pair{Metric::kL2, 0.271},
-          std::pair{Metric::kInnerProduct, 0.257}}) {
+         {std::pair{Metric::kCosine, 0.482}, std::pair{Metric::kL2, 0.474},
+          std::pair{Metric::kInnerProduct, 0.475}}) {
         RelationTask task = start.task();
         task.metric = metric;
         const std::optional<RelatedCodebooks> related = relate(task);
@@ -121,8 +121,7 @@ TEST(RelationTrainer, LandmarksAddToRecall) {
         if (metric == Metric::kCosine) { // Under L2 nothing gains beyond what landmarks do.
             ASSERT_TRUE(judged);
             EXPECT_GT(judged->recall_before, alone->recall_before + 0.003);
-            EXPECT_GT(judged->recall_after, judged->recall_before + 0.005);
-            EXPECT_NE(judged->codebooks, alone->codebooks);
+            EXPECT_GT(judged->recall_after, alone->recall_after + 0.005);
         }
     }
     RelationTask few = start.task();
@@ -165,27 +164,88 @@ TEST(RelationTrainer, MeasuresEveryLengthOfWhatItIsGiven) {
     EXPECT_LT(mean_recall(held_out_recall(task, &blind)), mean_recall(before) - 0.05);
 }
 
-/// Of held-out rows alone the nearest are farther apart and easier to tell: chance decides there.
-TEST(RelationTrainer, SomeRowsThatTrainedAreAmongThoseThatMeasure) {
+/// Of few rows those that trained are closer to their codes than others are: they would hide that a
+/// step overfits.
+TEST(RelationTrainer, OfManyRowsSomeThatTrainedAreAmongThoseThatMeasure) {
+    constexpr std::size_t kMany = 8192;
+    const Start start;
+    const std::vector<float> rows = clustered_rows(kMany, 5);
+    for (const std::size_t count : {kMany - 1, kMany}) {
+        RelationTask task = start.task();
+        task.rows = test::view(rows, kDim).slice(0, count);
+        std::optional<LearningState> state;
+        int asked = 0;
+        task.keep = [&](const std::function<LearningState()>& tell) { state = tell(); };
+        task.go_on = [&] { return ++asked == 2; }; // Not all neighbours, and one step.
+        EXPECT_FALSE(relate(task));
+        ASSERT_TRUE(state);
+        const double among_some_that_trained = mean_recall(held_out_recall(task));
+        const double before = state->numbers.at("before");
+        if (count == kMany) {
+            EXPECT_EQ(before, among_some_that_trained);
+        } else { // Of fewer, the nearest are farther apart and easier to tell.
+            EXPECT_GT(before, among_some_that_trained + 0.1);
+        }
+    }
+}
+
+/// Unit rows that vary where rows of clustered_rows() vary least.
+std::vector<float> queries_of_another_kind(std::size_t count, std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> queries(count * kDim);
+    for (std::size_t i = 0; i < count; ++i) {
+        float squared = 0.0F;
+        for (std::size_t j = 0; j < kDim; ++j) {
+            const float value = normal(random) / std::sqrt(static_cast<float>(kDim - j));
+            queries[i * kDim + j] = value;
+            squared += value * value;
+        }
+        for (std::size_t j = 0; j < kDim; ++j) {
+            queries[i * kDim + j] /= std::sqrt(squared);
+        }
+    }
+    return queries;
+}
+
+TEST(RelationTrainer, KeepsTheOrderOfRowsForQueriesOfAnotherKind) {
+    const Start start;
+    const std::vector<float> queries = queries_of_another_kind(800, 3);
+    const std::vector<float> asking = queries_of_another_kind(200, 4);
+    const std::vector<float> others = queries_of_another_kind(600, 5);
+    for (const Metric metric : {Metric::kCosine, Metric::kL2, Metric::kInnerProduct}) {
+        RelationTask alone = start.task();
+        alone.metric = metric;
+        RelationTask task = alone;
+        task.queries = test::view(queries, kDim);
+        task.asking = test::view(asking, kDim);
+        RelationTask measured = task;
+        measured.asking = test::view(others, kDim);
+        const double before = mean_recall(held_out_recall(measured));
+        EXPECT_LT(before, mean_recall(held_out_recall(alone)) - 0.05) << to_string(metric);
+
+        const std::optional<RelatedCodebooks> for_queries = relate(task);
+        const std::optional<RelatedCodebooks> for_rows = relate(alone);
+        ASSERT_TRUE(for_queries && for_rows) << to_string(metric);
+        EXPECT_GT(for_queries->recall_after, for_queries->recall_before + 0.01);
+        const double with = mean_recall(held_out_recall(measured, &*for_queries));
+        EXPECT_GT(with, before + 0.01) << to_string(metric);
+        EXPECT_GT(with, mean_recall(held_out_recall(measured, &*for_rows)) + 0.005)
+            << to_string(metric);
+    }
+}
+
+/// A query is a row's equal, though it is none: row i is not left out for query i.
+TEST(RelationTrainer, QueriesAreNotTheRowsOfTheirNumbers) {
     const Start start;
     RelationTask task = start.task();
-    std::optional<LearningState> state;
-    task.keep = [&](const std::function<LearningState()>& tell) { state = tell(); };
-    task.go_on = [&] { return !state; };
-    EXPECT_FALSE(relate(task));
-    ASSERT_TRUE(state);
-    const double measured = state->numbers.at("before");
-    EXPECT_EQ(measured, mean_recall(held_out_recall(task)));
-    task.rows = task.rows.slice(0, 2000);
-    EXPECT_GT(mean_recall(held_out_recall(task)), measured);
-    // At most so many.
-    const std::vector<float> rows = clustered_rows(8193, 5);
-    task.rows = test::view(rows, kDim);
-    const double among_all = mean_recall(held_out_recall(task));
-    task.rows = task.rows.slice(0, 8192);
-    EXPECT_EQ(mean_recall(held_out_recall(task)), among_all);
-    task.rows = task.rows.slice(0, 7000);
-    EXPECT_NE(mean_recall(held_out_recall(task)), among_all);
+    const RelationTask alone = task;
+    task.queries = alone.held_out;
+    task.asking = alone.held_out;
+    const double with_themselves = mean_recall(held_out_recall(task));
+    EXPECT_NE(with_themselves, mean_recall(held_out_recall(alone)));
+    // Rows that are sought are the first of the base, and are nearly always found.
+    EXPECT_GT(with_themselves, mean_recall(held_out_recall(alone)) + 0.02);
 }
 
 TEST(RelationTrainer, FollowsTheTimeThatItHas) {
@@ -285,6 +345,9 @@ TEST(RelationTrainer, TheMeanOfRowsIsNoMatterUnderL2) {
 TEST(RelationTrainer, GoesOnWithinABlock) {
     const Start start;
     RelationTask task = start.task();
+    const std::vector<float> queries = queries_of_another_kind(300, 3);
+    task.queries = test::view(queries, kDim).slice(0, 200);
+    task.asking = test::view(queries, kDim).slice(200, 100);
     std::optional<LearningState> at_60;
     std::optional<LearningState> at_110;
     const auto keep = [&](const std::function<LearningState()>& tell) {
@@ -381,6 +444,13 @@ TEST(RelationTrainer, RefusesStatesThatDoNotFit) {
     refuses("symbols", [](LearningState& state) { state.arrays["symbols"].values[5] = -1.0F; });
     refuses("symbols", [](LearningState& state) { state.arrays["symbols"].shape[0] = 3; });
     refuses("neighbours", [](LearningState& state) { state.arrays.erase("neighbours"); });
+    {
+        RelationTask asked = start.task(); // The state is of a training without queries.
+        asked.queries = asked.asking = asked.held_out;
+        asked.begun = *good;
+        ARFC_EXPECT_ERROR(
+            static_cast<void>(relate(asked)), ErrorKind::kCorruption, "query_neighbours");
+    }
     refuses("neighbours", [](LearningState& state) { state.arrays["neighbours"] = {{32}, {}}; });
     refuses("neighbours", [](LearningState& state) { state.arrays["neighbours"] = {{0, 32}, {}}; });
     refuses("neighbours", [](LearningState& state) {

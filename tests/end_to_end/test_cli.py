@@ -230,6 +230,38 @@ class TestTrain:
             assert [path.name for path in (tmp_path / "m").iterdir()] == ["checkpoint"]
             assert "--resume goes on from" in errors
 
+    def test_learns_what_queries_of_another_kind_need(self, cli, clustered_rows, tmp_path):
+        rows = clustered_rows(2600, DIM)
+        np.save(tmp_path / "rows.npy", rows)
+        random = np.random.default_rng(6)
+        np.save(tmp_path / "queries.npy", random.standard_normal((300, DIM)).astype(np.float32))
+        train = (
+            "train", tmp_path / "rows.npy", "--output", tmp_path / "m", "--bytes", 4, "--queries",
+        )  # fmt: skip
+        result = cli.json(*train, tmp_path / "queries.npy")
+        assert "landmarks of queries" in [part["part"] for part in result["parts"]]
+        assert result["id"] == cli.json("inspect", tmp_path / "m")["id"]
+        plain = cli.json(*train[:2], "--output", tmp_path / "plain", "--bytes", 4)
+        # The same rows measure without queries; those lie in all directions and are hard to serve.
+        longest = [found["held_out_recall"][-1]["recall_at_10"] for found in (result, plain)]
+        assert longest[0] < longest[1]
+
+        np.save(tmp_path / "few.npy", rows[:99])
+        message = cli.refused(INVALID_ARGUMENT, *train, tmp_path / "few.npy")
+        assert "Queries are too few" in message and ": 99, at least 100" in message
+        np.save(tmp_path / "none.npy", rows[:0])
+        message = cli.refused(INVALID_ARGUMENT, *train, tmp_path / "none.npy")
+        assert "File of queries has no rows" in message
+        bad = rows[:200].copy()
+        bad[7] = 0
+        np.save(tmp_path / "bad.npy", bad)
+        message = cli.refused(INVALID_ARGUMENT, *train, tmp_path / "bad.npy")
+        assert "File of queries has a row that cannot be used" in message and "row 7 of" in message
+        message = cli.refused(
+            INVALID_ARGUMENT, *train, tmp_path / "queries.npy", "--no-relations"
+        )
+        assert "Queries serve relations, which are left out" in message
+
     def test_learns_from_pairs_and_says_what_they_gave(self, cli, files, tmp_path):
         random = np.random.default_rng(5)  # Pairs share what is weak, and nothing else.
         queries = np.load(files / "rows.npy")[:1500] * np.linspace(3, 0.5, DIM, dtype=np.float32)

@@ -40,6 +40,7 @@ struct TrainArguments {
     std::size_t sample = kMaxTrainingRows;
     std::string max_memory;   // Empty: no limit.
     std::size_t threads = 0;  // 0: as many as there are cores.
+    std::string queries;      // Empty: none.
     std::string pair_queries; // Empty: no pairs.
     std::string pair_rows;
     TrainOptions options;
@@ -148,26 +149,48 @@ TrainingRows read_rows(const TrainArguments& arguments, Terminal& terminal) {
     return rows;
 }
 
-/// Reads one side of the pairs; of more than training takes, a sample. Both sides draw the same.
-/// @throws Error  kInvalidArgument: a row cannot be used: leaving it out would part the pairs.
-RowSample read_pairs(const std::string& file, const TrainArguments& arguments, Terminal& terminal) {
-    const auto reader = open_rows(file, arguments.format);
-    RowSample sample(
-        reader->dim(), kMaxTrainingPairs, arguments.options.seed, reader->rows().value_or(0));
+/// What a file beside the input is read as.
+struct SideFile {
+    std::string path;
+    std::size_t most;         ///< Rows to hold, drawn by the seed.
+    std::string_view row;     ///< "Query"
+    std::string_view reading; ///< "read queries"
+};
+
+/// Reads a file beside the input.
+/// @throws Error  kInvalidArgument: a row cannot be used. They are few, or belong with others.
+RowSample read_side(const SideFile& file, const TrainArguments& arguments, Terminal& terminal) {
+    const auto reader = open_rows(file.path, arguments.format);
+    RowSample sample(reader->dim(), file.most, arguments.options.seed, reader->rows().value_or(0));
     RowBatch batch;
     while (reader->next(kBatchRows, batch)) {
         StopSignal::throw_if_came();
         reject_unusable(batch, arguments.options.metric);
         if (!batch.rejected.empty()) {
             fail(
-                ErrorKind::kInvalidArgument,
-                "Pair has a row that cannot be used: ", batch.rejected.front().reason, " (row ",
-                batch.rejected.front().row, " of ", file, ")");
+                ErrorKind::kInvalidArgument, file.row,
+                " has a row that cannot be used: ", batch.rejected.front().reason, " (row ",
+                batch.rejected.front().row, " of ", file.path, ")");
         }
         sample.add(batch.view());
         terminal.progress(
-            "read pairs", reader->fraction_read(), grouped(sample.rows_offered()) + " rows");
+            file.reading, reader->fraction_read(), grouped(sample.rows_offered()) + " rows");
     }
+    return sample;
+}
+
+/// Returns the queries; nothing where none are asked for.
+std::optional<RowSample> read_queries(const TrainArguments& arguments, Terminal& terminal) {
+    if (arguments.queries.empty()) {
+        return std::nullopt;
+    }
+    RowSample sample = read_side(
+        {arguments.queries, kMaxTrainingQueries, "File of queries", "read queries"}, arguments,
+        terminal);
+    if (sample.rows_offered() == 0) {
+        fail(ErrorKind::kInvalidArgument, "File of queries has no rows: ", arguments.queries);
+    }
+    terminal.finish_progress("read queries", grouped(sample.rows_offered()) + " rows");
     return sample;
 }
 
@@ -180,8 +203,11 @@ struct Pairs {
         if (arguments.pair_queries.empty()) {
             return;
         }
-        queries = read_pairs(arguments.pair_queries, arguments, terminal);
-        rows = read_pairs(arguments.pair_rows, arguments, terminal);
+        const auto read = [&](const std::string& file) { // Both sides draw the same.
+            return read_side({file, kMaxTrainingPairs, "Pair", "read pairs"}, arguments, terminal);
+        };
+        queries = read(arguments.pair_queries);
+        rows = read(arguments.pair_rows);
         if (queries->rows_offered() != rows->rows_offered() || queries->rows_offered() == 0) {
             fail(
                 ErrorKind::kInvalidArgument,
@@ -229,6 +255,10 @@ void train(TrainArguments arguments, Terminal& terminal) {
             options.checkpoint.string());
     }
     const TrainingRows rows = read_rows(arguments, terminal);
+    const std::optional<RowSample> queries = read_queries(arguments, terminal);
+    if (queries) {
+        options.queries = queries->rows();
+    }
     const Pairs pairs(arguments, terminal);
     if (pairs.queries) {
         options.pair_queries = pairs.queries->rows();
@@ -294,13 +324,16 @@ Run declare_train(CLI::App& command) {
             "Seconds between checkpoints, in the output's directory until the model is there")
         ->check(CLI::NonNegativeNumber)
         ->capture_default_str();
-    CLI::Option* const queries = command.add_option(
+    command.add_option(
+        "--queries", arguments->queries,
+        "File of rows of the kind that will ask, where that is another kind than the input's");
+    CLI::Option* const pair_queries = command.add_option(
         "--pair-queries", arguments->pair_queries,
         "File of queries, each of which belongs with the same row of --pair-rows");
     CLI::Option* const relevant = command.add_option(
         "--pair-rows", arguments->pair_rows, "File of rows that belong with --pair-queries");
-    queries->needs(relevant);
-    relevant->needs(queries);
+    pair_queries->needs(relevant);
+    relevant->needs(pair_queries);
     add_count(command, "--seed", options.seed, "Same rows, options and seed: same model")
         ->capture_default_str();
     add_count(command, "--threads", arguments->threads, "Threads; default: one a core");

@@ -28,6 +28,12 @@ inline constexpr std::size_t kMaxTrainingRows = (std::size_t{1} << 20U) + 1000;
 /// Most pairs that training uses: of more it draws this many at random.
 inline constexpr std::size_t kMaxTrainingPairs = 65536;
 
+/// Queries that training uses: of more it draws this many at random.
+inline constexpr std::size_t kMaxTrainingQueries = 65536;
+
+/// The fewest queries that training takes: a fifth of them, at most 1000, measures.
+inline constexpr std::size_t kMinTrainingQueries = 100;
+
 /// Chooses what is trained. The defaults are what a user with text embeddings wants.
 struct TrainOptions {
     std::string kind = "residual";   ///< A row of compressor_kinds().
@@ -56,6 +62,13 @@ struct TrainOptions {
                          ///< with, device, time budget and threads aside. Without a budget, on as
                          ///< many threads, the model is the one that no interruption would have
                          ///< made; a budget counts the seconds spent before.
+    /// Rows of the kind that collections will be asked with, where that is another kind than they
+    /// hold: questions beside answers, captions beside pictures. [m, d], m >= kMinTrainingQueries,
+    /// finite, and not zero under cosine; empty: what is stored stands for what asks. Relations
+    /// then keep the order of rows for them, as well as for rows, and held-out ones of them
+    /// measure. Nothing needs to be known of which rows answer them. They serve relations alone,
+    /// and so need them, and d <= 4096.
+    MatrixView<const float> queries;
     /// Rows that the user's own task calls close: row i of both, [p, d] each, any p, finite, and
     /// not zero under cosine; empty: none. A pair's query may be a row, as with two rows of one
     /// class. Where held-out pairs show a gain, scores approximate the metric between rows and
@@ -66,7 +79,8 @@ struct TrainOptions {
     MatrixView<const float> pair_rows;
 };
 
-/// Recall@10 of scoring by a prefix, against exact neighbours, for rows that were not trained on.
+/// Recall@10 of scoring by a prefix, against exact neighbours, for queries that were not trained
+/// on: held-out rows, or held-out queries where queries were given.
 struct HeldOutRecall {
     std::size_t bytes;   ///< Prefix length.
     double recall_at_10; ///< In [0, 1].
@@ -91,8 +105,8 @@ struct PairReport {
 
 /// What a part of the training does for codes, measured with the parts that were kept before it.
 struct PartReport {
-    std::string part;                  ///< "codebooks", "landmarks" or "relations".
-    bool is_kept = false;              ///< It is where held-out rows gain, mean over the lengths.
+    std::string part;     ///< "codebooks", "landmarks", "landmarks of queries" or "relations".
+    bool is_kept = false; ///< It is where held-out rows gain, mean over the lengths.
     std::vector<HeldOutRecall> recall; ///< Of held-out rows among themselves and some that trained,
                                        ///< at a quarter, half and all of the whole-space tokens;
                                        ///< ascending. Empty: it found nothing better to measure.
@@ -145,8 +159,8 @@ class Compressor {
     ///                    L2-normalised first and must not be zero. Fewer rows than symbols give a
     ///                    valid, poorer model.
     /// @throws Error      kInvalidArgument: a shape, an option or a value is out of range.
-    ///                    kUnsupported: the device is not visible, or pairs of more than 4096
-    ///                    floats a row. kCancelled: `progress` said so.
+    ///                    kUnsupported: the device is not visible, or pairs or queries of more than
+    ///                    4096 floats a row. kCancelled: `progress` said so.
     ///                    kResourceExhausted: memory ran out.
     static std::unique_ptr<Compressor> train(
         MatrixView<const float> embeddings, const TrainOptions& options);
