@@ -32,7 +32,7 @@ import arfc
 import numpy as np
 from nearest import Rows, recall, top10
 from results import Results
-from sentences import embedded, sentences
+from sentences import drawn, embedded, sentences
 
 SENTENCES = 71_500
 MOST_ASKING = 1_500
@@ -150,7 +150,7 @@ def read_rows(argument: str) -> tuple[str, Rows]:
     if not path:
         if name != "sentences":
             raise ValueError(f"Data are `sentences` or NAME=rows.npy: {argument!r}")
-        return name, embedded(sentences(), SENTENCES)
+        return name, embedded(drawn(sentences(), SENTENCES))
     rows = np.load(path)
     if rows.ndim != 2 or rows.dtype.kind != "f" or len(rows) < 100:
         raise ValueError(f"Rows are no matrix of 100 rows of floats or more: {path}")

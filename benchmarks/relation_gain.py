@@ -22,7 +22,7 @@ import statistics
 import arfc
 import numpy as np
 from nearest import Rows, recall, top10
-from sentences import embedded, sentences
+from sentences import drawn, embedded, sentences
 
 INDEXED = 20_000
 QUERIES = 1_500  # that are not indexed,
@@ -94,7 +94,7 @@ def main() -> None:
         texts = sentences()
         if wanted > len(texts):
             parser.error(f"only {len(texts):,} sentences are installed, wanted {wanted:,}")
-        rows = embedded(texts, wanted)
+        rows = embedded(drawn(texts, wanted))
     print(f"{len(rows):,} rows, {wanted:,} of them drawn by each seed", flush=True)
 
     peer = f"FAISS RQ{args.bytes}x8, by cosine"

@@ -30,12 +30,25 @@ def sentences() -> list[str]:
     return list(found.values())
 
 
-def embedded(texts: list[str], count: int) -> Rows:
-    """Returns the rows of so many sentences: the same ones, so that other seeds embed none anew."""
+def first_sentences() -> set[str]:
+    """Returns the case-folded sentences that docstrings begin with: what an entry is about."""
+    return {
+        sentence.casefold()
+        for entry in corpus.collect(None, 0).entries
+        for sentence in SENTENCE_END.split(" ".join(entry.question.split()))
+    }
+
+
+def drawn(texts: list[str], count: int) -> list[str]:
+    """Returns so many sentences, always the same ones, so that no other seed embeds others."""
+    return [texts[i] for i in np.sort(np.random.default_rng(0).permutation(len(texts))[:count])]
+
+
+def embedded(texts: list[str]) -> Rows:
+    """Returns the sentences' rows, L2-normalised."""
     embedder = embedding.Embedder(
         lambda name, done, total: print(f"\r{name}: {done:,} of {total:,}", end="", file=sys.stderr)
     )
-    drawn = np.sort(np.random.default_rng(0).permutation(len(texts))[:count])
-    rows = embedder.embed("Embedding sentences", [texts[i] for i in drawn])
+    rows = embedder.embed("Embedding sentences", texts)
     print(file=sys.stderr)
     return rows

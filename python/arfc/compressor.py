@@ -84,7 +84,8 @@ class PartReport:
     """Whether held-out rows gained, mean over the lengths."""
     recall: dict[int, float]
     """Prefix length in bytes, ascending -> recall@10 of held-out rows (or queries, where they were
-    given) among held-out rows and some that trained; empty where the part found nothing better to measure."""
+    given) among held-out rows and some that trained; empty where the part found nothing better to
+    measure."""
 
 
 @final
@@ -278,11 +279,11 @@ class Compressor:
                        budget counts the seconds spent before.
 
         Raises InvalidArgumentError (a shape, an option or a value is out of range),
-        UnsupportedError (`queries`, `pairs` or `features` of wider rows; the device is not visible; the
-        checkpoint is of another build),
-        CancelledError (`progress` returned False), ResourceExhaustedError, KeyboardInterrupt,
-        StorageIoError (the checkpoint cannot be written), and on resuming NotFoundError (no
-        checkpoint), FailedPreconditionError (it is of other rows or options), CorruptionError.
+        UnsupportedError (`queries`, `pairs` or `features` of wider rows; the device is not visible;
+        the checkpoint is of another build), CancelledError (`progress` returned False),
+        ResourceExhaustedError, KeyboardInterrupt, StorageIoError (the checkpoint cannot be
+        written), and on resuming NotFoundError (no checkpoint), FailedPreconditionError (it is of
+        other rows or options), CorruptionError.
         """
         directory = "" if checkpoint is None else native_path(checkpoint)
         if not isinstance(checkpoint_every_s, int | float | np.number):

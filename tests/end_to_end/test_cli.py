@@ -257,9 +257,7 @@ class TestTrain:
         np.save(tmp_path / "bad.npy", bad)
         message = cli.refused(INVALID_ARGUMENT, *train, tmp_path / "bad.npy")
         assert "File of queries has a row that cannot be used" in message and "row 7 of" in message
-        message = cli.refused(
-            INVALID_ARGUMENT, *train, tmp_path / "queries.npy", "--no-relations"
-        )
+        message = cli.refused(INVALID_ARGUMENT, *train, tmp_path / "queries.npy", "--no-relations")
         assert "Queries serve relations, which are left out" in message
 
     def test_learns_from_pairs_and_says_what_they_gave(self, cli, files, tmp_path):
