@@ -244,12 +244,12 @@ class Compressor:
                        a million rows a million, drawn at random, are copied.
         code_bytes     Longest code, in bytes, in [1, 1024]. The default is 16x on 384 floats.
         metric         What scores approximate: "cosine", "ip" (inner product) or "l2".
-        queries        Rows of the kind that collections will be asked with, where that is another
-                       kind than they hold: questions beside answers, captions beside pictures.
-                       [m, dim], finite, not zero under "cosine", m >= 100; of more than 65,536 so
-                       many are drawn. Nothing needs to be known of which rows answer them. Codes
-                       then keep the order of rows for them, too, and a fifth of them, at most
-                       1,000, measures. They serve relations alone. dim <= 4096.
+        queries        [m, dim], m >= 100, finite, not zero under "cosine": rows of the kind that
+                       collections will be asked with, where that is another kind than they hold:
+                       questions beside answers, captions beside pictures. Nothing needs to be known
+                       of which rows answer them. Codes then keep the order of rows for them, too,
+                       and a fifth of them, at most 1,000, measures. They serve relations alone. Of
+                       more than 65,536 so many are drawn. dim <= 4096.
         pairs          (queries, relevant rows), both [p, dim], finite, not zero under "cosine": row
                        i of both belong together by the user's own task, such as a question and its
                        answer or two rows of one class. Where pairs that are held out show a gain,
