@@ -11,9 +11,9 @@ code. One arfc model of the longest length, trained in at most --seconds, gives 
 codes are cut. FAISS's codecs are trained anew for each and scored by the cosine of their decoded
 rows; they need the module `faiss`, which is no part of the project's environment.
 
-Every finished cell (rows, method, bytes, seed, seconds) is one line of --results; started again
-with the same file, the program measures what is missing. A Markdown table for each data set goes to
-the standard output at the end: mean over the seeds, lowest and highest.
+Every finished cell (rows, method, bytes, seed, seconds, longest length) is one line of --results;
+started again with the same file, the program measures what is missing. A Markdown table for each
+data set goes to the standard output at the end: mean over the seeds, lowest and highest.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class Trial:
 
 
 Measured = dict[str, Any]
-Measure = Callable[[Trial, Sequence[int], float], Iterator[tuple[int, Measured]]]
-"""(trial, lengths in bytes, seconds of a training) -> each length and what was measured."""
+Measure = Callable[[Trial, Sequence[int], argparse.Namespace], Iterator[tuple[int, Measured]]]
+"""(trial, lengths in bytes, arguments) -> each length and what was measured."""
 
 
 def by_arfc(relations: bool) -> Measure:
@@ -83,14 +83,14 @@ def by_arfc(relations: bool) -> Measure:
     """
 
     def measure(
-        trial: Trial, lengths: Sequence[int], seconds: float
+        trial: Trial, lengths: Sequence[int], args: argparse.Namespace
     ) -> Iterator[tuple[int, Measured]]:
         model = arfc.Compressor.train(
             trial.train,
-            code_bytes=max(lengths),
+            code_bytes=max(args.lengths),
             relations=relations,
             seed=trial.seed,
-            time_budget_s=seconds,
+            time_budget_s=args.seconds,
         )
         codes = model.encode(trial.base)
         parts = [
@@ -98,15 +98,8 @@ def by_arfc(relations: bool) -> Measure:
             for part in model.report.parts
         ]
         for length in lengths:
-            scores = model.score(trial.queries, np.ascontiguousarray(codes[:, :length]))
-            yield (
-                length,
-                {
-                    "recall": trial.found(scores),
-                    "seconds": model.report.seconds,
-                    "parts": parts,
-                },
-            )
+            found = trial.found(model.score(trial.queries, codes[:, :length]))
+            yield length, {"recall": found, "seconds": model.report.seconds, "parts": parts}
 
     return measure
 
@@ -114,7 +107,9 @@ def by_arfc(relations: bool) -> Measure:
 def by_faiss(factory: Callable[[int, int], str]) -> Measure:
     """Returns what measures FAISS's codec of that name: (floats, bytes) -> factory string."""
 
-    def measure(trial: Trial, lengths: Sequence[int], _: float) -> Iterator[tuple[int, Measured]]:
+    def measure(
+        trial: Trial, lengths: Sequence[int], _: argparse.Namespace
+    ) -> Iterator[tuple[int, Measured]]:
         from faiss_codecs import cosines
 
         for length in lengths:
@@ -161,18 +156,16 @@ def read_rows(argument: str) -> tuple[str, Rows]:
     return name, rows / lengths
 
 
-def table(
-    name: str, digest: str, results: Results[Cell], args: argparse.Namespace, lengths: Sequence[int]
-) -> str:
+def table(name: str, digest: str, results: Results[Cell], args: argparse.Namespace) -> str:
     """Returns a data set's means, lowest and highest over the seeds that are finished."""
     lines = [
         f"**{name}**, recall@10\n",
-        "| | " + " | ".join(f"{length} B" for length in lengths) + " |",
-        "|---" * (1 + len(lengths)) + "|",
+        "| | " + " | ".join(f"{length} B" for length in args.lengths) + " |",
+        "|---" * (1 + len(args.lengths)) + "|",
     ]
     for method in METHODS:
         row = [method]
-        for length in lengths:
+        for length in args.lengths:
             cells = [cell_of(name, digest, method, length, seed, args) for seed in args.seeds]
             found = [results[cell]["recall"] for cell in cells if cell in results]
             if not found:
@@ -203,7 +196,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=300.0)
     args = parser.parse_args()
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
-    args.lengths = lengths = [int(length) for length in args.bytes.split(",")]
+    args.lengths = [int(length) for length in args.bytes.split(",")]
 
     methods = METHODS
     if importlib.util.find_spec("faiss") is None:
@@ -222,23 +215,20 @@ def main() -> None:
             for method, measure in methods.items():
                 missing = [
                     length
-                    for length in lengths
+                    for length in args.lengths
                     if cell_of(name, digest, method, length, seed, args) not in results
                 ]
                 if not missing:
                     continue
                 trial = trial or Trial(rows, seed)
-                # The longest is measured, too: a model of fewer bytes is another.
-                wanted = lengths if method in OURS else missing
-                for length, value in measure(trial, wanted, args.seconds):
-                    if length in missing:
-                        results.add(cell_of(name, digest, method, length, seed, args), value)
+                for length, value in measure(trial, missing, args):
+                    results.add(cell_of(name, digest, method, length, seed, args), value)
                     print(
                         f"{name}, seed {seed}, {length} B, {method}: {value['recall']:.4f},"
                         f" training {value['seconds']:.0f} s",
                         file=sys.stderr,
                     )
-        tables.append(table(name, digest, results, args, lengths))
+        tables.append(table(name, digest, results, args))
     print("\n\n".join(tables))
 
 

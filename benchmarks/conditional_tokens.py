@@ -28,15 +28,13 @@ import math
 import pathlib
 import tempfile
 import time
-from typing import Any
 
 import arfc
 import numpy as np
 import torch
 from nearest import Rows, recall
-from relation_gain import INDEXED, QUERIES, Trial
+from relation_gain import Trial, wanted_rows
 from safetensors.torch import load_file
-from sentences import drawn, embedded, sentences
 from torch import Tensor
 
 SYMBOLS = 256
@@ -105,10 +103,7 @@ class ConditionalTokens(torch.nn.Module):
         return context @ self.of_context[token]
 
     def _see(self, token: int, symbols: Tensor, seen: Tensor | None) -> Tensor | None:
-        if self.embeddings is None:
-            return None
-        embedded_now = self.embeddings[token][symbols]
-        return embedded_now if seen is None else seen + embedded_now
+        return None if self.embeddings is None else seen + self.embeddings[token][symbols]
 
     def _nothing_seen(self, *shape: int) -> Tensor | None:
         return None if self.embeddings is None else torch.zeros(*shape, self.bias.shape[1])
@@ -300,7 +295,9 @@ class Training:
         self.optimizer.step()
 
 
-def report(name: str, trial: Trial, queries: Tensor, decoded: list[Tensor], lengths: Any) -> None:
+def report(
+    name: str, trial: Trial, queries: Tensor, decoded: list[Tensor], lengths: list[int]
+) -> None:
     found = [recall(trial.ranked((queries @ some.T).numpy()), trial.truth) for some in decoded]
     line = ", ".join(f"{n} B {value:.4f}" for n, value in zip(lengths, found, strict=True))
     print(f"{name:36} recall@10 {line}", flush=True)
@@ -315,7 +312,7 @@ def compare(rows: Rows, args: argparse.Namespace) -> None:
         start = Start(pathlib.Path(directory))
     codes = base.encode(trial.base)
     for length in lengths:
-        scores = base.score(trial.queries, np.ascontiguousarray(codes[:, :length]))
+        scores = base.score(trial.queries, codes[:, :length])
         print(f"arfc, {length} B: {recall(trial.ranked(scores), trial.truth):.4f}", flush=True)
 
     turned = [torch.from_numpy(part) @ start.rotation.T for part in (trial.train, trial.base)]
@@ -348,15 +345,7 @@ def main() -> None:
     args = parser.parse_args()
     if not 1 <= args.bytes <= 16:
         parser.error(f"tokens of a few bytes are compared, 1 to 16: {args.bytes}")
-    wanted = args.rows + INDEXED + QUERIES
-    if args.embeddings:
-        rows = np.load(args.embeddings).astype(np.float32)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    else:
-        rows = embedded(drawn(sentences(), wanted))
-    if wanted > len(rows):
-        parser.error(f"only {len(rows):,} rows, wanted {wanted:,}")
-    compare(rows, args)
+    compare(wanted_rows(args, parser), args)
 
 
 if __name__ == "__main__":

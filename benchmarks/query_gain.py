@@ -17,7 +17,7 @@ import argparse
 
 import arfc
 import numpy as np
-from nearest import Rows, recall, top10
+from nearest import Rows, recall, top10, unit_rows, without_themselves
 from sentences import drawn, embedded, first_sentences, sentences
 
 SENTENCES = 71_500
@@ -34,18 +34,6 @@ def documentation() -> tuple[Rows, Rows]:
     return rows[~is_query], rows[is_query]
 
 
-def read(path: str) -> Rows:
-    """Reads L2-normalised rows."""
-    rows = np.load(path).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def without_themselves(scores: Rows) -> Rows:
-    """Returns scores in which no row that asks is its own answer."""
-    np.fill_diagonal(scores, -np.inf)
-    return scores
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -57,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     lengths = [int(length) for length in args.bytes.split(",")]
 
-    rows, queries = map(read, args.data) if args.data else documentation()
+    rows, queries = map(unit_rows, args.data) if args.data else documentation()
     if args.rows + INDEXED > len(rows):
         parser.error(f"only {len(rows):,} rows, wanted {args.rows + INDEXED:,}")
     random = np.random.default_rng(args.seed)
@@ -76,7 +64,7 @@ def main() -> None:
         codes = model.encode(base)
         print(f"{name}, training {model.report.seconds:.0f} s")
         for length in lengths:
-            prefix = np.ascontiguousarray(codes[:, :length])
+            prefix = codes[:, :length]
             found = recall(model.score(asking, prefix), truth)
             of_rows = recall(without_themselves(model.score(asking_rows, prefix)), truth_of_rows)
             print(

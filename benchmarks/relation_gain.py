@@ -21,7 +21,7 @@ import statistics
 
 import arfc
 import numpy as np
-from nearest import Rows, recall, top10
+from nearest import Rows, recall, top10, unit_rows, without_themselves
 from sentences import drawn, embedded, sentences
 
 INDEXED = 20_000
@@ -44,7 +44,7 @@ class Trial:
     @staticmethod
     def ranked(scores: Rows) -> Rows:
         """Returns scores in which no row that asks is its own answer."""
-        np.fill_diagonal(scores[:ASKING], -np.inf)
+        without_themselves(scores[:ASKING])
         return scores
 
     def arfc(self, relations: bool) -> tuple[Rows, float]:
@@ -62,6 +62,20 @@ class Trial:
 
         factory = f"RQ{self._args.bytes}x8"
         return cosines(factory, self.train, self.base, self.queries)[:2]
+
+
+def wanted_rows(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Rows:
+    """Returns the rows of --embeddings, or as many sentences' as a trial with --rows draws."""
+    wanted = args.rows + INDEXED + QUERIES
+    if args.embeddings:
+        rows = unit_rows(args.embeddings)
+        if wanted > len(rows):
+            parser.error(f"only {len(rows):,} rows in {args.embeddings}, wanted {wanted:,}")
+        return rows
+    texts = sentences()
+    if wanted > len(texts):
+        parser.error(f"only {len(texts):,} sentences are installed, wanted {wanted:,}")
+    return embedded(drawn(texts, wanted))
 
 
 def measured(name: str, values: list[float], seconds: list[float]) -> str:
@@ -84,18 +98,9 @@ def main() -> None:
     parser.add_argument("--embeddings", help="[n, d] rows instead of sentences' (.npy)")
     args = parser.parse_args()
 
-    wanted = args.rows + INDEXED + QUERIES
-    if args.embeddings:
-        rows = np.load(args.embeddings).astype(np.float32)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        if wanted > len(rows):
-            parser.error(f"only {len(rows):,} rows in {args.embeddings}, wanted {wanted:,}")
-    else:
-        texts = sentences()
-        if wanted > len(texts):
-            parser.error(f"only {len(texts):,} sentences are installed, wanted {wanted:,}")
-        rows = embedded(drawn(texts, wanted))
-    print(f"{len(rows):,} rows, {wanted:,} of them drawn by each seed", flush=True)
+    rows = wanted_rows(args, parser)
+    drawn_rows = args.rows + INDEXED + QUERIES
+    print(f"{len(rows):,} rows, {drawn_rows:,} of them drawn by each seed", flush=True)
 
     peer = f"FAISS RQ{args.bytes}x8, by cosine"
     results: dict[str, tuple[list[float], list[float]]] = {}
