@@ -98,11 +98,11 @@ class RelationTrainer {
             if (task_.keep && step_ > 0) {
                 task_.keep([this] { return state(); });
             }
+            if (step_ == steps_) {
+                break;
+            }
             if (step_ == block_end_) {
-                judge();
-                if (step_ == steps_) {
-                    break;
-                }
+                judge_block();
                 begin_block();
             }
             if (!task_.go_on()) {
@@ -110,7 +110,7 @@ class RelationTrainer {
             }
             descend(drawn_[static_cast<std::size_t>(step_ - block_begin_)]);
         }
-        judge(); // Time may end within a block, whose steps are those of the lowest rate.
+        judge_block(); // Time may end within one, whose steps are those of the lowest rate.
         if (!best_) {
             return std::nullopt;
         }
@@ -125,12 +125,11 @@ class RelationTrainer {
     }
 
   private:
-    /// Keeps what the steps since the last time have made, if it has the best recall so far.
-    void judge() {
-        if (!has_moved_) {
+    /// Keeps what the block's steps have made, if there were any and it has the best recall so far.
+    void judge_block() {
+        if (step_ == block_begin_) {
             return;
         }
-        has_moved_ = false;
         const double found = mean_recall(recall());
         if (found > most_) {
             most_ = found;
@@ -242,7 +241,6 @@ class RelationTrainer {
             block_end_ - block_begin_ > kMostBlock) {
             fail_corrupt_state("block");
         }
-        has_moved_ = step_ > block_begin_;
         std::mt19937_64 again = block_random_;
         draw_block(again);
         codes_ = integers_of(state, "symbols", {embeddings_.size(0), tokens_}, 256);
@@ -411,7 +409,6 @@ class RelationTrainer {
         now_.codebooks.mutable_grad() = std::move(gradients.codebooks);
         now_.mean.mutable_grad() = std::move(gradients.mean);
         optimizer_->step();
-        has_moved_ = true;
     }
 
     /// Recall@10 of what asks among the base, by prefix.
@@ -457,7 +454,6 @@ class RelationTrainer {
     double before_ = 0.0;          ///< Recall at the start,
     double most_ = 0.0;            ///< the best so far,
     std::int64_t best_step_ = 0;
-    bool has_moved_ = false;         ///< Since the recall was last measured.
     std::optional<Parameters> best_; ///< and what had it; nothing while that is the start.
 };
 

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 #include <string>
+#include <string_view>
 
 #include "arfc/base/error.h"
 #include "arfc/base/half.h"
@@ -90,6 +91,20 @@ constexpr double kLateShare = 0.93;     // and late codebooks.
 constexpr double kFeatureShare = 0.50;  // Of it for features, where they are asked for, and what
 constexpr double kFeatureEnd = 0.95;    // codebooks leave of theirs, up to here.
 
+/// Checks the width of what is given beside the rows. @param what  "Pairs"
+void check_width(std::string_view what, std::size_t width, std::size_t dim) {
+    if (width != dim) {
+        fail(
+            ErrorKind::kInvalidArgument, what, " differ in width from the training matrix: ", width,
+            ", expected ", dim);
+    }
+    if (dim > kMaxRotatedDim) {
+        fail(
+            ErrorKind::kUnsupported, what, " teach rows of at most ", kMaxRotatedDim,
+            " floats; of this width train without: ", dim);
+    }
+}
+
 void check_pairs(std::size_t dim, const TrainOptions& options) {
     const MatrixView<const float> queries = options.pair_queries;
     const MatrixView<const float> rows = options.pair_rows;
@@ -102,18 +117,8 @@ void check_pairs(std::size_t dim, const TrainOptions& options) {
     if (queries.empty()) {
         return;
     }
-    for (const std::size_t width : {queries.cols(), rows.cols()}) {
-        if (width != dim) {
-            fail(
-                ErrorKind::kInvalidArgument,
-                "Pairs differ in width from the training matrix: ", width, ", expected ", dim);
-        }
-    }
-    if (dim > kMaxRotatedDim) {
-        fail(
-            ErrorKind::kUnsupported, "Pairs teach rows of at most ", kMaxRotatedDim,
-            " floats; of this width train without: ", dim);
-    }
+    check_width("Pairs", queries.cols(), dim);
+    check_width("Pairs", rows.cols(), dim);
     require_usable_rows(queries, options.metric, "Matrix of the pairs' queries");
     require_usable_rows(rows, options.metric, "Matrix of the pairs' relevant rows");
 }
@@ -129,22 +134,12 @@ void check_queries(std::size_t dim, const TrainOptions& options) {
             "Queries serve relations, which are left out; leave out these, too, number: ",
             queries.rows());
     }
-    if (queries.cols() != dim) {
-        fail(
-            ErrorKind::kInvalidArgument,
-            "Queries differ in width from the training matrix: ", queries.cols(), ", expected ",
-            dim);
-    }
+    check_width("Queries", queries.cols(), dim);
     if (queries.rows() < kMinTrainingQueries) {
         fail(
             ErrorKind::kInvalidArgument,
             "Queries are too few to learn from and to measure with: ", queries.rows(),
             ", at least ", kMinTrainingQueries);
-    }
-    if (dim > kMaxRotatedDim) {
-        fail(
-            ErrorKind::kUnsupported, "Queries teach rows of at most ", kMaxRotatedDim,
-            " floats; of this width train without: ", dim);
     }
     require_usable_rows(queries, options.metric, "Matrix of queries");
 }

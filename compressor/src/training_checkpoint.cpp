@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <system_error>
 #include <utility>
 
@@ -37,24 +38,18 @@ Json to_json(const std::string& name, const LearningState& state, bool stopped_b
     return json;
 }
 
-std::string digest(MatrixView<const float> rows) {
-    return sha256_hex(std::as_bytes(std::span(rows.data(), rows.size())));
-}
-
-/// Returns what tells pairs from others; null where there are none, or no checkpoint is asked for.
-Json digest_of_pairs(const TrainOptions& options) {
-    if (options.pair_queries.empty() || options.checkpoint.empty()) {
+/// Returns what tells matrices given beside the rows from others; null where there are none, or no
+/// checkpoint is asked for.
+Json digest_of(
+    const TrainOptions& options, std::initializer_list<MatrixView<const float>> matrices) {
+    if (matrices.begin()->empty() || options.checkpoint.empty()) {
         return nullptr;
     }
-    return sha256_hex(digest(options.pair_queries) + digest(options.pair_rows));
-}
-
-/// The same of queries.
-Json digest_of_queries(const TrainOptions& options) {
-    if (options.queries.empty() || options.checkpoint.empty()) {
-        return nullptr;
+    std::string digests;
+    for (const MatrixView<const float> rows : matrices) {
+        digests += sha256_hex(std::as_bytes(std::span(rows.data(), rows.size())));
     }
-    return digest(options.queries);
+    return sha256_hex(digests);
 }
 
 /// Takes the tensors "<prefix>/<name>" out of those of a file.
@@ -84,8 +79,8 @@ TrainingCheckpoint::TrainingCheckpoint(
           {"compact", options.compact},
           {"rows", embeddings.rows()},
           {"dim", embeddings.cols()},
-          {"pairs", digest_of_pairs(options)},
-          {"queries", digest_of_queries(options)},
+          {"pairs", digest_of(options, {options.pair_queries, options.pair_rows})},
+          {"queries", digest_of(options, {options.queries})},
       }) {
     if (!(options.checkpoint_every_s >= 0.0)) {
         fail(

@@ -1,11 +1,12 @@
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <limits>
-#include <random>
+#include <string>
+#include <vector>
 
 #include "arfc/compressor/compressor.h"
 #include "expect_error.h"
+#include "leaning_rows.h"
 #include "random_rows.h"
 #include "temporary_directory.h"
 #include "thread_count.h"
@@ -17,18 +18,6 @@ constexpr std::size_t kDim = 24;
 constexpr std::size_t kRows = 2200;
 constexpr std::size_t kQueries = 500;
 constexpr std::size_t kBytes = 3;
-
-/// Numbers of which those at one end vary more than those at the other.
-std::vector<float> leaning_rows(std::size_t count, bool forwards, std::uint64_t seed) {
-    std::mt19937_64 random(seed);
-    std::normal_distribution<float> normal;
-    std::vector<float> rows(count * kDim);
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        const std::size_t j = i % kDim;
-        rows[i] = normal(random) / std::sqrt(static_cast<float>(forwards ? j + 1 : kDim - j));
-    }
-    return rows;
-}
 
 class TrainingQueries : public testing::Test {
   protected:
@@ -43,8 +32,8 @@ class TrainingQueries : public testing::Test {
     }
 
     test::ThreadCount threads_{1};
-    std::vector<float> rows_ = leaning_rows(kRows, true, 1);
-    std::vector<float> queries_ = leaning_rows(kQueries, false, 2);
+    std::vector<float> rows_ = test::leaning_rows(kRows, kDim, test::Leaning::kToTheFirst, 1);
+    std::vector<float> queries_ = test::leaning_rows(kQueries, kDim, test::Leaning::kToTheLast, 2);
 };
 
 TEST_F(TrainingQueries, AreWhatTheReportMeasures) {

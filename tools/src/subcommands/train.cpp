@@ -153,8 +153,8 @@ TrainingRows read_rows(const TrainArguments& arguments, Terminal& terminal) {
 struct SideFile {
     std::string path;
     std::size_t most;         ///< Rows to hold, drawn by the seed.
-    std::string_view row;     ///< "Query"
-    std::string_view reading; ///< "read queries"
+    std::string_view subject; ///< What errors begin with: "Pair".
+    std::string_view reading; ///< What progress says: "read pairs".
 };
 
 /// Reads a file beside the input.
@@ -168,7 +168,7 @@ RowSample read_side(const SideFile& file, const TrainArguments& arguments, Termi
         reject_unusable(batch, arguments.options.metric);
         if (!batch.rejected.empty()) {
             fail(
-                ErrorKind::kInvalidArgument, file.row,
+                ErrorKind::kInvalidArgument, file.subject,
                 " has a row that cannot be used: ", batch.rejected.front().reason, " (row ",
                 batch.rejected.front().row, " of ", file.path, ")");
         }

@@ -28,7 +28,7 @@ inline constexpr std::size_t kMaxTrainingRows = (std::size_t{1} << 20U) + 1000;
 /// Most pairs that training uses: of more it draws this many at random.
 inline constexpr std::size_t kMaxTrainingPairs = 65536;
 
-/// Queries that training uses: of more it draws this many at random.
+/// Most queries that training uses: of more it draws this many at random.
 inline constexpr std::size_t kMaxTrainingQueries = 65536;
 
 /// The fewest queries that training takes: a fifth of them, at most 1000, measures.
