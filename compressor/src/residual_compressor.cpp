@@ -269,6 +269,12 @@ void ResidualCompressor::turn(MatrixView<const float> rows, float* out) const {
     }
 }
 
+void ResidualCompressor::turn_all(MatrixView<const float> rows, float* out) const {
+    for_each_tile(rows.rows(), rotation_.flop(), [&](std::size_t first, std::size_t count) {
+        turn(rows.slice(first, count), out + first * model_.dim);
+    });
+}
+
 void ResidualCompressor::encode(
     MatrixView<const float> embeddings, std::size_t num_bytes, MatrixView<std::byte> codes) const {
     if (num_bytes < 1 || num_bytes > model_.code_bytes) {
@@ -438,9 +444,7 @@ void ResidualCompressor::query_tables(
     const std::size_t d = model_.dim;
     const std::size_t early = model_.early_tokens();
     AlignedFloats turned(queries.size());
-    for_each_tile(queries.rows(), rotation_.flop(), [&](std::size_t first, std::size_t count) {
-        turn(queries.slice(first, count), turned.data() + first * d);
-    });
+    turn_all(queries, turned.data());
     parallel_for(tokens, product_flop(tables.size(), d), [&](std::size_t i) {
         const std::size_t t = first_token + i;
         float* const out = tables.data() + i * kSymbols;
@@ -515,11 +519,6 @@ void ResidualCompressor::row_terms(
 void ResidualCompressor::score(
     MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
     MatrixView<float> scores) const {
-    if (neural) {
-        fail(
-            ErrorKind::kUnsupported,
-            "Models of kind \"residual\" have no decoder network to score by");
-    }
     check_codes(codes);
     if (scores.rows() != queries.rows() || scores.cols() != codes.rows()) {
         fail(
@@ -527,6 +526,46 @@ void ResidualCompressor::score(
             "Scores have a shape other than queries and codes ask for: [", scores.rows(), ", ",
             scores.cols(), "], expected [", queries.rows(), ", ", codes.rows(), "]");
     }
+    if (neural) {
+        score_by_rows(queries, codes, scores);
+    } else {
+        score_by_tables(queries, codes, scores);
+    }
+}
+
+void ResidualCompressor::score_by_rows(
+    MatrixView<const float> queries, MatrixView<const std::byte> codes,
+    MatrixView<float> scores) const {
+    const std::size_t d = model_.dim;
+    std::vector<QueryTerms> query_term(queries.rows());
+    query_terms(queries, query_term); // Checks them, too.
+    AlignedFloats turned(queries.size());
+    turn_all(queries, turned.data());
+    const PackedMatrix packed({turned.data(), queries.rows(), d});
+    const std::size_t padded = padded_columns(queries.rows());
+    const double flop = packed.flop() + static_cast<double>(codes.cols() * d);
+    for_each_tile(codes.rows(), flop, [&](std::size_t first, std::size_t count) {
+        AlignedFloats rows(count * d);
+        AlignedFloats products(count * padded);
+        for (std::size_t i = 0; i < count; ++i) {
+            reconstruct(codes.row(first + i), rows.data() + i * d);
+        }
+        packed.multiply(rows.data(), d, count, products.data(), padded);
+        for (std::size_t i = 0; i < count; ++i) {
+            const float* const row = rows.data() + i * d;
+            const float term = row_term(kernels().dot(row, row, d));
+            for (std::size_t q = 0; q < queries.rows(); ++q) {
+                scores.row(q)[first + i] = combine(
+                    model_.metric, products.data()[i * padded + q], term,
+                    query_term[q].squared_norm);
+            }
+        }
+    });
+}
+
+void ResidualCompressor::score_by_tables(
+    MatrixView<const float> queries, MatrixView<const std::byte> codes,
+    MatrixView<float> scores) const {
     std::vector<float> row_term(codes.rows());
     std::vector<QueryTerms> query_term(queries.rows());
     row_terms(codes, row_term);

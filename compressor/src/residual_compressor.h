@@ -71,6 +71,8 @@ class ResidualCompressor final : public Compressor {
     /// Normalises (under cosine), maps as pairs taught, and rotates rows; does not centre.
     /// @param out  [rows, dim].
     void turn(MatrixView<const float> rows, float* out) const;
+    /// The same for any number of rows, on several threads.
+    void turn_all(MatrixView<const float> rows, float* out) const;
     void encode_tile(
         const Encoder& by, MatrixView<const float> rows, MatrixView<std::byte> codes) const;
     void encode_late(
@@ -81,6 +83,12 @@ class ResidualCompressor final : public Compressor {
         MatrixView<std::byte> codes, float* scratch) const;
     /// Sums mean and symbols. @param z  [dim].
     void reconstruct(std::span<const std::byte> code, float* z) const;
+    void score_by_tables(
+        MatrixView<const float> queries, MatrixView<const std::byte> codes,
+        MatrixView<float> scores) const;
+    void score_by_rows(
+        MatrixView<const float> queries, MatrixView<const std::byte> codes,
+        MatrixView<float> scores) const;
     /// Returns a row term. @param squared  |reconstruction|^2.
     [[nodiscard]] float row_term(float squared) const;
 

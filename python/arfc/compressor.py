@@ -438,11 +438,13 @@ class Compressor:
 
         queries  [m, dim] float32, finite; not zero under "cosine".
         codes    [n, b] uint8, b in [1, code_bytes].
-        neural   Score by the decoder instead of the additive tables.
+        neural   Score by the rows that the decoder makes of codes, as `decode` gives them, instead
+                 of by tables: 2 * dim operations a query and row. A decoder that is linear, as all
+                 are so far, says what tables say, but for rounding.
 
         Returns [m, n] float32, larger = closer: cosine, inner product, or minus the squared
         distance.
-        Raises InvalidArgumentError, UnsupportedError (`neural` and this model has no decoder).
+        Raises InvalidArgumentError (a shape or a value).
         """
         left = as_matrix(queries, "Queries", dim=self.dim)
         right = self._checked_codes(codes)

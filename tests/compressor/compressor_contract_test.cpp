@@ -74,12 +74,13 @@ class CompressorContract : public ::testing::TestWithParam<Case> {
         return codes;
     }
     static std::vector<float> score(
-        const std::vector<float>& queries, const std::vector<std::byte>& codes, std::size_t bytes) {
+        const std::vector<float>& queries, const std::vector<std::byte>& codes, std::size_t bytes,
+        bool neural = false) {
         const std::size_t m = queries.size() / model().dim();
         const std::size_t n = codes.size() / bytes;
         std::vector<float> scores(m * n);
         model().score(
-            test::view(queries, model().dim()), {codes.data(), n, bytes}, false,
+            test::view(queries, model().dim()), {codes.data(), n, bytes}, neural,
             {scores.data(), m, n});
         return scores;
     }
@@ -241,6 +242,33 @@ TEST_P(CompressorContract, ScoresAreThoseOfTheReconstruction) {
     }
 }
 
+TEST_P(CompressorContract, ScoresOfDecodedRowsAreThoseOfTables) {
+    constexpr std::size_t kRows = 130; // More than a tile.
+    constexpr std::size_t kQueries = 19;
+    const std::size_t d = GetParam().dim;
+    const std::size_t bytes = GetParam().bytes;
+    const std::vector<std::byte> codes = encode(test::random_rows(kRows, d, 13), bytes);
+    const std::vector<float> queries = test::random_rows(kQueries, d, 14);
+    for (const std::size_t b : {std::size_t{1}, (bytes + 1) / 2, bytes}) {
+        const std::vector<std::byte> prefix = cut(codes, bytes, b);
+        const std::vector<float> by_tables = score(queries, prefix, b);
+        const std::vector<float> by_rows = score(queries, prefix, b, /*neural=*/true);
+        for (std::size_t i = 0; i < by_rows.size(); ++i) {
+            ASSERT_NEAR(by_rows[i], by_tables[i], 1e-4F * (1.0F + std::fabs(by_tables[i])));
+        }
+        // A score depends on its code and its query alone, bit for bit.
+        constexpr std::size_t kQuery = 17;
+        constexpr std::size_t kRow = 101;
+        const auto at = static_cast<std::ptrdiff_t>(kRow * b);
+        const auto asked = static_cast<std::ptrdiff_t>(kQuery * d);
+        const std::vector<float> alone = score(
+            {queries.begin() + asked, queries.begin() + asked + static_cast<std::ptrdiff_t>(d)},
+            {prefix.begin() + at, prefix.begin() + at + static_cast<std::ptrdiff_t>(b)}, b,
+            /*neural=*/true);
+        EXPECT_EQ(alone.at(0), by_rows[kQuery * kRows + kRow]);
+    }
+}
+
 TEST_P(CompressorContract, RowTermsFollowTheLengthOfTheReconstruction) {
     if (GetParam().pairs) {
         GTEST_SKIP() << "It is that of the mapped row, which pair_trainer_test.cpp holds";
@@ -349,9 +377,6 @@ TEST_P(CompressorContract, WrongUseIsRefused) {
     }
     std::vector<float> scores(2);
     ARFC_EXPECT_ERROR(
-        model().score({row.data(), 1, d}, {codes.data(), 2, bytes}, true, {scores.data(), 1, 2}),
-        ErrorKind::kUnsupported, "decoder");
-    ARFC_EXPECT_ERROR(
         model().score({row.data(), 1, d}, {codes.data(), 2, bytes}, false, {scores.data(), 2, 1}),
         ErrorKind::kInvalidArgument, "expected [1, 2]");
     std::vector<float> table(kSymbols);
@@ -384,11 +409,13 @@ TEST_P(CompressorContract, ShapesThatDoNotFitAreRefused) {
             "Code length is outside [1, " + std::to_string(bytes) + "]: " + std::to_string(width);
         refuses([&] { model().decode(two(width), {out.data(), 2, d}); }, length);
         refuses([&] { model().row_terms(two(width), std::span(out).first(2)); }, length);
-        refuses(
-            [&] {
-                model().score(test::view(rows, d), two(width), false, {out.data(), 2, 2});
-            },
-            length);
+        for (const bool neural : {false, true}) {
+            refuses(
+                [&] {
+                    model().score(test::view(rows, d), two(width), neural, {out.data(), 2, 2});
+                },
+                length);
+        }
     }
     const std::string decoded = "Embeddings have a shape other than the codes ask for";
     refuses([&] { model().decode(two(bytes), {out.data(), 3, d}); }, decoded);
@@ -417,16 +444,20 @@ TEST_P(CompressorContract, ShapesThatDoNotFitAreRefused) {
         },
         tables);
     const std::string scored = "Scores have a shape other than queries and codes ask for";
-    refuses(
-        [&] {
-            model().score(test::view(rows, d), two(bytes), false, {out.data(), 3, 2});
-        },
-        scored);
-    refuses(
-        [&] {
-            model().score(test::view(rows, d), two(bytes), false, {out.data(), 2, 3});
-        },
-        scored);
+    for (const bool neural : {false, true}) {
+        for (const std::size_t m : {2U, 3U}) {
+            refuses(
+                [&] {
+                    model().score(test::view(rows, d), two(bytes), neural, {out.data(), m, 5 - m});
+                },
+                scored);
+        }
+        refuses(
+            [&] {
+                model().score({rows.data(), 1, d + 1}, two(bytes), neural, {out.data(), 1, 2});
+            },
+            "Embedding width differs from the model's");
+    }
 }
 
 TEST_P(CompressorContract, ExtremeScalesStayFinite) {

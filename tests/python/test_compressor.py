@@ -48,6 +48,13 @@ def test_scores_are_cosines_of_the_decoded_rows_that_favour_longer_ones(model, r
     np.testing.assert_allclose(scores, queries @ decoded.T, atol=2e-5)
 
 
+def test_decoded_rows_score_as_tables_do(model, rows, queries):
+    codes = model.encode(rows)[:, :8]
+    by_rows = model.score(queries, codes, neural=True)
+    assert by_rows.shape == (len(queries), len(rows))
+    np.testing.assert_allclose(by_rows, model.score(queries, codes), atol=2e-5)
+
+
 def test_scores_find_the_neighbours(model, rows, queries):
     found = np.argsort(-model.score(queries, model.encode(rows)), axis=1)[:, :10]
     truth = arfc.evaluate.exact(queries, rows, 10)
@@ -232,8 +239,8 @@ def test_wrong_values_are_refused(model, rows):
         model.encode(rows, 17)
     with pytest.raises(arfc.InvalidArgumentError):
         arfc.Compressor.train(rows[:0])
-    with pytest.raises(arfc.UnsupportedError, match=r"decoder"):
-        model.score(rows[:1], model.encode(rows), neural=True)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"not finite"):
+        model.score(bad, model.encode(rows), neural=True)
 
 
 @pytest.fixture(scope="module")

@@ -281,10 +281,12 @@ class Compressor {
     /// Scores every code against every query, as search does.
     /// @param queries  [m, dim()].
     /// @param codes    [n, b], b in [1, code_bytes()].
-    /// @param neural   Score by the decoder instead of the additive tables.
+    /// @param neural   Score by the rows that the decoder makes of codes, as decode() gives them,
+    ///                 instead of by tables: 2 dim() operations a query and row. A decoder that is
+    ///                 linear, as that of "residual" models is, says what tables say, but for
+    ///                 rounding; networks in its place gained nothing (docs/quality.md).
     /// @param scores   Out, [m, n].
-    /// @throws Error   kInvalidArgument: a shape or value. kUnsupported: `neural` and this kind has
-    ///                 no decoder.
+    /// @throws Error   kInvalidArgument: a shape or value.
     virtual void score(
         MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
         MatrixView<float> scores) const = 0;
