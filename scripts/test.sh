@@ -38,14 +38,34 @@ status=$?
 note "C++ (ctest)" $status $((SECONDS - started)) \
     "$(sum tests "$results"/gtest/*.xml) tests, $(sum failures "$results"/gtest/*.xml) failures"
 
+# Runs suites one after the other; what they say goes to their logs.
+lane() { # lane SUITE...
+    local suite started
+    for suite in "$@"; do
+        [ -d "tests/$suite" ] || continue
+        started=$SECONDS
+        .venv/bin/python -m pytest -q -ra --junitxml "$results/$suite.xml" "tests/$suite" \
+            "${arguments[@]}" </dev/null >"$results/$suite.log" 2>&1
+        echo "$? $((SECONDS - started))" >"$results/$suite.status"
+    done
+}
+
+# Two lanes of about the same length: most of what the longest suite does is waiting.
+arguments=("$@")
+set -m # Process groups of their own, so that they can be ended with all that they started.
+lane end_to_end &
+first=$!
+lane python setup mutation &
+second=$!
+set +m
+trap 'kill -INT -- "-$first" "-$second" 2>/dev/null; exit 130' INT TERM
+wait "$first" "$second"
+trap - INT TERM
 for suite in python end_to_end setup mutation; do
-    [ -d "tests/$suite" ] || continue
-    started=$SECONDS
-    .venv/bin/python -m pytest -q -ra --junitxml "$results/$suite.xml" "tests/$suite" "$@" \
-        </dev/null | tee "$results/$suite.log"
-    status=${PIPESTATUS[0]}
-    note "pytest $suite" "$status" $((SECONDS - started)) \
-        "$(tail -n 1 "$results/$suite.log" | tr -d '=')"
+    [ -f "$results/$suite.status" ] || continue
+    cat "$results/$suite.log"
+    read -r status seconds <"$results/$suite.status"
+    note "pytest $suite" "$status" "$seconds" "$(tail -n 1 "$results/$suite.log" | tr -d '=')"
 done
 
 echo
