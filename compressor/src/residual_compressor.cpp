@@ -401,6 +401,12 @@ void ResidualCompressor::reconstruct(std::span<const std::byte> code, float* z) 
     }
 }
 
+void ResidualCompressor::reconstruct_all(MatrixView<const std::byte> codes, float* z) const {
+    for (std::size_t i = 0; i < codes.rows(); ++i) {
+        reconstruct(codes.row(i), z + i * model_.dim);
+    }
+}
+
 void ResidualCompressor::decode(
     MatrixView<const std::byte> codes, MatrixView<float> embeddings) const {
     check_codes(codes);
@@ -416,9 +422,7 @@ void ResidualCompressor::decode(
     for_each_tile(codes.rows(), flop, [&](std::size_t first, std::size_t count) {
         AlignedFloats z(count * d);
         AlignedFloats wide(count * padded);
-        for (std::size_t i = 0; i < count; ++i) {
-            reconstruct(codes.row(first + i), z.data() + i * d);
-        }
+        reconstruct_all(codes.slice(first, count), z.data());
         if (!model_.rotation.empty()) {
             inverse_rotation_.multiply(z.data(), d, count, wide.data(), padded);
         }
@@ -471,10 +475,17 @@ void ResidualCompressor::query_terms(
     AlignedFloats turned(d);
     for (std::size_t i = 0; i < queries.rows(); ++i) {
         turn(queries.slice(i, 1), turned.data());
-        const float* const query = model_.entry.empty() ? queries.row(i).data() : turned.data();
-        const float norm = model_.metric == Metric::kCosine ? 1.0F : kernels().dot(query, query, d);
-        terms[i] = {kernels().dot(turned.data(), decoded_mean_.data(), d), norm};
+        const float bias = kernels().dot(turned.data(), decoded_mean_.data(), d);
+        terms[i] = {bias, squared_norm(queries.row(i), turned.data())};
     }
+}
+
+float ResidualCompressor::squared_norm(std::span<const float> query, const float* turned) const {
+    if (model_.metric == Metric::kCosine) {
+        return 1.0F;
+    }
+    const float* const seen = model_.entry.empty() ? query.data() : turned;
+    return kernels().dot(seen, seen, model_.dim);
 }
 
 float ResidualCompressor::row_term(float squared) const {
@@ -536,28 +547,28 @@ void ResidualCompressor::score(
 void ResidualCompressor::score_by_rows(
     MatrixView<const float> queries, MatrixView<const std::byte> codes,
     MatrixView<float> scores) const {
+    check_rows(queries, "Queries matrix");
     const std::size_t d = model_.dim;
-    std::vector<QueryTerms> query_term(queries.rows());
-    query_terms(queries, query_term); // Checks them, too.
     AlignedFloats turned(queries.size());
     turn_all(queries, turned.data());
+    std::vector<float> squared_norms(queries.rows());
+    for (std::size_t q = 0; q < queries.rows(); ++q) {
+        squared_norms[q] = squared_norm(queries.row(q), turned.data() + q * d);
+    }
     const PackedMatrix packed({turned.data(), queries.rows(), d});
     const std::size_t padded = padded_columns(queries.rows());
     const double flop = packed.flop() + static_cast<double>(codes.cols() * d);
     for_each_tile(codes.rows(), flop, [&](std::size_t first, std::size_t count) {
         AlignedFloats rows(count * d);
         AlignedFloats products(count * padded);
-        for (std::size_t i = 0; i < count; ++i) {
-            reconstruct(codes.row(first + i), rows.data() + i * d);
-        }
+        reconstruct_all(codes.slice(first, count), rows.data());
         packed.multiply(rows.data(), d, count, products.data(), padded);
         for (std::size_t i = 0; i < count; ++i) {
             const float* const row = rows.data() + i * d;
             const float term = row_term(kernels().dot(row, row, d));
             for (std::size_t q = 0; q < queries.rows(); ++q) {
-                scores.row(q)[first + i] = combine(
-                    model_.metric, products.data()[i * padded + q], term,
-                    query_term[q].squared_norm);
+                scores.row(q)[first + i] =
+                    combine(model_.metric, products.data()[i * padded + q], term, squared_norms[q]);
             }
         }
     });

@@ -83,12 +83,16 @@ class ResidualCompressor final : public Compressor {
         MatrixView<std::byte> codes, float* scratch) const;
     /// Sums mean and symbols. @param z  [dim].
     void reconstruct(std::span<const std::byte> code, float* z) const;
+    /// The same for each of a tile's codes. @param z  [codes, dim].
+    void reconstruct_all(MatrixView<const std::byte> codes, float* z) const;
     void score_by_tables(
         MatrixView<const float> queries, MatrixView<const std::byte> codes,
         MatrixView<float> scores) const;
     void score_by_rows(
         MatrixView<const float> queries, MatrixView<const std::byte> codes,
         MatrixView<float> scores) const;
+    /// Returns QueryTerms::squared_norm. @param turned  [dim]: the query, turned.
+    [[nodiscard]] float squared_norm(std::span<const float> query, const float* turned) const;
     /// Returns a row term. @param squared  |reconstruction|^2.
     [[nodiscard]] float row_term(float squared) const;
 

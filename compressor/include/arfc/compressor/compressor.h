@@ -284,7 +284,8 @@ class Compressor {
     /// @param neural   Score by the rows that the decoder makes of codes, as decode() gives them,
     ///                 instead of by tables: 2 dim() operations a query and row. A decoder that is
     ///                 linear, as that of "residual" models is, says what tables say, but for
-    ///                 rounding; networks in its place gained nothing (docs/quality.md).
+    ///                 rounding; networks that decode the same codes gained nothing
+    ///                 (docs/quality.md).
     /// @param scores   Out, [m, n].
     /// @throws Error   kInvalidArgument: a shape or value.
     virtual void score(
