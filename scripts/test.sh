@@ -50,6 +50,7 @@ lane() { # lane SUITE...
     done
 }
 
+say "Suites of pytest, two at a time; as they go on they are in build/test-results"
 # Two lanes of about the same length: most of what the longest suite does is waiting.
 arguments=("$@")
 set -m # Process groups of their own, so that they can be ended with all that they started.
@@ -62,9 +63,10 @@ trap 'kill -INT -- "-$first" "-$second" 2>/dev/null; exit 130' INT TERM
 wait "$first" "$second"
 trap - INT TERM
 for suite in python end_to_end setup mutation; do
-    [ -f "$results/$suite.status" ] || continue
+    [ -d "tests/$suite" ] || continue
     cat "$results/$suite.log"
-    read -r status seconds <"$results/$suite.status"
+    status=1 seconds=0 # Of a suite whose lane was killed.
+    [ ! -f "$results/$suite.status" ] || read -r status seconds <"$results/$suite.status"
     note "pytest $suite" "$status" "$seconds" "$(tail -n 1 "$results/$suite.log" | tr -d '=')"
 done
 
