@@ -34,18 +34,22 @@ import numpy as np
 import torch
 from nearest import Rows, recall
 from relation_gain import Trial, wanted_rows
+from relation_steps import (
+    COMPARED,
+    HELD_OUT,
+    SYMBOLS,
+    best_others,
+    drawn_step,
+    edges,
+    nearest_others,
+    rate_share,
+    share_found,
+)
 from safetensors.torch import load_file
 from torch import Tensor
 
-SYMBOLS = 256
-HELD_OUT = 1000
-COMPARED = 8192
-NEIGHBOURS = 32
-TEMPERATURE = 0.05
-ANCHORS, NEAR, OTHERS = 96, 8, 384
 RELATION_WEIGHT, RECONSTRUCTION_WEIGHT = 0.5, 4.0
 NETWORK_RATE, SYMBOL_RATE = 1e-3, 3e-4
-WARM_UP = 50
 MEASURED = 10  # times in a training
 TILE = 128
 
@@ -194,15 +198,6 @@ def additive(mean: Tensor, tables: Tensor, codes: Tensor) -> list[Tensor]:
     return sums[1:]
 
 
-def best_others(scores: Tensor) -> Tensor:
-    return scores.fill_diagonal_(-math.inf).topk(10, 1).indices
-
-
-def edges(scores: Tensor, itself: Tensor) -> Tensor:
-    """Returns logarithms of a graph's edges."""
-    return torch.log_softmax((scores / TEMPERATURE).masked_fill(itself, -1e4), 1)
-
-
 class Training:
     """Gradient steps on rows that are turned as the model turns them."""
 
@@ -214,12 +209,7 @@ class Training:
         self.base = torch.cat([self.held_out, self.rows[:COMPARED]])
         self.truth = best_others(self.held_out @ self.base.T)
         self.variance = (self.rows - self.rows.mean(0)).square().sum(1).mean().item()
-        near = []
-        for first in range(0, len(self.rows), 512):
-            scores = self.rows[first : first + 512] @ self.rows.T
-            scores[range(len(scores)), range(first, first + len(scores))] = -math.inf
-            near.append(scores.topk(NEIGHBOURS, 1).indices)
-        self.near = torch.cat(near)
+        self.near = nearest_others(self.rows)
         symbols = [model.mean, model.symbols]
         network = [p for p in model.parameters() if all(p is not s for s in symbols)]
         self.optimizer = torch.optim.AdamW(
@@ -253,15 +243,10 @@ class Training:
 
     def measure(self) -> list[float]:
         codes = self.model.encode(self.base, beam=4, candidates=8)
-        found = [
-            best_others(self.held_out @ decoded.T)
+        return [
+            share_found(best_others(self.held_out @ decoded.T), self.truth)
             for decoded in self.model.decoded(codes, self.lengths)
         ]
-        hits = [(f[:, :, None] == self.truth[:, None]).any(2).float().mean() for f in found]
-        return [hit.item() for hit in hits]
-
-    def drawn(self, count: int, below: int) -> Tensor:
-        return torch.from_numpy(self.random.integers(0, below, count))
 
     def sampled_lengths(self, share: float) -> list[int]:
         """Draws lengths as arfc's relations do, from long to short."""
@@ -271,20 +256,16 @@ class Training:
         return sorted({min(8, tokens), *(max(1, math.ceil(tokens * draw)) for draw in draws)})
 
     def descend(self, step: int) -> None:
-        share = step / self.args.steps
-        warm = min(1.0, (step + 1) / WARM_UP)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * share))
-        anchors = self.drawn(ANCHORS, len(self.rows))
-        near = self.near[anchors][:, self.drawn(NEAR, NEIGHBOURS)].flatten()
-        drawn_rows = torch.cat([near, self.drawn(OTHERS, len(self.rows))])
+            group["lr"] = rate * rate_share(step, self.args.steps)
+        anchors, drawn_rows = drawn_step(self.random, self.near)
         itself = anchors[:, None] == drawn_rows[None]
         queries, rows = self.rows[anchors], self.rows[drawn_rows]
         wanted = edges(queries @ rows.T, itself)
         decoded = self.model.decode(self.model.encode(rows, beam=2, candidates=6))
         weight = RECONSTRUCTION_WEIGHT / (self.variance * len(decoded) * len(rows))
         loss = weight * sum((some - rows).square().sum() for some in decoded)
-        lengths = self.sampled_lengths(share)
+        lengths = self.sampled_lengths(step / self.args.steps)
         for length in lengths:
             some = torch.nn.functional.normalize(decoded[length - 1])
             difference = wanted - edges(queries @ some.T, itself)
@@ -345,7 +326,7 @@ def main() -> None:
     args = parser.parse_args()
     if not 1 <= args.bytes <= 16:
         parser.error(f"tokens of a few bytes are compared, 1 to 16: {args.bytes}")
-    compare(wanted_rows(args, parser), args)
+    compare(wanted_rows(args.rows, args, parser), args)
 
 
 if __name__ == "__main__":

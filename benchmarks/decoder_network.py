@@ -11,11 +11,11 @@ A model of arfc is trained on --rows rows; its codes stay what they are, and
     query    rows decode as they do, and what asks is query + output relu(inner query + bias).
 
 The output layer begins at zero, so step 0 is the model. Losses are those of arfc's relations
-(squared error and the listwise graph, at sampled prefixes from long to short; the graph alone for
-queries). The rows that train the network are those that trained the model, whose codes are closer
-to them than codes of other rows are, or with --fresh so many others. Printed is the held-out recall
-as training goes on, and recall@10 of other rows, drawn and asked as in relation_gain.py, beside it:
-what is best by the first is what would be kept.
+(squared error and the listwise graph; the graph alone for queries) at prefixes of any length. The
+rows that train the network are those that trained the model, whose codes are closer to them than
+codes of other rows are, or with --fresh so many others. Printed is the held-out recall as training
+goes on, and recall@10 of other rows, drawn and asked as in relation_gain.py, beside it: what is
+best by the first is what would be kept.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import dataclass
 
 import arfc
 import numpy as np
 import torch
-from conditional_tokens import (
-    ANCHORS,
+from nearest import Rows, recall
+from relation_gain import Trial, wanted_rows
+from relation_steps import (
     COMPARED,
     HELD_OUT,
-    NEAR,
-    NEIGHBOURS,
-    OTHERS,
     SYMBOLS,
-    WARM_UP,
     best_others,
+    drawn_step,
     edges,
+    nearest_others,
+    rate_share,
+    share_found,
 )
-from nearest import Rows, recall
-from relation_gain import INDEXED, QUERIES, Trial, wanted_rows
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -83,17 +83,26 @@ class Network(torch.nn.Module):
         return self._added(sums, bias)
 
 
+@dataclass(frozen=True)
 class Coded:
-    """Rows, their codes, and what prefixes of those sum to."""
+    """Rows, their codes, and what prefixes of those sum to, by length from 1 on."""
 
-    def __init__(self, model: arfc.Compressor, rows: Rows) -> None:
+    rows: Tensor
+    codes: Tensor
+    sums: list[Tensor]
+
+    @classmethod
+    def by(cls, model: arfc.Compressor, rows: Rows) -> Coded:
         codes = model.encode(rows)
-        self.rows = torch.from_numpy(rows)
-        self.codes = torch.from_numpy(codes.astype(np.int64))
-        self.sums = [
-            torch.from_numpy(model.decode(codes[:, :length]))
-            for length in range(1, codes.shape[1] + 1)
-        ]
+        sums = [model.decode(codes[:, :length]) for length in range(1, codes.shape[1] + 1)]
+        return cls(
+            torch.from_numpy(rows),
+            torch.from_numpy(codes.astype(np.int64)),
+            [torch.from_numpy(some) for some in sums],
+        )
+
+    def first(self, count: int) -> Coded:
+        return Coded(self.rows[:count], self.codes[:count], [some[:count] for some in self.sums])
 
     @torch.no_grad()
     def decoded(self, network: Network, length: int) -> Tensor:
@@ -109,25 +118,15 @@ class Experiment:
         self.args = args
         self.trial = Trial(rows, args.seed, args)
         model = arfc.Compressor.train(self.trial.train, args.bytes, seed=args.seed)
-        trained = self.trial.train
-        if args.fresh:
-            used = args.rows + INDEXED + QUERIES
-            order = np.random.default_rng(args.seed).permutation(len(rows))
-            trained = rows[order[used : used + args.fresh]]
-        self.base = Coded(model, self.trial.base)
-        self.coded = Coded(model, trained)
+        taught = rows[self.trial.unused[: args.fresh]] if args.fresh else self.trial.train
+        self.base = Coded.by(model, self.trial.base)
+        self.coded = Coded.by(model, taught)
+        self.compared = self.coded.first(HELD_OUT + COMPARED)
         self.queries = torch.from_numpy(self.trial.queries)
         self.lengths = sorted({max(1, args.bytes // part) for part in (8, 4, 2, 1)})
         self.held_out = self.coded.rows[:HELD_OUT]
-        compared = self.coded.rows[: HELD_OUT + COMPARED]
-        self.truth = best_others(self.held_out @ compared.T)
-        learning = self.coded.rows[HELD_OUT:]
-        near = []
-        for first in range(0, len(learning), 512):
-            scores = learning[first : first + 512] @ learning.T
-            scores[range(len(scores)), range(first, first + len(scores))] = -math.inf
-            near.append(scores.topk(NEIGHBOURS, 1).indices)
-        self.near = torch.cat(near)
+        self.truth = best_others(self.held_out @ self.compared.rows.T)
+        self.near = nearest_others(self.coded.rows[HELD_OUT:])
 
     def run(self, part: str) -> None:
         """Trains a network, and prints what it finds on the way."""
@@ -143,10 +142,7 @@ class Experiment:
                 spent = time.perf_counter() - started
                 print(f"{part:8} step {step:5}, {spent:5.0f} s, {self.measured()}", flush=True)
             if step < self.args.steps:
-                share = step / self.args.steps
-                warm = min(1.0, (step + 1) / WARM_UP)
-                rate = RATE * warm * 0.5 * (1 + math.cos(math.pi * share))
-                optimizer.param_groups[0]["lr"] = rate
+                optimizer.param_groups[0]["lr"] = RATE * rate_share(step, self.args.steps)
                 optimizer.zero_grad()
                 self.loss().backward()
                 optimizer.step()
@@ -155,23 +151,19 @@ class Experiment:
     def measured(self) -> str:
         held_out, others = [], []
         for length in self.lengths:
-            decoded = self.coded.decoded(self.network, length)[: HELD_OUT + COMPARED]
-            found = best_others(self.network.query(self.held_out) @ decoded.T)
-            hits = (found[:, :, None] == self.truth[:, None]).any(2).float().mean().item()
+            scores = (
+                self.network.query(self.held_out) @ self.compared.decoded(self.network, length).T
+            )
+            hits = share_found(best_others(scores), self.truth)
             held_out.append(f"{length} B {hits:.4f}")
             scores = self.network.query(self.queries) @ self.base.decoded(self.network, length).T
             hits = recall(self.trial.ranked(scores.numpy()), self.trial.truth)
             others.append(f"{length} B {hits:.4f}")
         return f"held-out {', '.join(held_out)}; others {', '.join(others)}"
 
-    def drawn(self, count: int, below: int) -> Tensor:
-        return torch.from_numpy(self.random.integers(0, below, count))
-
     def loss(self) -> Tensor:
         network = self.network
-        anchors = self.drawn(ANCHORS, len(self.near))
-        near = self.near[anchors][:, self.drawn(NEAR, NEIGHBOURS)].flatten()
-        places = torch.cat([near, self.drawn(OTHERS, len(self.near))])
+        anchors, places = drawn_step(self.random, self.near)
         itself = anchors[:, None] == places[None]
         places, anchors = places + HELD_OUT, anchors + HELD_OUT
         queries, rows = self.coded.rows[anchors], self.coded.rows[places]
@@ -204,11 +196,7 @@ def main() -> None:
     parts = args.parts.split(",")
     if unknown := set(parts) - set(PARTS):
         parser.error(f"a part is not known: {', '.join(sorted(unknown))}")
-    trained = args.rows
-    args.rows += args.fresh  # As many are wanted.
-    rows = wanted_rows(args, parser)
-    args.rows = trained
-    experiment = Experiment(rows, args)
+    experiment = Experiment(wanted_rows(args.rows + args.fresh, args, parser), args)
     for part in parts:
         experiment.run(part)
 

@@ -93,7 +93,7 @@ def table(digest: str, results: Results[Cell], args: argparse.Namespace) -> str:
 
 
 def cell_of(digest: str, size: int, length: int, args: argparse.Namespace) -> Cell:
-    return Cell(digest, size, length, args.most, max(args.lengths), args.seed, args.seconds)
+    return Cell(digest, size, length, args.rows, max(args.lengths), args.seed, args.seconds)
 
 
 def main() -> None:
@@ -103,7 +103,11 @@ def main() -> None:
     parser.add_argument("--results", type=pathlib.Path, required=True)
     parser.add_argument("--sizes", default="5000,20000,50000,100000", help="rows that train")
     parser.add_argument(
-        "--most", type=int, default=100_000, help="rows of which they are the first"
+        "--most",
+        dest="rows",
+        type=int,
+        default=100_000,
+        help="rows of which they are the first",
     )
     parser.add_argument("--bytes", default="4,8,16,32,96")
     parser.add_argument("--seed", type=int, default=0)
@@ -112,11 +116,10 @@ def main() -> None:
     args = parser.parse_args()
     args.sizes = sorted(int(size) for size in args.sizes.split(","))
     args.lengths = sorted(int(length) for length in args.bytes.split(","))
-    if args.sizes[-1] > args.most:
+    if args.sizes[-1] > args.rows:
         parser.error(f"a size is above --most: {args.sizes[-1]:,}")
-    args.rows = args.most
 
-    rows = wanted_rows(args, parser)
+    rows = wanted_rows(args.rows, args, parser)
     digest = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
     results = Results(args.results, Cell)
     trial = Trial(rows, args.seed, args)

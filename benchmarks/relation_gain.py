@@ -35,7 +35,8 @@ class Trial:
     def __init__(self, rows: Rows, seed: int, args: argparse.Namespace) -> None:
         order = np.random.default_rng(seed).permutation(len(rows))
         ends = np.cumsum([args.rows, INDEXED, QUERIES])
-        self.train, self.base, others = (rows[part] for part in np.split(order, ends)[:3])
+        *used, self.unused = np.split(order, ends)
+        self.train, self.base, others = (rows[part] for part in used)
         self.queries = np.concatenate([self.base[:ASKING], others])
         self.truth = top10(self.ranked(self.queries @ self.base.T))
         self._seed = seed
@@ -64,9 +65,9 @@ class Trial:
         return cosines(factory, self.train, self.base, self.queries)[:2]
 
 
-def wanted_rows(args: argparse.Namespace, parser: argparse.ArgumentParser) -> Rows:
-    """Returns the rows of --embeddings, or as many sentences' as a trial with --rows draws."""
-    wanted = args.rows + INDEXED + QUERIES
+def wanted_rows(train: int, args: argparse.Namespace, parser: argparse.ArgumentParser) -> Rows:
+    """Returns the rows of --embeddings, or as many sentences' as a trial with `train` draws."""
+    wanted = train + INDEXED + QUERIES
     if args.embeddings:
         rows = unit_rows(args.embeddings)
         if wanted > len(rows):
@@ -98,7 +99,7 @@ def main() -> None:
     parser.add_argument("--embeddings", help="[n, d] rows instead of sentences' (.npy)")
     args = parser.parse_args()
 
-    rows = wanted_rows(args, parser)
+    rows = wanted_rows(args.rows, args, parser)
     drawn_rows = args.rows + INDEXED + QUERIES
     print(f"{len(rows):,} rows, {drawn_rows:,} of them drawn by each seed", flush=True)
 
