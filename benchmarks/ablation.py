@@ -3,13 +3,14 @@ r"""Recall by what a codec is made of, at equal bytes: arfc part by part, and FA
 
     .venv/bin/python benchmarks/ablation.py --results results.jsonl \
         [--data sentences] [--data NAME=rows.npy] [--bytes 8,32,96] [--seeds 0,1,2] [--seconds 300]
+        [--methods arfc,FAISS]
 
 rows.npy is [n, d]; `sentences` are 71,500 of the installed Python's documentation, embedded with
 all-MiniLM-L6-v2. A seed draws a tenth of the rows, at most 1,500, that ask; half of the others
 train, half are indexed. Recall@10 counts the ten exact nearest rows by cosine among the ten best by
 code. One arfc model of the longest length, trained in at most --seconds, gives every length: its
-codes are cut. FAISS's codecs are trained anew for each and scored by the cosine of their decoded
-rows; they need the module `faiss`, which is no part of the project's environment.
+codes are cut; they are scored by tables, and again by the rows that they decode to. FAISS's codecs
+are trained anew for each, without a budget, and scored by the cosine of their decoded rows.
 
 Every finished cell (rows, method, bytes, seed, seconds, longest length) is one line of --results;
 started again with the same file, the program measures what is missing. A Markdown table for each
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import importlib.util
 import pathlib
 import statistics
 import sys
@@ -98,8 +98,19 @@ def by_arfc(relations: bool) -> Measure:
             for part in model.report.parts
         ]
         for length in lengths:
-            found = trial.found(model.score(trial.queries, codes[:, :length]))
-            yield length, {"recall": found, "seconds": model.report.seconds, "parts": parts}
+            found, neural = (
+                trial.found(model.score(trial.queries, codes[:, :length], neural=by_rows))
+                for by_rows in (False, True)
+            )
+            yield (
+                length,
+                {
+                    "recall": found,
+                    "neural": neural,
+                    "seconds": model.report.seconds,
+                    "parts": parts,
+                },
+            )
 
     return measure
 
@@ -137,6 +148,7 @@ PEERS = {
     "FAISS RQ (PRQ beyond 32 bytes)": by_faiss(residual_quantizer),
 }
 METHODS = {**PEERS, **OURS}
+FAMILIES = {"arfc": OURS, "FAISS": PEERS}
 
 
 def read_rows(argument: str) -> tuple[str, Rows]:
@@ -164,18 +176,25 @@ def table(name: str, digest: str, results: Results[Cell], args: argparse.Namespa
         "|---" * (1 + len(args.lengths)) + "|",
     ]
     for method in METHODS:
-        row = [method]
-        for length in args.lengths:
-            cells = [cell_of(name, digest, method, length, seed, args) for seed in args.seeds]
-            found = [results[cell]["recall"] for cell in cells if cell in results]
-            if not found:
-                row.append("")
-            elif len(found) == 1:
-                row.append(f"{found[0]:.3f} (one seed)")
-            else:
-                row.append(f"{statistics.mean(found):.3f} [{min(found):.3f}, {max(found):.3f}]")
-        lines.append("| " + " | ".join(row) + " |")
+        measures = {"recall": method}
+        if method in OURS:
+            measures["neural"] = f"{method}, by decoded rows"
+        for measure, title in measures.items():
+            row = [title]
+            for length in args.lengths:
+                cells = [cell_of(name, digest, method, length, seed, args) for seed in args.seeds]
+                row.append(spread([results[cell][measure] for cell in cells if cell in results]))
+            lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
+
+
+def spread(found: Sequence[float]) -> str:
+    """Returns a table's entry for what the seeds that are finished found."""
+    if not found:
+        return ""
+    if len(found) == 1:
+        return f"{found[0]:.3f} (one seed)"
+    return f"{statistics.mean(found):.3f} [{min(found):.3f}, {max(found):.3f}]"
 
 
 def cell_of(
@@ -194,14 +213,14 @@ def main() -> None:
     parser.add_argument("--bytes", default="8,32,96")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--methods", default="arfc,FAISS", help="which to measure; all are shown")
     args = parser.parse_args()
+    families = args.methods.split(",")
+    if unknown := sorted(set(families) - FAMILIES.keys()):
+        parser.error(f"methods are of {', '.join(FAMILIES)}: {unknown[0]!r}")
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
     args.lengths = [int(length) for length in args.bytes.split(",")]
 
-    methods = METHODS
-    if importlib.util.find_spec("faiss") is None:
-        print("There is no module `faiss`: its codecs are not measured", file=sys.stderr)
-        methods = OURS
     results = Results(args.results, Cell)
     tables = []
     for argument in args.data or ["sentences"]:
@@ -212,7 +231,9 @@ def main() -> None:
         digest = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
         for seed in args.seeds:
             trial: Trial | None = None
-            for method, measure in methods.items():
+            for method, measure in METHODS.items():
+                if not any(method in FAMILIES[family] for family in families):
+                    continue
                 missing = [
                     length
                     for length in args.lengths

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "arfc/compressor/compressor.h"
+#include "best_places.h"
 #include "kernels.h"
 #include "threads.h"
 
@@ -13,39 +14,52 @@ namespace {
 
 constexpr std::size_t kMaxWidth = 64;
 constexpr std::size_t kMaxTokens = 1024;
-
 using Candidate = Landmarks::Candidate;
 
-/// The best candidates so far, ascending by cost; among equals the one that came first stays first.
-class Best {
-  public:
-    // One is made for each row and token: what is beyond size() stays as it is.
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init)
-    explicit Best(std::size_t limit) : limit_(limit) {}
+/// Minima that bound() chooses from, each over values of its own.
+constexpr std::size_t kBoundParts = 32;
 
-    [[nodiscard]] float threshold() const noexcept {
-        return count_ < limit_ ? std::numeric_limits<float>::infinity()
-                               : candidates_[count_ - 1].cost;
+/// Returns the count-th smallest of minima: a value that at least `count` of the values do not
+/// exceed, and few more (16 of 32: 22 of 4096 in a random order; 16 of 16: 54).
+float bound(const float* minima, std::size_t size, std::size_t count) {
+    std::array<std::int32_t, kBoundParts> ranks; // NOLINT: read as far as it is written
+    kernels().ranks(minima, size, ranks.data());
+    float least = -std::numeric_limits<float>::infinity();
+    for (std::size_t i = 0; i < size; ++i) {
+        const bool is_within = static_cast<std::size_t>(ranks[i]) < count;
+        least = is_within && minima[i] > least ? minima[i] : least;
     }
-    void offer(const Candidate& candidate) noexcept {
-        if (!(candidate.cost < threshold())) {
-            return;
-        }
-        std::size_t at = count_ < limit_ ? count_++ : limit_ - 1;
-        for (; at > 0 && candidate.cost < candidates_[at - 1].cost; --at) {
-            candidates_[at] = candidates_[at - 1];
-        }
-        candidates_[at] = candidate;
-    }
-    [[nodiscard]] std::size_t size() const noexcept { return count_; }
-    [[nodiscard]] const Candidate* begin() const noexcept { return candidates_.data(); }
-    [[nodiscard]] const Candidate* end() const noexcept { return candidates_.data() + count_; }
+    return least;
+}
 
-  private:
-    std::array<Candidate, kMaxWidth> candidates_; ///< [count_]; the rest is never read.
-    std::size_t limit_;
-    std::size_t count_ = 0;
-};
+/// Keeps the least `kept` of candidates, ascending; among equals the one that came first is first.
+void keep_least(std::vector<Candidate>& candidates, std::size_t kept) {
+    if (candidates.size() > kMostJudged) { // Few rows have so many.
+        std::stable_sort(
+            candidates.begin(), candidates.end(),
+            [](const Candidate& a, const Candidate& b) { return a.cost < b.cost; });
+        candidates.resize(std::min(kept, candidates.size()));
+        return;
+    }
+    // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
+    std::array<float, kMostJudged> costs;
+    std::array<Candidate, kMostJudged> best;
+    // NOLINTEND(cppcoreguidelines-pro-type-member-init)
+    for (std::size_t c = 0; c < candidates.size(); ++c) {
+        costs[c] = candidates[c].cost;
+    }
+    const std::size_t padded = padded_columns(candidates.size());
+    std::fill(
+        costs.begin() + static_cast<std::ptrdiff_t>(candidates.size()),
+        costs.begin() + static_cast<std::ptrdiff_t>(padded),
+        std::numeric_limits<float>::infinity());
+    kept = std::min(kept, candidates.size());
+    const BestPlaces places(costs.data(), padded, kept);
+    for (std::size_t b = 0; b < kept; ++b) {
+        best[b] = candidates[places[b]];
+    }
+    candidates.assign(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(kept));
+}
 
 } // namespace
 
@@ -80,6 +94,8 @@ BeamSearch::State BeamSearch::start(std::size_t rows, std::size_t width, std::si
     state.capacity = capacity;
     state.costs.assign(rows * width, 0.0F);
     state.codes.resize(rows * width * capacity);
+    state.order.resize(rows * width);
+    state.shared.resize(rows * width);
     return state;
 }
 
@@ -95,65 +111,109 @@ void BeamSearch::step(
         const std::size_t row = first + i;
         const float* const product = products + i * kSymbols;
         if (landmarks_) {
-            propose(state, row, product, costs, candidates);
+            if (i + 1 < z.rows()) {
+                landmarks_->prefetch(state.judged, row + 1, state.tokens);
+            }
+            propose(state, row, product, kPanel, kPanel, costs, candidates);
             landmarks_->choose(state.judged, row, state.tokens, product, kept, candidates);
         } else {
-            closest(state, row, product, kept, costs, candidates);
+            propose(state, row, product, kept, kBoundParts, costs, candidates);
+            keep_least(candidates, kept);
         }
         extend(state, row, candidates);
     }
 }
 
-void BeamSearch::hypothesis_costs(
-    const State& state, std::size_t row, std::size_t hypothesis, const float* products,
-    float* costs) const {
-    const Token& token = tokens_[state.tokens];
-    const std::uint8_t* const code = state.code(row, hypothesis);
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): read as far as it is written
-    std::array<const float*, kMaxTokens> crosses;
-    for (std::size_t s = 0; s < state.tokens; ++s) {
-        crosses[s] = token.crosses.data() + (s * kSymbols + code[s]) * kSymbols;
-    }
-    kernels().symbol_costs(
-        token.norms.data(), products, crosses.data(), state.tokens,
-        state.costs[row * state.width + hypothesis], costs);
-}
-
-void BeamSearch::closest(
-    const State& state, std::size_t row, const float* products, std::size_t kept, float* costs,
-    std::vector<Candidate>& candidates) const {
+void BeamSearch::all_costs(
+    const State& state, std::size_t row, const float* products, float* costs, float* minima) const {
     const Kernels& kernel = kernels();
-    std::array<unsigned char, kSymbols> indices = {};
-    Best best(kept);
-    for (std::size_t h = 0; h < state.count; ++h) {
-        hypothesis_costs(state, row, h, products, costs);
-        // The first hypothesis meets no threshold yet: bound it from its own costs.
-        const bool unbounded = best.size() < kept && kept - best.size() <= 16;
-        const float threshold =
-            unbounded ? kernel.bound(costs, kSymbols, kept - best.size()) : best.threshold();
-        const std::size_t found = kernel.at_most(costs, threshold, indices.data());
-        for (std::size_t c = 0; c < found; ++c) {
-            best.offer({costs[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
+    const Token& token = tokens_[state.tokens];
+    const std::uint8_t* const order = state.order.data() + row * state.width;
+    const std::uint16_t* const shared = state.shared.data() + row * state.width;
+    // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
+    std::array<const float*, kMaxTokens> crosses;
+    alignas(64) std::array<float, kMaxWidth * kSymbols> sums; // Over the first depth[i] tokens.
+    std::array<std::size_t, kMaxWidth> depth;
+    std::array<std::size_t, kMaxWidth> branches;
+    // NOLINTEND(cppcoreguidelines-pro-type-member-init)
+    kernel.symbol_costs(token.norms.data(), products, sums.data());
+    depth[0] = 0;
+    std::size_t top = 0;
+    for (std::size_t i = 0; i < state.count; ++i) {
+        const std::size_t h = state.count == 1 ? 0 : order[i];
+        const std::size_t start = i == 0 ? 0 : shared[i];
+        while (depth[top] > start) {
+            --top;
         }
+        const std::uint8_t* const code = state.code(row, h);
+        for (std::size_t s = start; s < state.tokens; ++s) {
+            crosses[s] = token.crosses.data() + (s * kSymbols + code[s]) * kSymbols;
+        }
+        // Where hypotheses to come leave this one, the deepest place first.
+        std::size_t branch_count = 0;
+        std::size_t least = state.tokens + 1;
+        for (std::size_t next = i + 1; next < state.count && least > start; ++next) {
+            if (shared[next] < least) {
+                least = shared[next];
+                if (least > start) {
+                    branches[branch_count++] = least;
+                }
+            }
+        }
+        while (branch_count > 0) {
+            const std::size_t at = branches[--branch_count];
+            kernel.add_rows(
+                sums.data() + top * kSymbols, crosses.data() + depth[top], at - depth[top],
+                sums.data() + (top + 1) * kSymbols);
+            depth[++top] = at;
+        }
+        kernel.total_costs(
+            sums.data() + top * kSymbols, crosses.data() + depth[top], state.tokens - depth[top],
+            state.costs[row * state.width + h], costs + h * kSymbols, minima + h * kPanel);
     }
-    candidates.assign(best.begin(), best.end());
 }
 
 void BeamSearch::propose(
-    const State& state, std::size_t row, const float* products, float* costs,
-    std::vector<Candidate>& candidates) const {
-    const Kernels& kernel = kernels();
+    const State& state, std::size_t row, const float* products, std::size_t count,
+    std::size_t parts, float* costs, std::vector<Candidate>& candidates) const {
+    // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
+    std::array<float, kMaxWidth * kPanel> minima;
+    std::array<float, kMaxWidth> least;
+    std::array<std::uint32_t, kSymbols + kPanel> symbols;
+    // NOLINTEND(cppcoreguidelines-pro-type-member-init)
+    all_costs(state, row, products, costs, minima.data());
+    std::array<float, kBoundParts> of_parts; // NOLINT: filled in the next line
+    of_parts.fill(std::numeric_limits<float>::infinity());
     for (std::size_t h = 0; h < state.count; ++h) {
-        hypothesis_costs(state, row, h, products, costs + h * kSymbols);
+        const float* const own = minima.data() + h * kPanel;
+        float* const part = of_parts.data() + h * kPanel % parts;
+        float smallest = own[0];
+        for (std::size_t i = 0; i < kPanel; ++i) {
+            part[i] = own[i] < part[i] ? own[i] : part[i];
+            smallest = own[i] < smallest ? own[i] : smallest;
+        }
+        least[h] = smallest;
     }
-    const float threshold = kernel.bound(costs, state.count * kSymbols, 16);
-    std::array<unsigned char, kSymbols> indices = {};
+    float threshold = 0.0F;
+    if (count <= kPanel) {
+        threshold = bound(of_parts.data(), std::min(parts, state.count * kPanel), count);
+    } else {
+        std::vector<float> ordered(costs, costs + state.count * kSymbols);
+        const auto last = ordered.begin() + static_cast<std::ptrdiff_t>(count - 1);
+        std::nth_element(ordered.begin(), last, ordered.end());
+        threshold = *last;
+    }
     candidates.clear();
     for (std::size_t h = 0; h < state.count; ++h) {
+        if (least[h] > threshold) {
+            continue;
+        }
         const float* const own = costs + h * kSymbols;
-        const std::size_t found = kernel.at_most(own, threshold, indices.data());
+        const std::size_t found = kernels().at_most(own, kSymbols, threshold, symbols.data());
         for (std::size_t c = 0; c < found; ++c) {
-            candidates.push_back({own[indices[c]], static_cast<std::uint8_t>(h), indices[c]});
+            candidates.push_back(
+                {own[symbols[c]], static_cast<std::uint8_t>(h),
+                 static_cast<std::uint8_t>(symbols[c])});
         }
     }
 }
@@ -161,15 +221,42 @@ void BeamSearch::propose(
 void BeamSearch::extend(
     State& state, std::size_t row, const std::vector<Candidate>& candidates) const {
     const std::size_t t = state.tokens;
+    std::uint8_t* const order = state.order.data() + row * state.width;
+    std::uint16_t* const shared = state.shared.data() + row * state.width;
+    // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
     std::array<std::uint8_t, kMaxWidth * kMaxTokens> before;
+    std::array<std::uint16_t, kMaxWidth> shared_before;
+    std::array<std::size_t, kMaxWidth> places; // In the order so far.
+    std::array<float, kMaxWidth> keys;
+    // NOLINTEND(cppcoreguidelines-pro-type-member-init)
     for (std::size_t h = 0; h < state.count; ++h) {
         std::copy_n(state.code(row, h), t, before.data() + h * t);
+        places[state.count == 1 ? 0 : order[h]] = h;
+        shared_before[h] = shared[h];
     }
     for (std::size_t b = 0; b < candidates.size(); ++b) {
+        const Candidate& candidate = candidates[b];
         std::uint8_t* const code = state.code(row, b);
-        std::copy_n(before.data() + candidates[b].hypothesis * t, t, code);
-        code[t] = candidates[b].symbol;
-        state.costs[row * state.width + b] = candidates[b].cost;
+        std::copy_n(before.data() + candidate.hypothesis * t, t, code);
+        code[t] = candidate.symbol;
+        state.costs[row * state.width + b] = candidate.cost;
+        keys[b] = static_cast<float>(places[candidate.hypothesis] * kSymbols + candidate.symbol);
+    }
+    const std::size_t padded = padded_columns(candidates.size());
+    std::fill(
+        keys.data() + candidates.size(), keys.data() + padded,
+        std::numeric_limits<float>::infinity());
+    const BestPlaces sorted(keys.data(), padded, candidates.size());
+    for (std::size_t i = 0; i < candidates.size(); ++i) {
+        order[i] = static_cast<std::uint8_t>(sorted[i]);
+        if (i > 0) {
+            const std::size_t left = places[candidates[sorted[i - 1]].hypothesis];
+            const std::size_t right = places[candidates[sorted[i]].hypothesis];
+            shared[i] = left == right
+                          ? static_cast<std::uint16_t>(t)
+                          : *std::min_element(
+                                shared_before.data() + left + 1, shared_before.data() + right + 1);
+        }
     }
 }
 

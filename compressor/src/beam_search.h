@@ -35,9 +35,13 @@ class BeamSearch {
         std::size_t count = 1;           ///< Hypotheses a row.
         std::vector<float> costs;        ///< [rows, width], ascending: squared distance less |z|^2.
         std::vector<std::uint8_t> codes; ///< [rows, width, capacity].
-        std::size_t width = 0;           ///< Most hypotheses a row.
-        std::size_t capacity = 0;        ///< Most tokens.
-        Landmarks::State judged;         ///< Where landmarks judge; see BeamSearch::judge().
+        /// [rows, width]: hypotheses in the order of their codes, so that those with tokens in
+        /// common are neighbours,
+        std::vector<std::uint8_t> order;
+        std::vector<std::uint16_t> shared; ///< and how many they share with the one before.
+        std::size_t width = 0;             ///< Most hypotheses a row.
+        std::size_t capacity = 0;          ///< Most tokens.
+        Landmarks::State judged;           ///< Where landmarks judge; see BeamSearch::judge().
 
         [[nodiscard]] const std::uint8_t* code(
             std::size_t row, std::size_t hypothesis) const noexcept {
@@ -104,18 +108,18 @@ class BeamSearch {
     };
     using Candidate = Landmarks::Candidate;
 
-    /// Computes what each symbol makes of a hypothesis. @param costs  Out, [256].
-    void hypothesis_costs(
-        const State& state, std::size_t row, std::size_t hypothesis, const float* products,
-        float* costs) const;
-    /// Finds the `kept` closest candidates, ascending.
-    void closest(
-        const State& state, std::size_t row, const float* products, std::size_t kept, float* costs,
-        std::vector<Candidate>& candidates) const;
-    /// Finds the closest candidates, for landmarks to judge; in no order.
-    void propose(
+    /// Computes what each symbol makes of each hypothesis. Sums over tokens that hypotheses share
+    /// are made once.
+    /// @param costs   Out, [count, 256].
+    /// @param minima  Out, [count, 16]: the smallest of every sixteenth cost of a hypothesis.
+    void all_costs(
         const State& state, std::size_t row, const float* products, float* costs,
-        std::vector<Candidate>& candidates) const;
+        float* minima) const;
+    /// Finds at least the `count` closest candidates, and few more, by hypothesis and symbol.
+    /// @param parts  16, or 32 for fewer more.
+    void propose(
+        const State& state, std::size_t row, const float* products, std::size_t count,
+        std::size_t parts, float* costs, std::vector<Candidate>& candidates) const;
     /// Makes candidates the row's hypotheses.
     void extend(State& state, std::size_t row, const std::vector<Candidate>& candidates) const;
 

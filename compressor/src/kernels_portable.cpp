@@ -13,7 +13,8 @@ constexpr int kTilePanels = 1;
 } // namespace
 
 extern const Kernels kKernels;
-const Kernels kKernels = {"portable", multiply, symbol_costs, closest, bound,
-                          at_most,    add,      subtract,     dot};
+const Kernels kKernels = {"portable", multiply, symbol_costs, add_rows, total_costs,
+                          closest,    at_most,  judge,        extend,   ranks,
+                          add,        subtract, dot};
 
 } // namespace arfc::portable

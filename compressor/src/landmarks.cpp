@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "arfc/compressor/compressor.h"
+#include "best_places.h"
 #include "kernels.h"
 #include "threads.h"
 
@@ -14,7 +15,9 @@ namespace arfc {
 namespace {
 
 constexpr std::size_t kMostAsked = 64;
-constexpr std::size_t kMostKept = 64;
+constexpr float kNever = std::numeric_limits<float>::infinity();
+/// The most that are kept: Kernels::extend.
+constexpr std::size_t kTogether = 16;
 
 } // namespace
 
@@ -66,7 +69,7 @@ Landmarks::State Landmarks::start(MatrixView<const float> z, std::size_t width) 
     state.centred.resize(rows);
     state.spread.resize(rows);
     state.own.resize(rows * width);
-    state.sums.resize(rows * width * asked);
+    state.sums.resize(rows * asked * kTogether);
     AlignedFloats x(z.size());
     std::copy_n(z.data(), z.size(), x.data());
     for (std::size_t i = 0; i < rows; ++i) {
@@ -101,7 +104,7 @@ Landmarks::State Landmarks::start(MatrixView<const float> z, std::size_t width) 
         for (std::size_t j = 0; j < asked; ++j) {
             const std::uint32_t l = nearest[j];
             state.wanted[i * asked + j] = is_l2 ? product[l] - 0.5F * state.squared[i] : product[l];
-            state.sums[i * width * asked + j] = bias_[l];
+            state.sums[(i * asked + j) * kTogether] = bias_[l];
             spread += state.squared[i] - 2.0F * product[l] + norms_[l];
         }
         state.spread[i] = std::max(spread, 0.0F) / static_cast<float>(asked);
@@ -109,34 +112,14 @@ Landmarks::State Landmarks::start(MatrixView<const float> z, std::size_t width) 
     return state;
 }
 
-void Landmarks::judge(
-    const State& state, std::size_t row, const float* sums, const float* own, float* errors) const {
-    const float row_squared = state.squared[row];
-    std::array<float, kTogether> factor = {};
-    std::array<float, kTogether> offset = {};
-    for (std::size_t c = 0; c < kTogether; ++c) {
-        // |h|^2 = |x - h|^2 - |x|^2 + 2 <x, h>
-        const float squared = errors[c] - row_squared + 2.0F * own[c];
-        factor[c] = 1.0F;
-        if (options_.metric == Metric::kCosine) {
-            factor[c] = squared > 0.0F ? 1.0F / std::sqrt(squared) : 0.0F;
-            errors[c] = row_squared - 2.0F * factor[c] * own[c] + factor[c] * factor[c] * squared;
-        } else if (options_.metric == Metric::kL2) {
-            offset[c] = 0.5F * squared;
-        }
-    }
-    std::array<float, kTogether> total = {};
-    const float* const wanted = state.wanted.data() + row * state.asked;
+void Landmarks::prefetch(const State& state, std::size_t row, std::size_t token) const noexcept {
+    constexpr std::size_t kLine = 16; // Floats.
     for (std::size_t j = 0; j < state.asked; ++j) {
-        for (std::size_t c = 0; c < kTogether; ++c) {
-            const float difference = sums[j * kTogether + c] * factor[c] - offset[c] - wanted[j];
-            total[c] += difference * difference;
+        const float* const table =
+            tokens_[token].tables.data() + state.nearest[row * state.asked + j] * kSymbols;
+        for (std::size_t k = 0; k < kSymbols; k += kLine) {
+            __builtin_prefetch(table + k);
         }
-    }
-    const float weight = options_.error_weight * state.spread[row];
-    const float share = 1.0F / static_cast<float>(state.asked);
-    for (std::size_t c = 0; c < kTogether; ++c) {
-        errors[c] = total[c] * share + weight * errors[c];
     }
 }
 
@@ -145,60 +128,76 @@ void Landmarks::choose(
     std::vector<Candidate>& candidates) const {
     const std::size_t asked = state.asked;
     const Token& of = tokens_[token];
+    const Kernels& kernel = kernels();
     float* const own = state.own.data() + row * state.width;
-    float* const sums = state.sums.data() + row * state.width * asked;
+    float* const sums = state.sums.data() + row * asked * kTogether;
     // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
     std::array<const float*, kMostAsked> tables;
-    std::array<float, kTogether* kMostAsked> longer = {};
-    struct Judged {
-        float value;
-        std::uint32_t from;
-    };
-    std::array<Judged, kMostKept> best;
+    std::array<Candidate, kMostJudged> judged; // 54 are expected.
+    std::array<std::uint32_t, kMostJudged> hypotheses;
+    std::array<std::uint32_t, kMostJudged> symbols;
+    std::array<float, kMostJudged> values;
+    std::array<float, kMostJudged> products_of_row;
+    std::array<Candidate, kTogether> best;
+    std::array<float, kTogether> best_values;
+    std::array<float, kTogether> best_own;
     // NOLINTEND(cppcoreguidelines-pro-type-member-init)
     for (std::size_t j = 0; j < asked; ++j) {
         tables[j] = of.tables.data() + state.nearest[row * asked + j] * kSymbols;
     }
-    const auto extend = [&](const Candidate& candidate, float* out, std::size_t stride) {
-        const float* const before = sums + candidate.hypothesis * asked;
-        for (std::size_t j = 0; j < asked; ++j) {
-            out[j * stride] = before[j] + tables[j][candidate.symbol];
-        }
-        return own[candidate.hypothesis] + products[candidate.symbol] + of.means[candidate.symbol];
-    };
+    const Judgement by = {
+        tables.data(),
+        sums,
+        state.wanted.data() + row * asked,
+        asked,
+        state.squared[row],
+        options_.error_weight * state.spread[row] * static_cast<float>(asked),
+        options_.metric == Metric::kCosine,
+        options_.metric == Metric::kL2};
     std::size_t found = 0;
-    for (std::size_t first = 0; first < candidates.size(); first += kTogether) {
-        const std::size_t count = std::min(kTogether, candidates.size() - first);
-        std::array<float, kTogether> products_of_row = {};
-        std::array<float, kTogether> values = {}; // Squared errors first.
-        for (std::size_t c = 0; c < count; ++c) {
-            const Candidate& candidate = candidates[first + c];
-            products_of_row[c] = extend(candidate, longer.data() + c, kTogether);
-            values[c] = candidate.cost + state.centred[row];
+    for (std::size_t taken = 0; taken < candidates.size();) {
+        // Beside the best so far, which are judged already, there is room for fewer.
+        std::copy_n(best.begin(), found, judged.begin());
+        std::copy_n(best_values.begin(), found, values.begin());
+        std::copy_n(best_own.begin(), found, products_of_row.begin());
+        const std::size_t room = found == 0 ? kMostJudged : kMostJudged - kTogether;
+        const std::size_t more = std::min(candidates.size() - taken, room);
+        const std::size_t count = found + more;
+        for (std::size_t c = 0; c < more; ++c, ++taken) {
+            const Candidate& candidate = candidates[taken];
+            judged[found + c] = candidate;
+            hypotheses[c] = candidate.hypothesis;
+            symbols[c] = candidate.symbol;
+            products_of_row[found + c] =
+                own[candidate.hypothesis] + products[candidate.symbol] + of.means[candidate.symbol];
+            values[found + c] = candidate.cost + state.centred[row];
         }
-        judge(state, row, longer.data(), products_of_row.data(), values.data());
-        for (std::size_t c = 0; c < count; ++c) {
-            const float value = values[c];
-            if (found == kept && !(value < best[found - 1].value)) {
-                continue;
-            }
-            std::size_t at = found < kept ? found++ : kept - 1;
-            for (; at > 0 && value < best[at - 1].value; --at) {
-                best[at] = best[at - 1];
-            }
-            best[at] = {value, static_cast<std::uint32_t>(first + c)};
+        const std::size_t whole = padded_columns(more);
+        std::fill_n(hypotheses.begin() + more, whole - more, 0U);
+        std::fill_n(symbols.begin() + more, whole - more, 0U);
+        std::fill_n(products_of_row.begin() + count, whole - more, 0.0F);
+        std::fill_n(values.begin() + count, whole - more, 0.0F);
+        kernel.judge(
+            by, whole, hypotheses.data(), symbols.data(), products_of_row.data() + found,
+            values.data() + found);
+        const std::size_t padded = padded_columns(count);
+        std::fill_n(values.begin() + count, padded - count, kNever);
+        const std::size_t keeping = std::min(kept, count);
+        const BestPlaces places(values.data(), padded, keeping);
+        for (std::size_t b = 0; b < keeping; ++b) {
+            best[b] = judged[places[b]];
+            best_values[b] = values[places[b]];
+            best_own[b] = products_of_row[places[b]];
         }
+        found = keeping;
     }
-    std::array<Candidate, kMostKept> chosen = {};
-    std::array<float, kMostKept> chosen_own = {};
-    std::array<float, kMostKept * kMostAsked> chosen_sums; // NOLINT: as above
-    for (std::size_t b = 0; b < found; ++b) {
-        chosen[b] = candidates[best[b].from];
-        chosen_own[b] = extend(chosen[b], chosen_sums.data() + b * asked, 1);
+    for (std::size_t b = 0; b < kTogether; ++b) {
+        hypotheses[b] = b < found ? best[b].hypothesis : 0U;
+        symbols[b] = b < found ? best[b].symbol : 0U;
     }
-    std::copy_n(chosen_own.data(), found, own);
-    std::copy_n(chosen_sums.data(), found * asked, sums);
-    candidates.assign(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(found));
+    kernel.extend(tables.data(), asked, hypotheses.data(), symbols.data(), sums);
+    std::copy_n(best_own.data(), found, own);
+    candidates.assign(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(found));
 }
 
 } // namespace arfc

@@ -49,7 +49,7 @@ class Landmarks {
         std::vector<float> centred;         ///< [rows]: |row - mean|^2.
         std::vector<float> spread;          ///< [rows].
         std::vector<float> own;             ///< [rows, width]: <row, hypothesis>.
-        std::vector<float> sums;            ///< [rows, width, asked]: <landmark, hypothesis>.
+        std::vector<float> sums;            ///< [rows, asked, 16]: <landmark, hypothesis>.
     };
 
     /// Finds the landmarks of rows. @param z  [n, dim], less the mean.
@@ -62,24 +62,17 @@ class Landmarks {
         std::uint8_t symbol;
     };
 
-    /// Keeps the best `kept` candidates, at most 64 and best first (ties: as they came), and makes
+    /// Keeps the best `kept` candidates, at most 16 and best first (ties: as they came), and makes
     /// them the row's hypotheses.
     /// @param products  [256]: <z, symbol> of token `token`.
     void choose(
         State& state, std::size_t row, std::size_t token, const float* products, std::size_t kept,
         std::vector<Candidate>& candidates) const;
 
-  private:
-    /// Candidates that are judged together.
-    static constexpr std::size_t kTogether = 16;
-    /// @param sums    [asked, 16]: <landmark, candidate>.
-    /// @param own     [16]: <row, candidate>.
-    /// @param errors  [16]: squared distances from the row. Out: what candidates are judged to be,
-    ///                less is better.
-    void judge(
-        const State& state, std::size_t row, const float* sums, const float* own,
-        float* errors) const;
+    /// Has the processor fetch what choose() reads for a row.
+    void prefetch(const State& state, std::size_t row, std::size_t token) const noexcept;
 
+  private:
     std::size_t dim_;
     LandmarkOptions options_;
     PackedMatrix packed_;

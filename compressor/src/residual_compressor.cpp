@@ -294,9 +294,10 @@ void ResidualCompressor::encode(
     }
     const Encoder& by = encoder(); // Before the threads start, since building it starts some.
     const double flop = model_.encode_flop();
-    for_each_tile(embeddings.rows(), flop, [&](std::size_t first, std::size_t count) {
+    const auto encode_rows = [&](std::size_t first, std::size_t count) {
         encode_tile(by, embeddings.slice(first, count), codes.slice(first, count));
-    });
+    };
+    for_each_tile(embeddings.rows(), flop, encode_rows, beam_tile_rows(embeddings.rows()));
 }
 
 void ResidualCompressor::encode_tile(

@@ -12,22 +12,34 @@
 
 namespace arfc {
 
-/// Rows that are encoded together: enough that a codebook read into the second-level cache is used
+/// Rows that are worked on together: enough that a matrix read into the second-level cache is used
 /// often.
 inline constexpr std::size_t kTileRows = 96;
 
-[[nodiscard]] constexpr std::size_t tile_count(std::size_t rows) noexcept {
-    return (rows + kTileRows - 1) / kTileRows;
+/// Most rows of a beam search's tile. Its tables between symbols, and between landmarks and
+/// symbols, are larger than any cache, so that they come from memory once a tile.
+inline constexpr std::size_t kMostBeamRows = 384;
+
+[[nodiscard]] constexpr std::size_t tile_count(
+    std::size_t rows, std::size_t tile_rows = kTileRows) noexcept {
+    return (rows + tile_rows - 1) / tile_rows;
+}
+
+/// Returns how many rows a beam search works on together, so that each thread has some.
+[[nodiscard]] inline std::size_t beam_tile_rows(std::size_t rows) noexcept {
+    return std::clamp(tile_count(rows, num_threads()), kTileRows, kMostBeamRows);
 }
 
 /// Divides rows among threads, a tile of them at a time.
 /// @param flop  Floating-point operations of a row.
 /// @param work  Is given the number of a tile's first row, and how many rows it has.
 template <class Work>
-void for_each_tile(std::size_t rows, double flop, const Work& work) {
-    parallel_for(tile_count(rows), flop * static_cast<double>(rows), [&](std::size_t tile) {
-        const std::size_t first = tile * kTileRows;
-        work(first, std::min(kTileRows, rows - first));
+void for_each_tile(
+    std::size_t rows, double flop, const Work& work, std::size_t tile_rows = kTileRows) {
+    const double operations = flop * static_cast<double>(rows);
+    parallel_for(tile_count(rows, tile_rows), operations, [&](std::size_t tile) {
+        const std::size_t first = tile * tile_rows;
+        work(first, std::min(tile_rows, rows - first));
     });
 }
 
@@ -47,10 +59,11 @@ void for_each_by_tiles(std::size_t rows, double flop, const Work& work) {
 template <class Work>
 void for_each_tile(MatrixView<const float> points, const Work& work) {
     const double flop = product_flop(kSymbols, points.cols());
-    for_each_tile(points.rows(), flop, [&](std::size_t first, std::size_t count) {
+    const auto search = [&](std::size_t first, std::size_t count) {
         AlignedFloats scratch(BeamSearch::scratch_size(count));
         work(first, points.slice(first, count), scratch.data());
-    });
+    };
+    for_each_tile(points.rows(), flop, search, beam_tile_rows(points.rows()));
 }
 
 } // namespace arfc

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "arfc/compressor/compressor.h"
 #include "random_rows.h"
@@ -85,6 +87,39 @@ TEST_F(BeamSearchTest, CostsAreTheDistancesThatTheyStandFor) {
     for (std::size_t i = 0; i < kRows; ++i) {
         EXPECT_NEAR(
             state.costs[i * state.width] + norm(i), distance(i, state.code(i, 0), kTokens), 1e-2);
+    }
+}
+
+/// By a search that keeps nothing but codes and computes each distance anew, in double.
+TEST_F(BeamSearchTest, HypothesesAreTheClosestExtensions) {
+    for (const std::size_t width : {1U, 3U, 16U, 17U, 64U}) {
+        const BeamSearch::State state = run(width, {kTokens}, kTokens);
+        for (std::size_t i = 0; i < 4; ++i) {
+            std::vector<std::vector<std::uint8_t>> kept = {{}};
+            for (std::size_t t = 0; t < kTokens; ++t) {
+                std::vector<std::pair<double, std::vector<std::uint8_t>>> longer;
+                for (std::vector<std::uint8_t> code : kept) {
+                    code.push_back(0);
+                    for (std::size_t k = 0; k < kSymbols; ++k) {
+                        code[t] = static_cast<std::uint8_t>(k);
+                        longer.emplace_back(distance(i, code.data(), t + 1), code);
+                    }
+                }
+                std::sort(longer.begin(), longer.end());
+                longer.resize(std::min(width, longer.size()));
+                kept.clear();
+                for (auto& [_, code] : longer) {
+                    kept.push_back(code);
+                }
+            }
+            for (std::size_t h = 0; h < width; ++h) {
+                EXPECT_TRUE(std::equal(kept[h].begin(), kept[h].end(), state.code(i, h)))
+                    << "width " << width << ", row " << i << ", hypothesis " << h;
+                EXPECT_NEAR(
+                    state.costs[i * width + h] + norm(i), distance(i, state.code(i, h), kTokens),
+                    1e-2);
+            }
+        }
     }
 }
 

@@ -172,6 +172,42 @@ TEST_P(LandmarksTest, HypothesesAreInTheOrderOfTheirScoresErrors) {
     }
 }
 
+/// Every sixteenth symbol is far, so that the bound on what is proposed lets all others pass: more
+/// than are judged together.
+TEST_P(LandmarksTest, OfManyProposalsTheBestAreKept) {
+    std::vector<float> symbols(codebooks_.begin(), codebooks_.begin() + kSymbols * kDim);
+    for (std::size_t k = 0; k < kSymbols; k += 16) {
+        for (std::size_t j = 0; j < kDim; ++j) {
+            symbols[k * kDim + j] = 9.0F;
+        }
+    }
+    BeamSearch one(kDim);
+    one.set_landmarks(Landmarks(test::view(points_, kDim), mean_, {GetParam(), kAsked, 0.1F}));
+    one.add_codebook({symbols.data(), kSymbols, kDim});
+    std::copy(symbols.begin(), symbols.end(), codebooks_.begin()); // What decoded() sums.
+    std::vector<float> centred = rows_;
+    for (std::size_t i = 0; i < centred.size(); ++i) {
+        centred[i] -= mean_[i % kDim];
+    }
+    std::vector<float> scratch(BeamSearch::scratch_size(kRows));
+    const std::vector<std::size_t> commits = {1};
+    for (const std::size_t width : {std::size_t{5}, kWidth}) {
+        const BeamSearch::State state =
+            one.run(test::view(centred, kDim), width, commits, 1, scratch.data());
+        for (std::size_t i = 0; i < kRows; ++i) {
+            std::vector<double> all;
+            for (std::size_t k = 0; k < kSymbols; ++k) {
+                const auto symbol = static_cast<std::uint8_t>(k);
+                all.push_back(judged(i, decoded(&symbol, 1), 0.1));
+            }
+            std::sort(all.begin(), all.end());
+            EXPECT_NEAR(judged(i, decoded(state.code(i, 0), 1), 0.1), all[0], 1e-5) << i;
+            EXPECT_NEAR(judged(i, decoded(state.code(i, width - 1), 1), 0.1), all[width - 1], 1e-5)
+                << i;
+        }
+    }
+}
+
 TEST_P(LandmarksTest, ScoresOfLandmarksErrLessThanOfTheClosestHypotheses) {
     BeamSearch plain(kDim);
     add_codebooks(plain);
