@@ -1,7 +1,6 @@
 #include "kernels.h"
 
-#include <cstdlib>
-#include <string_view>
+#include "arfc/base/instruction_set.h"
 
 namespace arfc {
 
@@ -21,22 +20,14 @@ extern const Kernels kKernels;
 namespace {
 
 const Kernels& choose() noexcept {
-    const char* const variable = std::getenv("ARFC_KERNELS");
-    const std::string_view wanted = variable == nullptr ? "" : variable;
+    switch (instruction_set()) {
 #if defined(__x86_64__)
-    const bool has_avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0;
-    const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") != 0 &&
-                            __builtin_cpu_supports("avx512vl") != 0 &&
-                            __builtin_cpu_supports("avx512bw") != 0 &&
-                            __builtin_cpu_supports("avx512dq") != 0;
-    if (has_avx512 && (wanted.empty() || wanted == "avx512")) {
-        return avx512::kKernels;
-    }
-    if (has_avx2 && (wanted.empty() || wanted == "avx2")) {
-        return avx2::kKernels;
-    }
+        case InstructionSet::kAvx512Vbmi:
+        case InstructionSet::kAvx512: return avx512::kKernels;
+        case InstructionSet::kAvx2: return avx2::kKernels;
 #endif
-    return portable::kKernels;
+        default: return portable::kKernels;
+    }
 }
 
 } // namespace

@@ -91,9 +91,7 @@ struct Kernels {
     float (*dot)(const float* a, const float* b, std::size_t n);
 };
 
-/// Returns the kernels of this processor: the one place where an instruction set is chosen.
-/// The environment variable ARFC_KERNELS ("avx512", "avx2", "portable") overrides it, for tests and
-/// benchmarks.
+/// Returns the kernels of instruction_set().
 [[nodiscard]] const Kernels& kernels() noexcept;
 
 } // namespace arfc

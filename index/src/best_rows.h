@@ -40,6 +40,9 @@ class BestRows {
     /// push().
     [[nodiscard]] bool may_admit(float score) const noexcept { return score >= least_; }
 
+    /// Returns the least score that may_admit() takes.
+    [[nodiscard]] float least() const noexcept { return least_; }
+
     void push(const Candidate& candidate) {
         candidates_.push_back(candidate);
         if (candidates_.size() >= 2 * kept_ + kSlack) {

@@ -8,10 +8,12 @@
 #include <limits>
 #include <new>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "arfc/base/error.h"
 #include "best_rows.h"
+#include "head_sieve.h"
 #include "look_ups.h"
 #include "parallel.h"
 #include "staged_index.h"
@@ -22,9 +24,10 @@ namespace {
 
 constexpr std::size_t kQueries = 64;           // Answered together: their 80 later tables are 5 MB.
 constexpr std::size_t kCandidates = 4'000'000; // Bound of all queries' candidates together: 100 MB.
-constexpr std::size_t kScanRows = 256;     // Scored between two looks at the best: sums stay in L1.
-constexpr std::size_t kRankRows = 64;      // Tails read at once.
-constexpr std::size_t kDefaultLimit = 200; // Of an index that has not measured better.
+constexpr std::size_t kScanRows = HeadSieve::kMostRows; // Scored between two looks at the best:
+                                                        // sums stay in L1.
+constexpr std::size_t kRankRows = 64;                   // Tails read at once.
+constexpr std::size_t kDefaultLimit = 200;              // Of an index that has not measured better.
 constexpr std::size_t kMeasuredK = 10;     // Default limits are measured for this many answers.
 constexpr std::size_t kSampledRows = 1024; // Asked of, to know how many a filter accepts.
 constexpr std::size_t kMostAnswers = std::numeric_limits<std::int32_t>::max();
@@ -322,12 +325,13 @@ class StagedIndex::Search {
             return scan_lists(query, tables, counts);
         }
         BestRows best(stages_.front().limit);
-        std::vector<std::byte> gathered(kScanRows * index_.head_bytes());
+        std::optional<HeadSieve> none; // Most of what is proposed is kept.
+        Gathered gathered(index_.head_bytes());
         for (std::size_t first = 0; first < places.size(); first += kScanRows) {
             const std::size_t count = std::min(kScanRows, places.size() - first);
             score_places(
                 index_.lists_.front(), query, tables, {places.data() + first, count}, gathered,
-                best);
+                none, best);
         }
         return std::move(best).take();
     }
@@ -363,80 +367,159 @@ class StagedIndex::Search {
 
     Candidates scan_lists(std::size_t query, const float* tables, Counts& counts) const {
         BestRows best(stages_.front().limit, probed_copies());
+        std::optional<HeadSieve> sieve = sieve_of(query, tables);
         std::size_t scored = 0;
-        for_each_probed_list(
-            query, [&](const List& list) { scored += scan_list(list, query, tables, best); });
+        for_each_probed_list(query, [&](const List& list) {
+            scored += scan_list(list, query, tables, sieve, best);
+        });
         counts.rows += scored;
         counts.bytes += scored * index_.head_bytes();
         return std::move(best).take();
     }
 
+    /// Makes what passes over rows of lists that cannot be among the best; nothing where it would
+    /// not pay.
+    [[nodiscard]] std::optional<HeadSieve> sieve_of(std::size_t query, const float* tables) const {
+        const TermKind kind = index_.scan_term_kind();
+        const bool has_terms = index_.compressor().metric() != Metric::kInnerProduct;
+        if (has_terms != (kind == TermKind::kLevel)) { // Float terms are as many as rows.
+            return std::nullopt;
+        }
+        return HeadSieve::make(
+            tables, index_.head_bytes(), index_.compressor().metric(), terms_[query],
+            has_terms ? std::span<const float>(levels_) : std::span<const float>());
+    }
+
     /// @returns how many rows were scored.
     std::size_t scan_list(
-        const List& list, std::size_t query, const float* tables, BestRows& best) const {
+        const List& list, std::size_t query, const float* tables, std::optional<HeadSieve>& sieve,
+        BestRows& best) const {
         const std::size_t rows = index_.list_rows(list);
-        std::array<std::size_t, kScanRows> places = {};
-        std::vector<std::byte> gathered;
-        if (ask_) {
-            gathered.resize(kScanRows * index_.head_bytes());
+        if (!ask_) {
+            for (std::size_t first = 0; first < rows; first += kScanRows) {
+                const std::size_t count = std::min(kScanRows, rows - first);
+                score_run(list, query, tables, first, count, sieve, best);
+            }
+            return rows;
         }
+        std::array<std::size_t, kScanRows> places = {};
+        Gathered gathered(index_.head_bytes());
         std::size_t scored = 0;
         for (std::size_t first = 0; first < rows;) {
             std::size_t count = 0;
             for (; count < kScanRows && first < rows; ++first) {
-                if (!ask_ || is_accepted(index_.row_at(list, first))) {
+                if (is_accepted(index_.row_at(list, first))) {
                     places[count++] = first;
                 }
             }
-            score_places(list, query, tables, {places.data(), count}, gathered, best);
+            score_places(list, query, tables, {places.data(), count}, gathered, sieve, best);
             scored += count;
         }
         return scored;
     }
 
-    /// @param places    At most kScanRows of the list; ascending.
-    /// @param gathered  Room for their heads, where they may not be adjacent.
+    /// Room for what a list keeps of rows that are not adjacent.
+    struct Gathered {
+        explicit Gathered(std::size_t head_bytes) : heads(kScanRows * head_bytes) {}
+        std::vector<std::byte> heads;
+        std::array<std::uint8_t, kScanRows> levels = {};
+    };
+
+    /// @param places  At most kScanRows of the list; ascending.
     void score_places(
         const List& list, std::size_t query, const float* tables,
-        std::span<const std::size_t> places, std::span<std::byte> gathered, BestRows& best) const {
+        std::span<const std::size_t> places, Gathered& gathered, std::optional<HeadSieve>& sieve,
+        BestRows& best) const {
         if (places.empty()) {
             return;
         }
-        const std::size_t width = index_.head_bytes();
         const std::size_t count = places.size();
-        const std::byte* codes = list.heads.data() + places[0] * width;
-        if (places[count - 1] - places[0] != count - 1) { // Not adjacent: brought together.
-            for (std::size_t i = 0; i < count; ++i) {
-                std::memcpy(
-                    gathered.data() + i * width, list.heads.data() + places[i] * width, width);
-            }
-            codes = gathered.data();
+        if (places.back() - places.front() == count - 1) {
+            score_run(list, query, tables, places.front(), count, sieve, best);
+            return;
         }
-        std::array<float, kScanRows> sums = {};
-        std::fill_n(sums.begin(), count, terms_[query].bias);
-        add_look_ups(tables, codes, width, width, count, sums.data());
-        keep_best(list, query, places, sums.data(), best);
+        const std::size_t width = index_.head_bytes();
+        for (std::size_t i = 0; i < count; ++i) {
+            std::memcpy(
+                gathered.heads.data() + i * width, list.heads.data() + places[i] * width, width);
+            if (!list.levels.empty()) {
+                gathered.levels[i] = list.levels[places[i]];
+            }
+        }
+        score_block(
+            list, query, tables, {gathered.heads.data(), gathered.levels.data(), count},
+            [&](std::size_t i) { return places[i]; }, sieve, best);
     }
 
+    /// Scores `count` rows of a list, at most kScanRows, from place `first` on.
+    void score_run(
+        const List& list, std::size_t query, const float* tables, std::size_t first,
+        std::size_t count, std::optional<HeadSieve>& sieve, BestRows& best) const {
+        const std::byte* const heads = list.heads.data() + first * index_.head_bytes();
+        const std::uint8_t* const levels =
+            list.levels.empty() ? nullptr : list.levels.data() + first;
+        score_block(
+            list, query, tables, {heads, levels, count},
+            [first](std::size_t i) { return first + i; }, sieve, best);
+    }
+
+    /// Rows side by side.
+    struct Block {
+        const std::byte* heads;     ///< [count, head_bytes].
+        const std::uint8_t* levels; ///< [count], where the list has levels.
+        std::size_t count;          ///< At most kScanRows.
+    };
+
+    /// @param place  Returns the place in the list of a row of the block.
+    template <class Place>
+    void score_block(
+        const List& list, std::size_t query, const float* tables, const Block& block,
+        const Place& place, std::optional<HeadSieve>& sieve, BestRows& best) const {
+        const std::size_t width = index_.head_bytes();
+        // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
+        std::array<float, kScanRows> sums;
+        std::array<std::uint16_t, kScanRows> passed;
+        // NOLINTEND(cppcoreguidelines-pro-type-member-init)
+        if (sieve && std::isfinite(best.least())) {
+            const std::size_t found =
+                sieve->pass(block.heads, block.levels, block.count, best.least(), passed.data());
+            if (found < block.count / 4) { // Else look-ups of rows side by side are faster.
+                for (std::size_t i = 0; i < found; ++i) {
+                    sums[i] = terms_[query].bias;
+                    add_look_ups(
+                        tables, block.heads + passed[i] * width, width, width, 1, &sums[i]);
+                }
+                const auto place_of = [&](std::size_t i) { return place(passed[i]); };
+                keep_best(list, query, found, place_of, sums.data(), best);
+                return;
+            }
+        }
+        std::fill_n(sums.begin(), block.count, terms_[query].bias);
+        add_look_ups(tables, block.heads, width, width, block.count, sums.data());
+        keep_best(list, query, block.count, place, sums.data(), best);
+    }
+
+    /// @param place  Returns the place in the list of the row that sums[i] is of.
+    template <class Place>
     void keep_best(
-        const List& list, std::size_t query, std::span<const std::size_t> places, const float* sums,
-        BestRows& best) const {
+        const List& list, std::size_t query, std::size_t count, const Place& place,
+        const float* sums, BestRows& best) const {
         const Metric metric = index_.compressor().metric();
         const float squared_norm = terms_[query].squared_norm;
         const std::size_t width = index_.head_bytes();
-        for (std::size_t i = 0; i < places.size(); ++i) {
-            const std::size_t place = places[i];
-            const float term = !list.levels.empty() ? levels_[list.levels[place]]
-                             : !list.terms.empty()  ? list.terms[place]
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::size_t at = place(i);
+            const float term = !list.levels.empty() ? levels_[list.levels[at]]
+                             : !list.terms.empty()  ? list.terms[at]
                                                     : 0.0F;
             const float score = orderable(Compressor::combine(metric, sums[i], term, squared_norm));
             if (best.may_admit(score)) {
                 best.push(
                     {.score = score,
                      .sum = sums[i],
-                     .row = index_.row_at(list, place),
+                     .row = index_.row_at(list, at),
                      .tokens = static_cast<std::uint32_t>(width),
-                     .head = list.heads.data() + place * width});
+                     .head = list.heads.data() + at * width});
             }
         }
     }
