@@ -32,33 +32,38 @@ float bound(const float* minima, std::size_t size, std::size_t count) {
     return least;
 }
 
-/// Keeps the least `kept` of candidates, ascending; among equals the one that came first is first.
+/// Keeps the least `kept` of candidates, at most 64, ascending; among equals the one that came
+/// first is first.
 void keep_least(std::vector<Candidate>& candidates, std::size_t kept) {
-    if (candidates.size() > kMostJudged) { // Few rows have so many.
-        std::stable_sort(
-            candidates.begin(), candidates.end(),
-            [](const Candidate& a, const Candidate& b) { return a.cost < b.cost; });
-        candidates.resize(std::min(kept, candidates.size()));
-        return;
-    }
     // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
-    std::array<float, kMostJudged> costs;
+    std::array<Candidate, kMostJudged> pool; // The best so far, and others.
     std::array<Candidate, kMostJudged> best;
+    std::array<float, kMostJudged> costs;
     // NOLINTEND(cppcoreguidelines-pro-type-member-init)
-    for (std::size_t c = 0; c < candidates.size(); ++c) {
-        costs[c] = candidates[c].cost;
+    std::size_t found = 0;
+    for (auto next = candidates.begin(); next != candidates.end();) {
+        const float most =
+            found < kept ? std::numeric_limits<float>::infinity() : best[kept - 1].cost;
+        std::copy_n(best.begin(), found, pool.begin());
+        std::size_t count = found;
+        for (; next != candidates.end() && count < kMostJudged; ++next) {
+            if (found < kept || next->cost < most) {
+                pool[count++] = *next;
+            }
+        }
+        for (std::size_t c = 0; c < count; ++c) {
+            costs[c] = pool[c].cost;
+        }
+        const std::size_t padded = padded_columns(count);
+        std::fill(
+            costs.data() + count, costs.data() + padded, std::numeric_limits<float>::infinity());
+        found = std::min(kept, count);
+        const BestPlaces places(costs.data(), padded, found);
+        for (std::size_t b = 0; b < found; ++b) {
+            best[b] = pool[places[b]];
+        }
     }
-    const std::size_t padded = padded_columns(candidates.size());
-    std::fill(
-        costs.begin() + static_cast<std::ptrdiff_t>(candidates.size()),
-        costs.begin() + static_cast<std::ptrdiff_t>(padded),
-        std::numeric_limits<float>::infinity());
-    kept = std::min(kept, candidates.size());
-    const BestPlaces places(costs.data(), padded, kept);
-    for (std::size_t b = 0; b < kept; ++b) {
-        best[b] = candidates[places[b]];
-    }
-    candidates.assign(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(kept));
+    candidates.assign(best.begin(), best.begin() + static_cast<std::ptrdiff_t>(found));
 }
 
 } // namespace
@@ -204,16 +209,22 @@ void BeamSearch::propose(
         threshold = *last;
     }
     candidates.clear();
+    // Symbols of which many are alike, as where rows are few, have many candidates at the threshold
+    // itself: the first ones will do.
+    std::size_t ties = 0;
     for (std::size_t h = 0; h < state.count; ++h) {
-        if (least[h] > threshold) {
+        if (least[h] > threshold || (least[h] == threshold && ties >= count)) {
             continue;
         }
         const float* const own = costs + h * kSymbols;
         const std::size_t found = kernels().at_most(own, kSymbols, threshold, symbols.data());
         for (std::size_t c = 0; c < found; ++c) {
+            const float cost = own[symbols[c]];
+            if (cost == threshold && ties++ >= count) {
+                continue;
+            }
             candidates.push_back(
-                {own[symbols[c]], static_cast<std::uint8_t>(h),
-                 static_cast<std::uint8_t>(symbols[c])});
+                {cost, static_cast<std::uint8_t>(h), static_cast<std::uint8_t>(symbols[c])});
         }
     }
 }

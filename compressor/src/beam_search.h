@@ -115,7 +115,8 @@ class BeamSearch {
     void all_costs(
         const State& state, std::size_t row, const float* products, float* costs,
         float* minima) const;
-    /// Finds at least the `count` closest candidates, and few more, by hypothesis and symbol.
+    /// Finds at least the `count` closest candidates (ties: by hypothesis and symbol), and few
+    /// more, in the order of these.
     /// @param parts  16, or 32 for fewer more.
     void propose(
         const State& state, std::size_t row, const float* products, std::size_t count,
