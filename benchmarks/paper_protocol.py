@@ -245,6 +245,43 @@ def tuning_log(rows: dict[tuple[float, str], list[dict[str, Any]]]) -> Iterator[
         )
 
 
+def summary(
+    title: str, rows: dict[tuple[float, str], list[dict[str, Any]]], of: str
+) -> Iterator[str]:
+    """Yields a data set's lines of the table that sets one method beside the best of the others.
+
+    of  The method; where it was not measured, there are no lines.
+    """
+    plain = rows.get((0.0, "uncompressed"), [])
+    names = list(rows[next(iter(rows))][0]["outcomes"])
+    for name in [
+        name for name in names if name.startswith(("accuracy", "mAP", "recall@1 ", "nDCG"))
+    ]:
+        reference = mean_outcomes(plain, name) if plain else None
+        for ratio in sorted({ratio for ratio, _ in rows if ratio > 0}):
+            means = {
+                method: mean_outcomes(values, name)
+                for (at, method), values in rows.items()
+                if at == ratio
+            }
+            own = means.pop(of, None)
+            others = {method: items for method, items in means.items() if items is not None}
+            if own is None or not others:
+                continue
+            best = max(others, key=lambda method: float(np.nanmean(others[method])))
+            shown = [
+                title,
+                name,
+                percent(ratio),
+                "" if reference is None else f"{100 * np.nanmean(reference):.1f}",
+                f"{100 * np.nanmean(own):.1f}",
+                f"{best} {100 * np.nanmean(others[best]):.1f}",
+                signed(protocol.paired_interval(own, others[best])),
+                "" if reference is None else signed(protocol.paired_interval(own, reference)),
+            ]
+            yield "| " + " | ".join(shown) + " |"
+
+
 def report_on(
     title: str,
     data: datasets.Features,
@@ -281,7 +318,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=pathlib.Path, required=True, help="JSON lines; resumed")
     parser.add_argument(
         "--methods",
-        default="uncompressed,pca,autoencoder,q_former,quantization,arfc",
+        default="uncompressed,pca,autoencoder,q_former,quantization,arfc,arfc_codes",
         help=f"of {', '.join(protocol.METHODS)}",
     )
     parser.add_argument("--ratios", default=",".join(map(str, RATIOS)), help="shares removed")
@@ -292,9 +329,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--probe", default="logistic", choices=protocol.PROBES)
     parser.add_argument("--train-rows", type=int, default=None, help="at most, drawn at random")
     parser.add_argument("--tuning-log", action="store_true", help="print what baselines tried")
+    parser.add_argument("--summary", metavar="METHOD", help="end with it beside the best other")
     args = parser.parse_args(argv)
     args.methods = args.methods.split(",")
     unknown = [name for name in args.methods if name not in protocol.METHODS]
+    if args.summary and args.summary not in args.methods:
+        parser.error(f"method of the summary is not measured: {args.summary!r}")
     if unknown:
         parser.error(f"method is not known: {unknown[0]!r}, expected {', '.join(protocol.METHODS)}")
     try:
@@ -317,6 +357,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         results = Results(args.results, Cell)
         methods = []
+        summaries: list[str] = []
         for method in args.methods:
             reason = protocol.METHODS[method]().left_out()
             if reason is None:
@@ -335,6 +376,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                         rows.setdefault((cell.ratio, method), []).append(results[cell])
             by_ratio = sorted(rows.items(), key=lambda item: item[0][0])
             report_on(title, data, dict(by_ratio), args)
+            if args.summary:
+                summaries += summary(title, dict(by_ratio), args.summary)
+        if args.summary:
+            print(f"\n## {args.summary} beside the best of the others\n")
+            print(
+                f"| data | measure | removed | uncompressed | {args.summary} | best other |"
+                " against it | against uncompressed |"
+            )
+            print("|---" * 8 + "|")
+            print("\n".join(summaries))
     except ArfcError as error:
         print(f"paper_protocol: {error}", file=sys.stderr)
         return 1

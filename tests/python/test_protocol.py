@@ -293,11 +293,11 @@ def test_arfc_features_are_those_of_its_model_at_every_size():
     assert kept["neighbours@10"].mean() > plain["neighbours@10"].mean() + 0.05
 
 
-def test_codes_longer_than_offered_are_refused():
+def test_codes_longer_than_offered_are_the_longest():
     method = protocol.METHODS["arfc_codes"]()
-    method.prepare(clustered_rows(30, 600), 1, 1.0, 0)
-    with pytest.raises(arfc.UnsupportedError, match=r"1200 bytes, at most 1024"):
-        method.at(300)
+    method.prepare(clustered_rows(30, 300), 1, 1.0, 0)
+    for dims, expected in ((300, 1024), (256, 1024), (255, 1020)):
+        assert method.at(dims).bytes_per_row == expected
 
 
 @pytest.fixture
@@ -318,6 +318,23 @@ def run(folder: pathlib.Path, *more: str, methods: str = "uncompressed,pca,quant
             *more,
         ]
     )
+
+
+def test_the_program_sets_a_method_beside_the_best_of_the_others(folder, capsys):
+    assert run(folder, "--ratios=0.5,0.75", "--summary=quantization") == 0
+    lines = capsys.readouterr().out.split("## quantization beside the best of the others")[1]
+    rows = [line.split(" | ") for line in lines.splitlines() if line.startswith("| Made")]
+    assert [row[2] for row in rows] == ["50 %", "75 %"]
+    for row in rows:
+        assert row[1] == "accuracy" and row[5].startswith("pca ")
+        ahead = float(row[4]) - float(row[5].removeprefix("pca "))
+        assert float(row[6].split()[0]) == pytest.approx(ahead, abs=0.11)
+
+
+def test_a_summary_of_what_is_not_measured_is_refused(folder, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run(folder, "--summary=arfc")
+    assert "method of the summary is not measured: 'arfc'" in capsys.readouterr().err
 
 
 def test_the_program_prints_tables_and_goes_on_where_it_stopped(folder, capsys, monkeypatch):

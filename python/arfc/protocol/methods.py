@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 import arfc
 from arfc.baselines import BASELINES, Baseline, FitReport
-from arfc.errors import UnsupportedError
 
 Rows = NDArray[np.float32]
 _FLOAT_BYTES = 4
@@ -141,17 +140,13 @@ class Arfc(_Trained):
 
 
 class ArfcCodes(_Trained):
-    """Rows that arfc's codes of the same number of bytes decode to, lengths of one model."""
+    """Rows that arfc's codes of as many bytes, or of the longest there are, decode to."""
 
     _MOST_BYTES = 1024
 
     def at(self, dims: int) -> Compressed:
-        length = _FLOAT_BYTES * dims
         longest = min(self._MOST_BYTES, _FLOAT_BYTES * self._rows.shape[1])
-        if length > longest:
-            raise UnsupportedError(
-                f"Codes are not offered at this length: {length} bytes, at most {longest}"
-            )
+        length = min(_FLOAT_BYTES * dims, longest)
         model = self._train(code_bytes=longest)
         return Compressed(
             lambda x: model.decode(model.encode(x, length)),
