@@ -27,6 +27,7 @@ constexpr std::size_t kCandidates = 4'000'000; // Bound of all queries' candidat
 constexpr std::size_t kScanRows = HeadSieve::kMostRows; // Scored between two looks at the best:
                                                         // sums stay in L1.
 constexpr std::size_t kRankRows = 64;                   // Tails read at once.
+constexpr std::size_t kRowsWorthAThread = 16'384;       // 20 us of a scan.
 constexpr std::size_t kDefaultLimit = 200;              // Of an index that has not measured better.
 constexpr std::size_t kMeasuredK = 10;     // Default limits are measured for this many answers.
 constexpr std::size_t kSampledRows = 1024; // Asked of, to know how many a filter accepts.
@@ -264,11 +265,16 @@ class StagedIndex::Search {
                 index_.compressor().query_tables(
                     block, done, {tables.data(), count, tokens * kSymbols});
             }
-            for_each_in_parallel(count, [&](std::size_t q) {
-                const float* const table = tables.data() + q * tokens * kSymbols;
-                best[q] = s == 0 ? scan(first + q, table, counts)
-                                 : rank(first + q, s, done, table, best[q], counts);
-            });
+            const std::size_t parts = s == 0 ? parts_of_a_scan(count) : 1;
+            if (parts > 1) {
+                best = scan_in_parts(first, count, parts, tables, counts);
+            } else {
+                for_each_in_parallel(count, [&](std::size_t q) {
+                    const float* const table = tables.data() + q * tokens * kSymbols;
+                    best[q] = s == 0 ? scan(first + q, table, counts)
+                                     : rank(first + q, s, done, table, best[q], counts);
+                });
+            }
             done = stages_[s].bytes;
             const bool is_exact_pass = s >= answer_.stages.size(); // Of rows that the stage has
                                                                    // counted already.
@@ -336,6 +342,43 @@ class StagedIndex::Search {
         return std::move(best).take();
     }
 
+    /// Returns among how many threads the rows of one query are divided, where queries are fewer
+    /// than threads and rows are many.
+    [[nodiscard]] std::size_t parts_of_a_scan(std::size_t queries) const {
+        const std::size_t threads = threads_for_parallel();
+        if (uses_structure_ || queries >= threads) {
+            return 1;
+        }
+        const std::size_t rows =
+            index_.rows() * probed_copies() / index_.list_count() * nprobe_; // About.
+        return std::clamp<std::size_t>(rows / kRowsWorthAThread, 1, threads / queries);
+    }
+
+    std::vector<Candidates> scan_in_parts(
+        std::size_t first, std::size_t count, std::size_t parts, const std::vector<float>& tables,
+        Counts& counts) const {
+        std::vector<std::vector<std::uint32_t>> lists(count);
+        for_each_in_parallel(count, [&](std::size_t q) { lists[q] = probed_lists(first + q); });
+        std::vector<Candidates> of_parts(count * parts);
+        for_each_in_parallel(count * parts, [&](std::size_t i) {
+            const std::size_t q = i / parts;
+            const float* const table = tables.data() + q * index_.head_bytes() * kSymbols;
+            of_parts[i] = scan_lists(
+                first + q, table, lists[q], {.number = i % parts, .count = parts}, counts);
+        });
+        std::vector<Candidates> best(count);
+        for (std::size_t q = 0; q < count; ++q) {
+            BestRows of_all(stages_.front().limit, probed_copies());
+            for (std::size_t part = 0; part < parts; ++part) {
+                for (const Candidate& candidate : of_parts[q * parts + part]) {
+                    of_all.push(candidate);
+                }
+            }
+            best[q] = std::move(of_all).take();
+        }
+        return best;
+    }
+
     /// Returns how often a row may be met: where every list is probed, the first list of each row
     /// is enough.
     [[nodiscard]] std::size_t probed_copies() const noexcept {
@@ -343,8 +386,8 @@ class StagedIndex::Search {
     }
 
     template <class Work>
-    void for_each_probed_list(std::size_t query, const Work& work) const {
-        for (const std::uint32_t list : probed_lists(query)) {
+    void for_each_list(const std::vector<std::uint32_t>& lists, const Work& work) const {
+        for (const std::uint32_t list : lists) {
             for (std::size_t copy = 0; copy < probed_copies(); ++copy) {
                 work(index_.lists_[copy * index_.list_count() + list]);
             }
@@ -365,12 +408,33 @@ class StagedIndex::Search {
         return lists;
     }
 
+    /// One of equal parts of the rows of several lists.
+    struct Part {
+        std::size_t number = 0;
+        std::size_t count = 1;
+    };
+
     Candidates scan_lists(std::size_t query, const float* tables, Counts& counts) const {
+        return scan_lists(query, tables, probed_lists(query), {}, counts);
+    }
+
+    Candidates scan_lists(
+        std::size_t query, const float* tables, const std::vector<std::uint32_t>& lists,
+        const Part& part, Counts& counts) const {
+        std::size_t rows = 0;
+        for_each_list(lists, [&](const List& list) { rows += index_.list_rows(list); });
+        const std::size_t begin = rows * part.number / part.count;
+        const std::size_t end = rows * (part.number + 1) / part.count;
         BestRows best(stages_.front().limit, probed_copies());
         std::optional<HeadSieve> sieve = sieve_of(query, tables);
+        std::size_t before = 0;
         std::size_t scored = 0;
-        for_each_probed_list(query, [&](const List& list) {
-            scored += scan_list(list, query, tables, sieve, best);
+        for_each_list(lists, [&](const List& list) {
+            const std::size_t size = index_.list_rows(list);
+            const std::size_t from = std::clamp(begin, before, before + size) - before;
+            const std::size_t to = std::clamp(end, before, before + size) - before;
+            scored += scan_list(list, query, tables, from, to, sieve, best);
+            before += size;
         });
         counts.rows += scored;
         counts.bytes += scored * index_.head_bytes();
@@ -390,24 +454,23 @@ class StagedIndex::Search {
             has_terms ? std::span<const float>(levels_) : std::span<const float>());
     }
 
-    /// @returns how many rows were scored.
+    /// Scans the places [first, end) of a list. @returns how many rows were scored.
     std::size_t scan_list(
-        const List& list, std::size_t query, const float* tables, std::optional<HeadSieve>& sieve,
-        BestRows& best) const {
-        const std::size_t rows = index_.list_rows(list);
+        const List& list, std::size_t query, const float* tables, std::size_t first,
+        std::size_t end, std::optional<HeadSieve>& sieve, BestRows& best) const {
         if (!ask_) {
-            for (std::size_t first = 0; first < rows; first += kScanRows) {
-                const std::size_t count = std::min(kScanRows, rows - first);
-                score_run(list, query, tables, first, count, sieve, best);
+            for (std::size_t at = first; at < end; at += kScanRows) {
+                const std::size_t count = std::min(kScanRows, end - at);
+                score_run(list, query, tables, at, count, sieve, best);
             }
-            return rows;
+            return end - first;
         }
         std::array<std::size_t, kScanRows> places = {};
         Gathered gathered(index_.head_bytes());
         std::size_t scored = 0;
-        for (std::size_t first = 0; first < rows;) {
+        while (first < end) {
             std::size_t count = 0;
-            for (; count < kScanRows && first < rows; ++first) {
+            for (; count < kScanRows && first < end; ++first) {
                 if (is_accepted(index_.row_at(list, first))) {
                     places[count++] = first;
                 }
@@ -527,8 +590,9 @@ class StagedIndex::Search {
     /// @param tables  Of all tokens of the last stage.
     Candidates scan_range(std::size_t query, const float* tables, const RangeTest& is_in) const {
         Candidates found;
-        for_each_probed_list(
-            query, [&](const List& list) { scan_list_range(list, query, tables, is_in, found); });
+        for_each_list(probed_lists(query), [&](const List& list) {
+            scan_list_range(list, query, tables, is_in, found);
+        });
         std::ranges::sort(found, {}, &Candidate::row); // A row may be in several of the lists.
         const auto is_same = [](const Candidate& a, const Candidate& b) { return a.row == b.row; };
         found.erase(std::unique(found.begin(), found.end(), is_same), found.end());

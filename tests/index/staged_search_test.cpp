@@ -7,10 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "compressor/thread_count.h"
 #include "memory_tails.h"
 #include "staged_index.h"
 #include "structured_index.h"
@@ -150,6 +152,41 @@ class NotedTails final : public TailSource {
     const TailSource& source_;
     mutable std::mutex mutex_;
 };
+
+/// With three threads a single query's rows are divided among them: in one list and in several, and
+/// with a filter.
+TEST(StagedSearch, ASingleQuerysAnswersDoNotDependOnThreads) {
+    constexpr std::size_t kRows = 150'000;
+    const auto model = std::make_shared<const TableCompressor>(
+        Metric::kL2, 2, std::vector<test::TokenMeaning>{{0, 1.0F}, {1, 1.0F}, {0, 0.25F}});
+    std::mt19937 random(1);
+    std::vector<std::byte> heads(kRows * 2);
+    std::generate(heads.begin(), heads.end(), [&] { return static_cast<std::byte>(random()); });
+    StagedIndex index(model, {.stage_bytes = {2, 3}});
+    index.add({heads.data(), kRows, 2});
+    const std::vector<float> queries = {100.4F, 31.7F, 3.0F, 250.2F};
+    for (const std::size_t count : {std::size_t{1}, std::size_t{2}}) {
+        StagedRequest request{.k = 300, .stages = {{2, 0}}};
+        for (const bool is_filtered : {false, true}) {
+            if (is_filtered) {
+                request.accepts = [](std::uint64_t row) { return row % 3 != 0; };
+            }
+            const auto answer = [&](std::size_t threads) {
+                const test::ThreadCount set(threads);
+                return index.search({queries.data(), count, 2}, request, nullptr);
+            };
+            const StagedAnswer alone = answer(1);
+            for (const std::size_t threads : {2U, 3U, 5U}) {
+                const StagedAnswer divided = answer(threads);
+                EXPECT_EQ(divided.rows, alone.rows) << count << ", " << threads;
+                EXPECT_EQ(divided.scores, alone.scores);
+                EXPECT_EQ(divided.stages[0].candidates, alone.stages[0].candidates);
+                EXPECT_EQ(divided.stages[0].bytes_read, alone.stages[0].bytes_read);
+            }
+            EXPECT_EQ(alone.stages[0].candidates, count * (is_filtered ? kRows / 3 * 2 : kRows));
+        }
+    }
+}
 
 TEST(StagedSearch, ReadsTailsInTheOrderOfRows) {
     Grid grid;
