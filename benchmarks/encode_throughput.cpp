@@ -9,25 +9,18 @@
 #include <torch/torch.h>
 
 #include <algorithm>
-#include <chrono>
 #include <nlohmann/json.hpp>
 #include <vector>
 
 #include "arfc/compressor/compressor.h"
 #include "random_rows.h"
+#include "seconds.h"
 
 namespace arfc {
 namespace {
 
 constexpr std::size_t kDim = 384;
 constexpr std::size_t kBlock = 8192;
-
-template <class Work>
-double seconds(const Work& work) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 const Compressor& model() {
     static const std::unique_ptr<Compressor> kTrained = [] {

@@ -38,6 +38,10 @@ RATIOS = (0.5, 0.75, 0.9, 0.95)
 VERSION = 1  # of a line's meaning; lines of another one are not used
 
 
+Outcomes = dict[tuple[float, str], NDArray[np.float64] | None]
+"""(ratio, method) -> a measure's items; None where the method lacks the measure."""
+
+
 @dataclass(frozen=True)
 class Cell:
     """What one line of the results is about; equal cells have equal conditions."""
@@ -186,6 +190,23 @@ def signed(interval: protocol.Interval) -> str:
     return f"{100 * interval.mean:+.1f} [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
 
 
+def measures_of(rows: dict[tuple[float, str], list[dict[str, Any]]]) -> list[str]:
+    """Returns the names of what was measured of a data set, each once."""
+    return list(
+        dict.fromkeys(name for values in rows.values() for name in values[0].get("outcomes", {}))
+    )
+
+
+def best(outcomes: Outcomes, ratio: float, but: str = "") -> str | None:
+    """Returns the method, other than `but`, of the largest mean at a ratio; None: there is none."""
+    means = {
+        method: float(np.nanmean(items))
+        for (at, method), items in outcomes.items()
+        if at == ratio and method != but and items is not None
+    }
+    return max(means, key=lambda method: means[method]) if means else None
+
+
 def table(rows: dict[tuple[float, str], list[dict[str, Any]]], name: str) -> Iterator[str]:
     """Yields one measure's table of a data set.
 
@@ -195,13 +216,7 @@ def table(rows: dict[tuple[float, str], list[dict[str, Any]]], name: str) -> Ite
     reference = outcomes.get((0.0, "uncompressed"))
     yield f"| removed | method | bytes a row | {name} | against uncompressed | against the best |"
     yield "|---|---|---|---|---|---|"
-    best_of: dict[float, str] = {}
-    for (ratio, method), items in outcomes.items():
-        if items is None or ratio == 0:
-            continue
-        best = best_of.get(ratio)
-        if best is None or np.nanmean(items) > np.nanmean(outcomes[ratio, best]):
-            best_of[ratio] = method
+    best_of = {ratio: best(outcomes, ratio) for ratio in {ratio for ratio, _ in rows if ratio > 0}}
     for (ratio, method), items in outcomes.items():
         value = rows[ratio, method][0]
         if "left_out" in value:
@@ -252,31 +267,25 @@ def summary(
 
     of  The method; where it was not measured, there are no lines.
     """
-    plain = rows.get((0.0, "uncompressed"), [])
-    names = list(rows[next(iter(rows))][0]["outcomes"])
-    for name in [
-        name for name in names if name.startswith(("accuracy", "mAP", "recall@1 ", "nDCG"))
-    ]:
-        reference = mean_outcomes(plain, name) if plain else None
+    for name in measures_of(rows):
+        if not name.startswith(("accuracy", "mAP", "recall@1 ", "nDCG")):
+            continue
+        outcomes = {key: mean_outcomes(values, name) for key, values in rows.items()}
+        reference = outcomes.get((0.0, "uncompressed"))
         for ratio in sorted({ratio for ratio, _ in rows if ratio > 0}):
-            means = {
-                method: mean_outcomes(values, name)
-                for (at, method), values in rows.items()
-                if at == ratio
-            }
-            own = means.pop(of, None)
-            others = {method: items for method, items in means.items() if items is not None}
-            if own is None or not others:
+            own = outcomes.get((ratio, of))
+            other = best(outcomes, ratio, but=of)
+            if own is None or other is None:
                 continue
-            best = max(others, key=lambda method: float(np.nanmean(others[method])))
+            others = outcomes[ratio, other]
             shown = [
                 title,
                 name,
                 percent(ratio),
                 "" if reference is None else f"{100 * np.nanmean(reference):.1f}",
                 f"{100 * np.nanmean(own):.1f}",
-                f"{best} {100 * np.nanmean(others[best]):.1f}",
-                signed(protocol.paired_interval(own, others[best])),
+                f"{other} {100 * np.nanmean(others):.1f}",
+                signed(protocol.paired_interval(own, others)),
                 "" if reference is None else signed(protocol.paired_interval(own, reference)),
             ]
             yield "| " + " | ".join(shown) + " |"
@@ -289,9 +298,7 @@ def report_on(
     args: argparse.Namespace,
 ) -> None:
     """Prints a data set's tables."""
-    names: dict[str, None] = {}
-    for values in rows.values():
-        names.update(dict.fromkeys(values[0].get("outcomes", {})))
+    names = measures_of(rows)
     probed = datasets.Classification | datasets.MultiLabel
     on_test = " (those that are searched)" if getattr(data, "trained_on_test", False) else ""
     print(

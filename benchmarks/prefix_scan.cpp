@@ -8,16 +8,16 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <random>
 #include <vector>
 
 #include "arfc/compressor/compressor.h"
 #include "random_rows.h"
+#include "seconds.h"
 #include "staged_index.h"
 
 namespace arfc {
@@ -27,13 +27,6 @@ constexpr std::size_t kDim = 64;
 constexpr std::size_t kHead = 16;
 constexpr std::size_t kCode = 24; // Longer, as otherwise heads keep float terms beside them.
 constexpr std::size_t kReadBytes = kHead + 1; // A level a row.
-
-template <class Work>
-double seconds(const Work& work) {
-    const auto start = std::chrono::steady_clock::now();
-    work();
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 const std::shared_ptr<const Compressor>& model() {
     static const std::shared_ptr<const Compressor> kModel = [] {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::size_t kMaxWidth = 64;
 constexpr std::size_t kMaxTokens = 1024;
+
 using Candidate = Landmarks::Candidate;
 
 /// Minima that bound() chooses from, each over values of its own.

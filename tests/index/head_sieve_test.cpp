@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "arfc/base/instruction_set.h"
-#include "best_rows.h"
 #include "look_ups.h"
 
 namespace arfc {

@@ -153,8 +153,7 @@ class NotedTails final : public TailSource {
     mutable std::mutex mutex_;
 };
 
-/// With three threads a single query's rows are divided among them: in one list and in several, and
-/// with a filter.
+/// Where threads are more than queries, a query's rows are divided among them, with a filter, too.
 TEST(StagedSearch, ASingleQuerysAnswersDoNotDependOnThreads) {
     constexpr std::size_t kRows = 150'000;
     const auto model = std::make_shared<const TableCompressor>(
