@@ -3,18 +3,19 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 
 #include "arfc/base/instruction_set.h"
-#include "sieve_kernel.h"
 
 namespace arfc {
 namespace {
 
-constexpr std::size_t kBytes = 256;
-constexpr std::size_t kAlignment = 64;
-/// The widest table takes so many steps: one less than a byte holds, for what rounding adds.
+/// Longer heads are added in words: a byte's 254 steps are divided among all tokens.
+constexpr std::size_t kMostTokensInBytes = 24;
+/// Steps of the widest table of words, and of what a sum of bytes may lack: one less than a byte
+/// holds.
 constexpr double kSteps = 254.0;
 
 const SieveKernel* kernel() noexcept {
@@ -28,36 +29,50 @@ const SieveKernel* kernel() noexcept {
 
 } // namespace
 
+void HeadColumns::load(const std::byte* heads, const std::uint8_t* levels, std::size_t count) {
+    kernel()->transpose(heads, tokens_, count, columns_.data());
+    if (levels != nullptr) {
+        std::memcpy(columns_.data() + tokens_ * kSieveRows, levels, count);
+    }
+    rows_ = count;
+}
+
+bool HeadSieve::is_available(std::size_t tokens) noexcept {
+    return kernel() != nullptr && tokens >= 1 && tokens <= kMostSieveTokens;
+}
+
 std::optional<HeadSieve> HeadSieve::make(
     const float* tables, std::size_t tokens, Metric metric, const Compressor::QueryTerms& terms,
     std::span<const float> levels) {
-    const SieveKernel* const by = kernel();
-    if (by == nullptr || tokens < 1 || tokens > kMostSieveTokens) {
+    if (!is_available(tokens)) {
         return std::nullopt;
     }
+    const SieveKernel* const by = kernel();
     HeadSieve sieve;
     sieve.metric_ = metric;
+    sieve.tables_ = tables;
     sieve.tokens_ = tokens;
     sieve.squared_norm_ = static_cast<double>(terms.squared_norm);
     std::array<float, kMostSieveTokens> least; // NOLINT: filled in the next loop
     double widest = 0.0;
     double magnitude = std::fabs(static_cast<double>(terms.bias));
-    double start = static_cast<double>(terms.bias);
+    sieve.start_ = static_cast<double>(terms.bias);
+    sieve.end_ = sieve.start_;
     for (std::size_t t = 0; t < tokens; ++t) {
-        float largest = 0.0F;
+        float& largest = sieve.largest_[t];
         by->range(tables + t * kSymbols, &least[t], &largest);
         widest = std::max(widest, static_cast<double>(largest) - static_cast<double>(least[t]));
-        start += static_cast<double>(least[t]);
+        sieve.start_ += static_cast<double>(least[t]);
+        sieve.end_ += static_cast<double>(largest);
         magnitude += static_cast<double>(std::max(std::fabs(least[t]), std::fabs(largest)));
     }
     // A NaN in the tables may have been passed over; then sums are NaN, and no score is wanted.
-    const double step = widest / kSteps;
-    const auto scale = static_cast<float>(1.0 / step);
-    if (!std::isfinite(magnitude + sieve.squared_norm_) || !std::isfinite(scale) || step <= 0.0) {
+    sieve.step_ = widest / kSteps;
+    const auto scale = static_cast<float>(1.0 / sieve.step_);
+    if (!std::isfinite(magnitude + sieve.squared_norm_) || !std::isfinite(scale) ||
+        sieve.step_ <= 0.0) {
         return std::nullopt;
     }
-    sieve.start_ = start;
-    sieve.step_ = step;
     sieve.rounding_ = std::ldexp(static_cast<double>(tokens + 4) * magnitude, -20);
     for (const float level : levels) {
         const auto term = static_cast<double>(level);
@@ -67,13 +82,37 @@ std::optional<HeadSieve> HeadSieve::make(
         }
         sieve.levels_.push_back(value);
     }
-    sieve.storage_.resize((tokens + 1) * kBytes + kAlignment);
-    const auto address = reinterpret_cast<std::uintptr_t>(sieve.storage_.data());
-    sieve.bytes_ = sieve.storage_.data() + (kAlignment - address % kAlignment) % kAlignment;
-    for (std::size_t t = 0; t < tokens; ++t) {
-        by->quantise(tables + t * kSymbols, least[t], scale, sieve.bytes_ + t * kBytes);
+    sieve.bytes_ = AlignedBytes((tokens + 1) * kSymbols);
+    for (std::size_t t = 0; tokens > kMostTokensInBytes && t < tokens; ++t) {
+        by->quantise(tables + t * kSymbols, least[t], scale, sieve.table(t));
     }
     return sieve;
+}
+
+HeadSieve::Needed HeadSieve::needed_for(float threshold) const {
+    const auto wanted = static_cast<double>(threshold);
+    Needed needed;
+    needed.base = wanted;
+    if (metric_ == Metric::kL2) {
+        needed.base = 0.5 * (wanted + squared_norm_);
+        needed.slope = 0.5;
+    } else if (metric_ == Metric::kCosine && !levels_.empty()) {
+        needed.base = 0.0;
+        needed.slope = wanted;
+    }
+    double magnitude = std::fabs(needed.base);
+    needed.least = needed.base;
+    needed.largest = needed.base;
+    if (!levels_.empty()) {
+        const auto [low, high] = std::minmax_element(levels_.begin(), levels_.end());
+        const double one_end = needed.base + needed.slope * *low;
+        const double other_end = needed.base + needed.slope * *high;
+        needed.least = std::min(one_end, other_end);
+        needed.largest = std::max(one_end, other_end);
+        magnitude += std::max(std::fabs(needed.slope * *low), std::fabs(needed.slope * *high));
+    }
+    needed.rounding = rounding_ + std::ldexp(magnitude, -20);
+    return needed;
 }
 
 void HeadSieve::aim(float threshold) {
@@ -83,62 +122,69 @@ void HeadSieve::aim(float threshold) {
     if (passes_all_) {
         return;
     }
-    // A row of level l needs a sum of base + slope * levels_[l] at least.
-    const auto wanted = static_cast<double>(threshold);
-    double base = wanted;
-    double slope = 0.0;
-    if (metric_ == Metric::kL2) {
-        base = 0.5 * (wanted + squared_norm_);
-        slope = 0.5;
-    } else if (metric_ == Metric::kCosine && !levels_.empty()) {
-        base = 0.0;
-        slope = wanted;
+    const Needed needed = needed_for(threshold);
+    if (tokens_ > kMostTokensInBytes) {
+        aim_words(needed);
+    } else {
+        aim_bytes(needed);
     }
-    double most = base;
-    double magnitude = std::fabs(base);
-    if (!levels_.empty()) {
-        const auto [low, high] = std::minmax_element(levels_.begin(), levels_.end());
-        const double one_end = base + slope * *low;
-        const double other_end = base + slope * *high;
-        // Rows that need more than a byte can tell apart from what others need are taken to need
-        // less.
-        most =
-            std::min(std::max(one_end, other_end), std::min(one_end, other_end) + kSteps * step_);
-        magnitude += std::max(std::fabs(slope * *low), std::fabs(slope * *high));
-        std::uint8_t* const bytes = bytes_ + tokens_ * kBytes;
-        for (std::size_t l = 0; l < levels_.size(); ++l) {
-            const double above = (most - base - slope * levels_[l]) / step_;
-            bytes[l] = static_cast<std::uint8_t>(std::ceil(std::max(above, 0.0) + 1e-3));
-        }
+}
+
+void HeadSieve::aim_bytes(const Needed& needed) {
+    // What a row of the least needed may lack is 254 steps.
+    const double step = (end_ - needed.least + needed.rounding) / kSteps;
+    const auto scale = static_cast<float>(1.0 / step);
+    passes_none_ = step < 0.0;
+    passes_all_ = !passes_none_ && !std::isfinite(scale);
+    if (passes_none_ || passes_all_) {
+        return;
     }
-    const double least =
-        std::floor((most - start_ - rounding_ - std::ldexp(magnitude, -20)) / step_);
+    for (std::size_t t = 0; t < tokens_; ++t) {
+        kernel()->quantise_below(tables_ + t * kSymbols, largest_[t], scale, table(t));
+    }
+    for (std::size_t l = 0; l < levels_.size(); ++l) {
+        const double more = (needed.base + needed.slope * levels_[l] - needed.least) / step;
+        table(tokens_)[l] = static_cast<std::uint8_t>(std::clamp(more - 1e-3, 0.0, 255.0));
+    }
+}
+
+void HeadSieve::aim_words(const Needed& needed) {
+    // Rows that need more than a byte can tell apart from what others need are taken to need less.
+    const double most = std::min(needed.largest, needed.least + kSteps * step_);
+    for (std::size_t l = 0; l < levels_.size(); ++l) {
+        const double above = (most - needed.base - needed.slope * levels_[l]) / step_;
+        table(tokens_)[l] = static_cast<std::uint8_t>(std::ceil(std::max(above, 0.0) + 1e-3));
+    }
+    const double least = std::floor((most - start_ - needed.rounding) / step_);
     passes_all_ = !(least > 0.0);
     passes_none_ = least > static_cast<double>(std::numeric_limits<std::uint16_t>::max());
     least_ = passes_all_ || passes_none_ ? std::uint16_t{0} : static_cast<std::uint16_t>(least);
 }
 
-std::size_t HeadSieve::pass(
-    const std::byte* heads, const std::uint8_t* levels, std::size_t count, float threshold,
-    std::uint16_t* places) {
+std::size_t HeadSieve::pass(HeadColumns& heads, float threshold, std::uint16_t* places) {
     if (aimed_at_ != threshold) {
         aim(threshold);
-    }
-    if (passes_all_) {
-        std::iota(places, places + count, std::uint16_t{0});
-        return count;
     }
     if (passes_none_) {
         return 0;
     }
-    std::array<std::uint64_t, kMostRows / kSieveBlock> masks = {};
-    kernel()->sieve(
-        bytes_, heads, tokens_, levels_.empty() ? nullptr : levels, count, least_, masks.data());
+    if (passes_all_) {
+        std::iota(places, places + heads.rows(), std::uint16_t{0});
+        return heads.rows();
+    }
+    std::array<std::uint64_t, kSieveRows / 64> masks; // NOLINT: the kernel fills them
+    const std::size_t tables = tokens_ + (levels_.empty() ? 0 : 1);
+    if (tokens_ > kMostTokensInBytes) {
+        kernel()->sieve_words(
+            table(0), heads.columns(), tables, heads.rows(), least_, masks.data());
+    } else {
+        kernel()->sieve_bytes(table(0), heads.columns(), tables, heads.rows(), masks.data());
+    }
     std::size_t found = 0;
-    for (std::size_t block = 0; block * kSieveBlock < count; ++block) {
+    for (std::size_t block = 0; block * 64 < heads.rows(); ++block) {
         for (std::uint64_t mask = masks[block]; mask != 0; mask &= mask - 1) {
             places[found++] = static_cast<std::uint16_t>(
-                block * kSieveBlock + static_cast<std::size_t>(std::countr_zero(mask)));
+                block * 64 + static_cast<std::size_t>(std::countr_zero(mask)));
         }
     }
     return found;

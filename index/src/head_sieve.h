@@ -9,19 +9,66 @@
 
 #include "arfc/base/metric.h"
 #include "arfc/compressor/compressor.h"
+#include "sieve_kernel.h"
 
 namespace arfc {
 
-/// Passes over rows that cannot score as high as is wanted, by one query's tables rounded to bytes.
-///
-/// Each look-up is rounded up, so that a row's sum of bytes, and so its score, is never less than
-/// its own: what does not reach the threshold by bytes does not by floats, and the answers are
-/// those of a scan by floats, to the bit. Bytes are looked up for 64 rows at a time. For one
-/// thread.
-class HeadSieve {
+/// Bytes that begin at a line of the cache.
+class AlignedBytes {
+  public:
+    explicit AlignedBytes(std::size_t size = 0) : storage_(size + kAlignment) {}
+    AlignedBytes(const AlignedBytes&) = delete; // Another storage is aligned elsewhere.
+    AlignedBytes& operator=(const AlignedBytes&) = delete;
+    AlignedBytes(AlignedBytes&&) = default;
+    AlignedBytes& operator=(AlignedBytes&&) = default;
+    ~AlignedBytes() = default;
+    [[nodiscard]] std::uint8_t* data() noexcept {
+        const auto address = reinterpret_cast<std::uintptr_t>(storage_.data());
+        return storage_.data() + (kAlignment - address % kAlignment) % kAlignment;
+    }
+
+  private:
+    static constexpr std::size_t kAlignment = 64;
+    std::vector<std::uint8_t> storage_;
+};
+
+/// Heads of some rows, token by token, as sieves read them: made once for all queries of a batch.
+/// For one thread.
+class HeadColumns {
   public:
     /// Rows that are looked at together.
-    static constexpr std::size_t kMostRows = 256;
+    static constexpr std::size_t kMostRows = kSieveRows;
+
+    /// @param tokens  Of a head, at most kMostSieveTokens.
+    explicit HeadColumns(std::size_t tokens)
+        : tokens_(tokens), columns_((tokens + 1) * kSieveRows) {}
+
+    /// @param heads   [count, tokens], count <= kMostRows.
+    /// @param levels  [count]; null: rows have none.
+    void load(const std::byte* heads, const std::uint8_t* levels, std::size_t count);
+
+    [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
+    [[nodiscard]] const std::uint8_t* columns() noexcept { return columns_.data(); }
+
+  private:
+    std::size_t tokens_;
+    std::size_t rows_ = 0;
+    AlignedBytes columns_; ///< [tokens + 1, kSieveRows]; the last has the levels.
+};
+
+/// Passes over rows that cannot score as high as is wanted, by one query's tables rounded to bytes.
+///
+/// Each look-up is rounded in the row's favour: what does not reach the threshold by bytes does not
+/// by floats, and the answers are those of a scan by floats, to the bit. Bytes are looked up for 64
+/// rows at a time. For one thread.
+///
+/// Short heads are added in bytes: what a row lacks to the best that there could be, in steps of a
+/// 254th of what it may lack; tables are made anew for every threshold. Long ones, of which so many
+/// rounded terms would tell little, are added in words.
+class HeadSieve {
+  public:
+    /// Says whether the processor has the instructions, and heads of so many tokens fit.
+    [[nodiscard]] static bool is_available(std::size_t tokens) noexcept;
 
     /// Makes a sieve where it is of use: where the processor has the instructions, and tables,
     /// which must outlive it, are finite.
@@ -33,33 +80,46 @@ class HeadSieve {
         std::span<const float> levels);
 
     /// Finds the rows whose scores may reach `threshold`.
-    /// @param heads   [count, tokens], count <= kMostRows.
-    /// @param levels  [count]; null where the sieve has none.
-    /// @param places  Out, [count]: theirs, ascending.
+    /// @param heads   Of so many tokens as the sieve has; with levels, if it has.
+    /// @param places  Out, [heads.rows()]: theirs, ascending.
     /// @returns how many.
-    std::size_t pass(
-        const std::byte* heads, const std::uint8_t* levels, std::size_t count, float threshold,
-        std::uint16_t* places);
+    std::size_t pass(HeadColumns& heads, float threshold, std::uint16_t* places);
 
   private:
     HeadSieve() = default;
 
-    /// Makes what depends on the threshold: the table of levels, and the least sum of bytes.
+    /// What a sum of look-ups must reach for a threshold: base + slope * levels_[level].
+    struct Needed {
+        double base = 0;
+        double slope = 0;
+        double least = 0; ///< Over all levels,
+        double largest = 0;
+        double rounding = 0; ///< More than the error of all of them.
+    };
+    [[nodiscard]] Needed needed_for(float threshold) const;
+
     void aim(float threshold);
+    void aim_bytes(const Needed& needed);
+    void aim_words(const Needed& needed);
+    [[nodiscard]] std::uint8_t* table(std::size_t token) noexcept {
+        return bytes_.data() + token * kSymbols;
+    }
 
     Metric metric_ = Metric::kInnerProduct;
+    const float* tables_ = nullptr;
     std::size_t tokens_ = 0;
     double squared_norm_ = 0;
-    double start_ = 0;           ///< What a sum of no bytes stands for,
-    double step_ = 0;            ///< and what each more adds.
-    double rounding_ = 0;        ///< More than the error of a float sum.
+    double start_ = 0;                                 ///< The least sum there could be,
+    double end_ = 0;                                   ///< and the largest.
+    double step_ = 0;                                  ///< Of words.
+    double rounding_ = 0;                              ///< More than the error of a float sum.
+    std::array<float, kMostSieveTokens> largest_ = {}; ///< [tokens].
     std::vector<double> levels_; ///< [256]: 1 / term under cosine, term under L2.
-    std::vector<std::uint8_t> storage_;
-    std::uint8_t* bytes_ = nullptr; ///< [tokens + 1, 256] in storage_, 64-byte aligned.
+    AlignedBytes bytes_;         ///< [tokens + 1, 256]; the last table is of levels.
     std::optional<float> aimed_at_;
     bool passes_all_ = false;
     bool passes_none_ = false;
-    std::uint16_t least_ = 0;
+    std::uint16_t least_ = 0; ///< Of words.
 };
 
 } // namespace arfc

@@ -28,6 +28,8 @@ class MemoryTails final : public TailSource {
         }
     }
 
+    [[nodiscard]] bool is_resident() const noexcept override { return true; }
+
   private:
     const std::byte* first_;
     std::size_t stride_;

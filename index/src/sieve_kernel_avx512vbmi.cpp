@@ -38,6 +38,20 @@ void quantise(const float* values, float least, float scale, std::uint8_t* bytes
     }
 }
 
+void quantise_below(const float* values, float most, float scale, std::uint8_t* bytes) {
+    constexpr float kRounding = 1e-3F; // More than the error of the difference and the product.
+    for (int k = 0; k < 256; k += 16) {
+        const __m512 below = _mm512_sub_ps(_mm512_set1_ps(most), _mm512_loadu_ps(values + k));
+        const __m512 steps = _mm512_min_ps(
+            _mm512_fmsub_ps(below, _mm512_set1_ps(scale), _mm512_set1_ps(kRounding)),
+            _mm512_set1_ps(255.0F));
+        const __m512i whole = _mm512_max_epi32(
+            _mm512_cvt_roundps_epi32(steps, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC),
+            _mm512_setzero_si512());
+        _mm_store_si128(reinterpret_cast<__m128i*>(bytes + k), _mm512_cvtusepi32_epi8(whole));
+    }
+}
+
 // Four rows' next 16 tokens (fewer where a mask says so), a row in each quarter.
 __attribute__((always_inline)) inline __m512i four_rows(
     const std::byte* heads, unsigned long stride, __mmask16 tokens) {
@@ -50,7 +64,7 @@ __attribute__((always_inline)) inline __m512i four_rows(
 }
 
 // Transposes 64 rows' next 16 tokens: columns[t] has token t of each row.
-__attribute__((always_inline)) inline void transpose(
+__attribute__((always_inline)) inline void transpose_block(
     const std::byte* heads, unsigned long stride, __mmask16 tokens, __m512i* columns) {
     // In each quarter's place, the four rows' bytes of one token side by side.
     const __m512i by_token = _mm512_set_epi8(
@@ -91,75 +105,153 @@ __attribute__((always_inline)) inline void transpose(
     }
 }
 
-// Adds 64 look-ups to the sums of even and of odd rows.
-__attribute__((always_inline)) inline void look_up(
-    const std::uint8_t* table, __m512i symbols, __m512i& even, __m512i& odd) {
-    const __m512i* const parts = reinterpret_cast<const __m512i*>(table);
-    const __m512i low =
-        _mm512_permutex2var_epi8(_mm512_load_si512(parts), symbols, _mm512_load_si512(parts + 1));
-    const __m512i high = _mm512_permutex2var_epi8(
-        _mm512_load_si512(parts + 2), symbols, _mm512_load_si512(parts + 3));
-    const __m512i found = _mm512_mask_blend_epi8(_mm512_movepi8_mask(symbols), low, high);
-    even = _mm512_add_epi16(even, _mm512_and_si512(found, _mm512_set1_epi16(0xff)));
-    odd = _mm512_add_epi16(odd, _mm512_srli_epi16(found, 8));
+// Sixty-four look-ups.
+__attribute__((always_inline)) inline __m512i look_up(const __m512i* table, __m512i symbols) {
+    const __m512i low = _mm512_permutex2var_epi8(table[0], symbols, table[1]);
+    const __m512i high = _mm512_permutex2var_epi8(table[2], symbols, table[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(symbols), low, high);
 }
 
-__attribute__((always_inline)) inline std::uint64_t sieve_block(
-    const std::uint8_t* tables, const std::byte* heads, unsigned long tokens,
-    const std::uint8_t* levels, std::uint16_t least) {
-    __m512i even = _mm512_setzero_si512();
-    __m512i odd = _mm512_setzero_si512();
-    if (levels != nullptr) {
-        look_up(tables + tokens * 256, _mm512_loadu_si512(levels), even, odd);
+__attribute__((always_inline)) inline void load_table(const std::uint8_t* table, __m512i* parts) {
+#pragma GCC unroll 4
+    for (unsigned long i = 0; i < 4; ++i) {
+        parts[i] = _mm512_load_si512(table + 64 * i);
     }
-    __m512i columns[kTokensTogether];
-    unsigned long first = 0;
-    for (; first + kTokensTogether <= tokens; first += kTokensTogether) {
-        transpose(heads + first, tokens, 0xffff, columns);
-#pragma GCC unroll 16
-        for (unsigned long t = 0; t < kTokensTogether; ++t) {
-            look_up(tables + (first + t) * 256, columns[t], even, odd);
+}
+
+// Of kBlocks blocks of 64 rows, whose sums stay in registers: a table is read once for all.
+template <int kBlocks>
+__attribute__((always_inline)) inline void bytes_of_blocks(
+    const std::uint8_t* tables, const std::uint8_t* columns, unsigned long tokens,
+    std::uint64_t* masks) {
+    __m512i sums[kBlocks];
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b) {
+        sums[b] = _mm512_setzero_si512();
+    }
+    for (unsigned long t = 0; t < tokens; ++t) {
+        __m512i table[4];
+        load_table(tables + t * 256, table);
+        const std::uint8_t* const column = columns + t * kSieveRows;
+#pragma GCC unroll 8
+        for (int b = 0; b < kBlocks; ++b) {
+            sums[b] = _mm512_adds_epu8(sums[b], look_up(table, _mm512_load_si512(column + 64 * b)));
         }
     }
-    if (first < tokens) {
-        transpose(
-            heads + first, tokens, static_cast<__mmask16>((1U << (tokens - first)) - 1), columns);
-        for (unsigned long t = 0; first + t < tokens; ++t) {
-            look_up(tables + (first + t) * 256, columns[t], even, odd);
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b) {
+        masks[b] = _mm512_cmpneq_epu8_mask(sums[b], _mm512_set1_epi8(-1));
+    }
+}
+
+// As above, by the sums of even and of odd rows.
+template <int kBlocks>
+__attribute__((always_inline)) inline void words_of_blocks(
+    const std::uint8_t* tables, const std::uint8_t* columns, unsigned long tokens,
+    std::uint16_t least, std::uint64_t* masks) {
+    __m512i even[kBlocks];
+    __m512i odd[kBlocks];
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b) {
+        even[b] = _mm512_setzero_si512();
+        odd[b] = _mm512_setzero_si512();
+    }
+    for (unsigned long t = 0; t < tokens; ++t) {
+        __m512i table[4];
+        load_table(tables + t * 256, table);
+        const std::uint8_t* const column = columns + t * kSieveRows;
+#pragma GCC unroll 8
+        for (int b = 0; b < kBlocks; ++b) {
+            const __m512i found = look_up(table, _mm512_load_si512(column + 64 * b));
+            even[b] = _mm512_add_epi16(even[b], _mm512_and_si512(found, _mm512_set1_epi16(0xff)));
+            odd[b] = _mm512_add_epi16(odd[b], _mm512_srli_epi16(found, 8));
         }
     }
     const __m512i wanted = _mm512_set1_epi16(static_cast<short>(least));
-    return _pdep_u64(_mm512_cmpge_epu16_mask(even, wanted), 0x5555555555555555U) |
-           _pdep_u64(_mm512_cmpge_epu16_mask(odd, wanted), 0xaaaaaaaaaaaaaaaaU);
+#pragma GCC unroll 8
+    for (int b = 0; b < kBlocks; ++b) {
+        masks[b] = _pdep_u64(_mm512_cmpge_epu16_mask(even[b], wanted), 0x5555555555555555U) |
+                   _pdep_u64(_mm512_cmpge_epu16_mask(odd[b], wanted), 0xaaaaaaaaaaaaaaaaU);
+    }
 }
 
-void sieve(
-    const std::uint8_t* tables, const std::byte* heads, std::size_t tokens,
-    const std::uint8_t* levels, std::size_t count, std::uint16_t least, std::uint64_t* masks) {
-    std::size_t at = 0;
-    for (; at + kSieveBlock <= count; at += kSieveBlock) {
-        for (std::size_t line = 0; line < kSieveBlock * tokens; line += 64) {
-            _mm_prefetch(heads + (at + 2 * kSieveBlock) * tokens + line, _MM_HINT_T0);
-        }
-        *masks++ = sieve_block(
-            tables, heads + at * tokens, tokens, levels == nullptr ? nullptr : levels + at, least);
+// Drops the bits of rows that there are not.
+__attribute__((always_inline)) inline void cut(unsigned long count, std::uint64_t* masks) {
+    if (count % 64 != 0) {
+        masks[count / 64] &= (std::uint64_t{1} << (count % 64)) - 1;
     }
-    if (at < count) { // A whole block, of which the last rows are none.
-        std::byte padded[kSieveBlock * kMostSieveTokens] = {};
-        std::uint8_t padded_levels[kSieveBlock] = {};
-        __builtin_memcpy(padded, heads + at * tokens, (count - at) * tokens);
-        if (levels != nullptr) {
-            __builtin_memcpy(padded_levels, levels + at, count - at);
+}
+
+void transpose(
+    const std::byte* heads, std::size_t tokens, std::size_t count, std::uint8_t* columns) {
+    for (std::size_t row = 0; row < count; row += 64) {
+        const std::byte* rows = heads + row * tokens;
+        std::byte padded[64 * kMostSieveTokens];
+        if (row + 64 > count) { // A whole block, of which the last rows are none.
+            __builtin_memset(padded, 0, 64 * tokens);
+            __builtin_memcpy(padded, rows, (count - row) * tokens);
+            rows = padded;
+        } else { // What a scan reads next; without effect where there is nothing.
+            for (std::size_t line = 0; line < 64 * tokens; line += 64) {
+                _mm_prefetch(rows + kSieveRows * tokens + line, _MM_HINT_T0);
+            }
         }
-        const std::uint64_t found =
-            sieve_block(tables, padded, tokens, levels == nullptr ? nullptr : padded_levels, least);
-        *masks = found & ((std::uint64_t{1} << (count - at)) - 1);
+        for (std::size_t first = 0; first < tokens; first += kTokensTogether) {
+            const std::size_t left = tokens - first;
+            const __mmask16 some =
+                left < kTokensTogether ? static_cast<__mmask16>((1U << left) - 1) : 0xffff;
+            __m512i of_tokens[kTokensTogether];
+            transpose_block(rows + first, tokens, some, of_tokens);
+            std::uint8_t* const to = columns + first * kSieveRows + row;
+            if (left >= kTokensTogether) {
+#pragma GCC unroll 16
+                for (std::size_t t = 0; t < kTokensTogether; ++t) {
+                    _mm512_store_si512(to + t * kSieveRows, of_tokens[t]);
+                }
+            } else {
+                for (std::size_t t = 0; t < left; ++t) {
+                    _mm512_store_si512(to + t * kSieveRows, of_tokens[t]);
+                }
+            }
+        }
     }
+}
+
+void sieve_bytes(
+    const std::uint8_t* tables, const std::uint8_t* columns, std::size_t tokens, std::size_t count,
+    std::uint64_t* masks) {
+    const std::size_t blocks = (count + 63) / 64;
+    std::size_t b = 0;
+    for (; b + 8 <= blocks; b += 8) {
+        bytes_of_blocks<8>(tables, columns + 64 * b, tokens, masks + b);
+    }
+    for (; b + 2 <= blocks; b += 2) {
+        bytes_of_blocks<2>(tables, columns + 64 * b, tokens, masks + b);
+    }
+    if (b < blocks) {
+        bytes_of_blocks<1>(tables, columns + 64 * b, tokens, masks + b);
+    }
+    cut(count, masks);
+}
+
+void sieve_words(
+    const std::uint8_t* tables, const std::uint8_t* columns, std::size_t tokens, std::size_t count,
+    std::uint16_t least, std::uint64_t* masks) {
+    const std::size_t blocks = (count + 63) / 64;
+    std::size_t b = 0;
+    for (; b + 4 <= blocks; b += 4) {
+        words_of_blocks<4>(tables, columns + 64 * b, tokens, least, masks + b);
+    }
+    for (; b < blocks; ++b) {
+        words_of_blocks<1>(tables, columns + 64 * b, tokens, least, masks + b);
+    }
+    cut(count, masks);
 }
 
 } // namespace
 
 extern const SieveKernel kSieveKernel;
-const SieveKernel kSieveKernel = {range, quantise, sieve};
+const SieveKernel kSieveKernel = {range,     quantise,    quantise_below,
+                                  transpose, sieve_bytes, sieve_words};
 
 } // namespace arfc::avx512vbmi

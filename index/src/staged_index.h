@@ -41,6 +41,10 @@ class TailSource {
     virtual void read_tails(
         std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
         std::span<std::size_t> lengths) const = 0;
+
+    /// Says whether reading costs no more than a copy, so that rows which several queries of a
+    /// batch ask for need not be read once for all of them.
+    [[nodiscard]] virtual bool is_resident() const noexcept { return false; }
 };
 
 /// What a staged index looks like; fixed for its life.

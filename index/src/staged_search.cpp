@@ -24,11 +24,17 @@ namespace {
 
 constexpr std::size_t kQueries = 64;           // Answered together: their 80 later tables are 5 MB.
 constexpr std::size_t kCandidates = 4'000'000; // Bound of all queries' candidates together: 100 MB.
-constexpr std::size_t kScanRows = HeadSieve::kMostRows; // Scored between two looks at the best:
-                                                        // sums stay in L1.
-constexpr std::size_t kRankRows = 64;                   // Tails read at once.
-constexpr std::size_t kRowsWorthAThread = 16'384;       // 20 us of a scan.
-constexpr std::size_t kDefaultLimit = 200;              // Of an index that has not measured better.
+constexpr std::size_t kScanRows = HeadColumns::kMostRows; // Scored between two looks at the best:
+                                                          // sums stay in L1.
+constexpr std::size_t kFirstRows = 256;         // The same before there is a threshold to look for.
+constexpr std::size_t kQueriesWorthColumns = 2; // That share a list: transposing it costs as much
+                                                // as two sieves.
+constexpr std::size_t kRankRows = 64;           // Tails read at once for a query,
+constexpr std::size_t kReadRows = 1024;         // and for a batch.
+constexpr std::size_t kSharedTailBytes = std::size_t{64} << 20U; // Of a batch; of more each query
+                                                                 // reads its own.
+constexpr std::size_t kRowsWorthAThread = 16'384;                // 20 us of a scan.
+constexpr std::size_t kDefaultLimit = 200; // Of an index that has not measured better.
 constexpr std::size_t kMeasuredK = 10;     // Default limits are measured for this many answers.
 constexpr std::size_t kSampledRows = 1024; // Asked of, to know how many a filter accepts.
 constexpr std::size_t kMostAnswers = std::numeric_limits<std::int32_t>::max();
@@ -47,6 +53,48 @@ float load(float& value) noexcept {
 void store(float& value, float with) noexcept {
     std::atomic_ref<float>(value).store(with, std::memory_order_relaxed);
 }
+
+/// Tails of some rows, read once.
+class ReadTails final : public TailSource {
+  public:
+    /// @param rows   Any order, and repeated.
+    /// @param width  Of a tail, in bytes, >= 1.
+    ReadTails(std::vector<std::uint64_t> rows, std::size_t width, const TailSource& source)
+        : rows_(std::move(rows)) {
+        std::ranges::sort(rows_);
+        rows_.erase(std::unique(rows_.begin(), rows_.end()), rows_.end());
+        tails_.resize(rows_.size() * width);
+        lengths_.resize(rows_.size());
+        for_each_in_parallel((rows_.size() + kReadRows - 1) / kReadRows, [&](std::size_t part) {
+            const std::size_t first = part * kReadRows;
+            const std::size_t count = std::min(kReadRows, rows_.size() - first);
+            source.read_tails(
+                {rows_.data() + first, count}, {tails_.data() + first * width, count, width},
+                {lengths_.data() + first, count});
+        });
+    }
+
+    void read_tails(
+        std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
+        std::span<std::size_t> lengths) const override {
+        const std::size_t width = tails_.size() / rows_.size();
+        auto found = rows_.begin();
+        for (std::size_t i = 0; i < rows.size(); ++i) {
+            if (i > 0 && rows[i] < rows[i - 1]) {
+                found = rows_.begin();
+            }
+            found = std::lower_bound(found, rows_.end(), rows[i]);
+            const auto place = static_cast<std::size_t>(found - rows_.begin());
+            lengths[i] = lengths_[place];
+            std::memcpy(tails.row(i).data(), tails_.data() + place * width, lengths[i]);
+        }
+    }
+
+  private:
+    std::vector<std::uint64_t> rows_; ///< Ascending.
+    std::vector<std::byte> tails_;    ///< [rows, width].
+    std::vector<std::size_t> lengths_;
+};
 
 } // namespace
 
@@ -265,14 +313,15 @@ class StagedIndex::Search {
                 index_.compressor().query_tables(
                     block, done, {tables.data(), count, tokens * kSymbols});
             }
-            const std::size_t parts = s == 0 ? parts_of_a_scan(count) : 1;
-            if (parts > 1) {
-                best = scan_in_parts(first, count, parts, tables, counts);
+            if (s == 0 && !uses_structure_) {
+                best = scan_lists(first, count, tables, counts);
             } else {
+                const std::optional<ReadTails> read = tails_of(best, s);
+                const TailSource* const tails = read ? &*read : tails_;
                 for_each_in_parallel(count, [&](std::size_t q) {
                     const float* const table = tables.data() + q * tokens * kSymbols;
-                    best[q] = s == 0 ? scan(first + q, table, counts)
-                                     : rank(first + q, s, done, table, best[q], counts);
+                    best[q] = s == 0 ? scan_proposals(first + q, table, counts)
+                                     : rank(first + q, s, done, table, tails, best[q], counts);
                 });
             }
             done = stages_[s].bytes;
@@ -289,13 +338,6 @@ class StagedIndex::Search {
                 answer_.scores[(first + q) * request_.k + i] = best[q][i].score;
             }
         }
-    }
-
-    Candidates scan(std::size_t query, const float* tables, Counts& counts) const {
-        if (uses_structure_) {
-            return scan_proposals(query, tables, counts);
-        }
-        return scan_lists(query, tables, counts);
     }
 
     /// Scores what the coarse structure proposes and the rows that it does not cover.
@@ -328,18 +370,17 @@ class StagedIndex::Search {
         counts.rows += scored;
         counts.bytes += scored * index_.head_bytes();
         if (places.size() < request_.k) { // Cut off by rows that are not accepted.
-            return scan_lists(query, tables, counts);
+            return std::move(
+                scan_lists(query, 1, {tables, index_.head_bytes() * kSymbols}, counts).front());
         }
-        BestRows best(stages_.front().limit);
-        std::optional<HeadSieve> none; // Most of what is proposed is kept.
-        Gathered gathered(index_.head_bytes());
+        Scan scan{query, tables, BestRows(stages_.front().limit), std::nullopt}; // Most is kept.
+        Scan* const scans[] = {&scan};
+        Room room(index_.head_bytes());
         for (std::size_t first = 0; first < places.size(); first += kScanRows) {
             const std::size_t count = std::min(kScanRows, places.size() - first);
-            score_places(
-                index_.lists_.front(), query, tables, {places.data() + first, count}, gathered,
-                none, best);
+            score_places(index_.lists_.front(), {places.data() + first, count}, room, scans);
         }
-        return std::move(best).take();
+        return std::move(scan.best).take();
     }
 
     /// Returns among how many threads the rows of one query are divided, where queries are fewer
@@ -354,20 +395,68 @@ class StagedIndex::Search {
         return std::clamp<std::size_t>(rows / kRowsWorthAThread, 1, threads / queries);
     }
 
-    std::vector<Candidates> scan_in_parts(
-        std::size_t first, std::size_t count, std::size_t parts, const std::vector<float>& tables,
-        Counts& counts) const {
+    /// Returns how many queries are scanned together, so that rows which several of them look at
+    /// are transposed once.
+    [[nodiscard]] std::size_t queries_together(std::size_t queries) const {
+        const std::size_t threads = threads_for_parallel();
+        const std::size_t together = (queries + threads - 1) / threads;
+        const bool share = together * nprobe_ >= kQueriesWorthColumns * index_.list_count();
+        return can_sieve() && share ? together : 1;
+    }
+
+    /// One query's way through the lists.
+    struct Scan {
+        std::size_t query;
+        const float* tables; ///< [head_bytes, kSymbols].
+        BestRows best;
+        std::optional<HeadSieve> sieve; ///< Nothing: every row is scored by floats.
+    };
+
+    /// Room for rows that are looked at together.
+    struct Room {
+        explicit Room(std::size_t head_bytes)
+            : columns(std::min(head_bytes, kMostSieveTokens)), heads(kScanRows * head_bytes) {}
+        HeadColumns columns;
+        std::vector<std::byte> heads;                    ///< Of rows that are not adjacent,
+        std::array<std::uint8_t, kScanRows> levels = {}; ///< and their levels.
+    };
+
+    /// @param tables  [count, head_bytes, kSymbols].
+    std::vector<Candidates> scan_lists(
+        std::size_t first, std::size_t count, std::span<const float> tables, Counts& counts) const {
         std::vector<std::vector<std::uint32_t>> lists(count);
         for_each_in_parallel(count, [&](std::size_t q) { lists[q] = probed_lists(first + q); });
+        const std::size_t parts = parts_of_a_scan(count);
+        const std::size_t together = parts > 1 ? 1 : queries_together(count);
+        const std::size_t groups = (count + together - 1) / together;
         std::vector<Candidates> of_parts(count * parts);
-        for_each_in_parallel(count * parts, [&](std::size_t i) {
-            const std::size_t q = i / parts;
-            const float* const table = tables.data() + q * index_.head_bytes() * kSymbols;
-            of_parts[i] = scan_lists(
-                first + q, table, lists[q], {.number = i % parts, .count = parts}, counts);
+        for_each_in_parallel(groups * parts, [&](std::size_t i) {
+            const std::size_t begin = i / parts * together;
+            const std::size_t end = std::min(begin + together, count);
+            std::vector<Scan> scans;
+            scans.reserve(end - begin);
+            for (std::size_t q = begin; q < end; ++q) {
+                const float* const of_query = tables.data() + q * index_.head_bytes() * kSymbols;
+                scans.push_back(
+                    {first + q, of_query, BestRows(stages_.front().limit, probed_copies()),
+                     sieve_of(first + q, of_query)});
+            }
+            if (scans.size() == 1) {
+                scan_part(scans.front(), lists[begin], {i % parts, parts}, counts);
+            } else {
+                scan_shared(scans, std::span(lists).subspan(begin, end - begin), counts);
+            }
+            for (std::size_t q = begin; q < end; ++q) {
+                of_parts[q * parts + i % parts] = std::move(scans[q - begin].best).take();
+            }
         });
-        std::vector<Candidates> best(count);
-        for (std::size_t q = 0; q < count; ++q) {
+        return parts == 1 ? of_parts : joined_parts(of_parts, parts);
+    }
+
+    [[nodiscard]] std::vector<Candidates> joined_parts(
+        const std::vector<Candidates>& of_parts, std::size_t parts) const {
+        std::vector<Candidates> best(of_parts.size() / parts);
+        for (std::size_t q = 0; q < best.size(); ++q) {
             BestRows of_all(stages_.front().limit, probed_copies());
             for (std::size_t part = 0; part < parts; ++part) {
                 for (const Candidate& candidate : of_parts[q * parts + part]) {
@@ -386,7 +475,7 @@ class StagedIndex::Search {
     }
 
     template <class Work>
-    void for_each_list(const std::vector<std::uint32_t>& lists, const Work& work) const {
+    void for_each_list(std::span<const std::uint32_t> lists, const Work& work) const {
         for (const std::uint32_t list : lists) {
             for (std::size_t copy = 0; copy < probed_copies(); ++copy) {
                 work(index_.lists_[copy * index_.list_count() + list]);
@@ -414,176 +503,221 @@ class StagedIndex::Search {
         std::size_t count = 1;
     };
 
-    Candidates scan_lists(std::size_t query, const float* tables, Counts& counts) const {
-        return scan_lists(query, tables, probed_lists(query), {}, counts);
-    }
-
-    Candidates scan_lists(
-        std::size_t query, const float* tables, const std::vector<std::uint32_t>& lists,
-        const Part& part, Counts& counts) const {
+    /// Scans a part of the lists of one query, the nearest list first.
+    void scan_part(
+        Scan& scan, std::span<const std::uint32_t> lists, const Part& part, Counts& counts) const {
         std::size_t rows = 0;
         for_each_list(lists, [&](const List& list) { rows += index_.list_rows(list); });
         const std::size_t begin = rows * part.number / part.count;
         const std::size_t end = rows * (part.number + 1) / part.count;
-        BestRows best(stages_.front().limit, probed_copies());
-        std::optional<HeadSieve> sieve = sieve_of(query, tables);
+        Scan* const scans[] = {&scan};
+        Room room(index_.head_bytes());
         std::size_t before = 0;
         std::size_t scored = 0;
         for_each_list(lists, [&](const List& list) {
             const std::size_t size = index_.list_rows(list);
             const std::size_t from = std::clamp(begin, before, before + size) - before;
             const std::size_t to = std::clamp(end, before, before + size) - before;
-            scored += scan_list(list, query, tables, from, to, sieve, best);
+            scored += scan_list(list, from, to, room, scans);
             before += size;
         });
         counts.rows += scored;
         counts.bytes += scored * index_.head_bytes();
-        return std::move(best).take();
+    }
+
+    /// Scans the lists of several queries, each list for all that probe it. The nearest list of
+    /// each comes before the others, so that these are met with a threshold.
+    void scan_shared(
+        std::span<Scan> scans, std::span<const std::vector<std::uint32_t>> lists,
+        Counts& counts) const {
+        struct Visit {
+            std::uint32_t list;
+            Scan* scan;
+        };
+        std::vector<Visit> nearest;
+        std::vector<Visit> others;
+        for (std::size_t q = 0; q < scans.size(); ++q) {
+            nearest.push_back({lists[q].front(), &scans[q]});
+            for (const std::uint32_t list : std::span(lists[q]).subspan(1)) {
+                others.push_back({list, &scans[q]});
+            }
+        }
+        Room room(index_.head_bytes());
+        std::size_t scored = 0;
+        for (std::vector<Visit>* const visits : {&nearest, &others}) {
+            std::ranges::stable_sort(*visits, {}, &Visit::list);
+            for (auto visit = visits->begin(); visit != visits->end();) {
+                std::vector<Scan*> of_list;
+                const std::uint32_t number = visit->list;
+                for (; visit != visits->end() && visit->list == number; ++visit) {
+                    of_list.push_back(visit->scan);
+                }
+                for_each_list({&number, 1}, [&](const List& list) {
+                    const std::size_t rows = index_.list_rows(list);
+                    scored += scan_list(list, 0, rows, room, of_list) * of_list.size();
+                });
+            }
+        }
+        counts.rows += scored;
+        counts.bytes += scored * index_.head_bytes();
+    }
+
+    /// Says whether lists are such that a sieve may pass over their rows.
+    [[nodiscard]] bool can_sieve() const noexcept {
+        const bool has_terms = index_.compressor().metric() != Metric::kInnerProduct;
+        const bool has_levels = index_.scan_term_kind() == TermKind::kLevel;
+        return has_terms == has_levels && // Float terms are as many as rows.
+               HeadSieve::is_available(index_.head_bytes());
     }
 
     /// Makes what passes over rows of lists that cannot be among the best; nothing where it would
     /// not pay.
     [[nodiscard]] std::optional<HeadSieve> sieve_of(std::size_t query, const float* tables) const {
-        const TermKind kind = index_.scan_term_kind();
-        const bool has_terms = index_.compressor().metric() != Metric::kInnerProduct;
-        if (has_terms != (kind == TermKind::kLevel)) { // Float terms are as many as rows.
+        if (!can_sieve()) {
             return std::nullopt;
         }
+        const bool has_levels = index_.scan_term_kind() == TermKind::kLevel;
         return HeadSieve::make(
             tables, index_.head_bytes(), index_.compressor().metric(), terms_[query],
-            has_terms ? std::span<const float>(levels_) : std::span<const float>());
+            has_levels ? std::span<const float>(levels_) : std::span<const float>());
     }
 
-    /// Scans the places [first, end) of a list. @returns how many rows were scored.
+    /// Scans the places [first, end) of a list for queries. @returns how many rows were scored for
+    /// each.
     std::size_t scan_list(
-        const List& list, std::size_t query, const float* tables, std::size_t first,
-        std::size_t end, std::optional<HeadSieve>& sieve, BestRows& best) const {
+        const List& list, std::size_t first, std::size_t end, Room& room,
+        std::span<Scan* const> scans) const {
+        const auto rows_together = [&] {
+            return std::ranges::all_of(
+                       scans, [](const Scan* scan) { return std::isfinite(scan->best.least()); })
+                     ? kScanRows
+                     : kFirstRows;
+        };
         if (!ask_) {
-            for (std::size_t at = first; at < end; at += kScanRows) {
-                const std::size_t count = std::min(kScanRows, end - at);
-                score_run(list, query, tables, at, count, sieve, best);
+            for (std::size_t at = first; at < end;) {
+                const std::size_t count = std::min(rows_together(), end - at);
+                score_run(list, at, count, room, scans);
+                at += count;
             }
             return end - first;
         }
         std::array<std::size_t, kScanRows> places = {};
-        Gathered gathered(index_.head_bytes());
         std::size_t scored = 0;
         while (first < end) {
+            const std::size_t most = rows_together();
             std::size_t count = 0;
-            for (; count < kScanRows && first < end; ++first) {
+            for (; count < most && first < end; ++first) {
                 if (is_accepted(index_.row_at(list, first))) {
                     places[count++] = first;
                 }
             }
-            score_places(list, query, tables, {places.data(), count}, gathered, sieve, best);
+            score_places(list, {places.data(), count}, room, scans);
             scored += count;
         }
         return scored;
     }
 
-    /// Room for what a list keeps of rows that are not adjacent.
-    struct Gathered {
-        explicit Gathered(std::size_t head_bytes) : heads(kScanRows * head_bytes) {}
-        std::vector<std::byte> heads;
-        std::array<std::uint8_t, kScanRows> levels = {};
+    /// Rows of a list, side by side.
+    struct Block {
+        const std::byte* heads;     ///< [count, head_bytes].
+        const std::uint8_t* levels; ///< [count]; null: the list has none.
+        std::size_t count;          ///< At most kScanRows.
+        std::size_t first;          ///< Place of the first in the list, and the others follow;
+        const std::size_t* places;  ///< or [count] places of all.
+        [[nodiscard]] std::size_t place(std::size_t i) const noexcept {
+            return places == nullptr ? first + i : places[i];
+        }
     };
 
     /// @param places  At most kScanRows of the list; ascending.
     void score_places(
-        const List& list, std::size_t query, const float* tables,
-        std::span<const std::size_t> places, Gathered& gathered, std::optional<HeadSieve>& sieve,
-        BestRows& best) const {
+        const List& list, std::span<const std::size_t> places, Room& room,
+        std::span<Scan* const> scans) const {
         if (places.empty()) {
             return;
         }
         const std::size_t count = places.size();
         if (places.back() - places.front() == count - 1) {
-            score_run(list, query, tables, places.front(), count, sieve, best);
+            score_run(list, places.front(), count, room, scans);
             return;
         }
         const std::size_t width = index_.head_bytes();
         for (std::size_t i = 0; i < count; ++i) {
             std::memcpy(
-                gathered.heads.data() + i * width, list.heads.data() + places[i] * width, width);
+                room.heads.data() + i * width, list.heads.data() + places[i] * width, width);
             if (!list.levels.empty()) {
-                gathered.levels[i] = list.levels[places[i]];
+                room.levels[i] = list.levels[places[i]];
             }
         }
-        score_block(
-            list, query, tables, {gathered.heads.data(), gathered.levels.data(), count},
-            [&](std::size_t i) { return places[i]; }, sieve, best);
+        const std::uint8_t* const levels = list.levels.empty() ? nullptr : room.levels.data();
+        score_block(list, {room.heads.data(), levels, count, 0, places.data()}, room, scans);
     }
 
     /// Scores `count` rows of a list, at most kScanRows, from place `first` on.
     void score_run(
-        const List& list, std::size_t query, const float* tables, std::size_t first,
-        std::size_t count, std::optional<HeadSieve>& sieve, BestRows& best) const {
+        const List& list, std::size_t first, std::size_t count, Room& room,
+        std::span<Scan* const> scans) const {
         const std::byte* const heads = list.heads.data() + first * index_.head_bytes();
         const std::uint8_t* const levels =
             list.levels.empty() ? nullptr : list.levels.data() + first;
-        score_block(
-            list, query, tables, {heads, levels, count},
-            [first](std::size_t i) { return first + i; }, sieve, best);
+        score_block(list, {heads, levels, count, first, nullptr}, room, scans);
     }
 
-    /// Rows side by side.
-    struct Block {
-        const std::byte* heads;     ///< [count, head_bytes].
-        const std::uint8_t* levels; ///< [count], where the list has levels.
-        std::size_t count;          ///< At most kScanRows.
-    };
-
-    /// @param place  Returns the place in the list of a row of the block.
-    template <class Place>
     void score_block(
-        const List& list, std::size_t query, const float* tables, const Block& block,
-        const Place& place, std::optional<HeadSieve>& sieve, BestRows& best) const {
-        const std::size_t width = index_.head_bytes();
-        // NOLINTBEGIN(cppcoreguidelines-pro-type-member-init): read as far as they are written
-        std::array<float, kScanRows> sums;
-        std::array<std::uint16_t, kScanRows> passed;
-        // NOLINTEND(cppcoreguidelines-pro-type-member-init)
-        if (sieve && std::isfinite(best.least())) {
-            const std::size_t found =
-                sieve->pass(block.heads, block.levels, block.count, best.least(), passed.data());
-            if (found < block.count / 4) { // Else look-ups of rows side by side are faster.
-                for (std::size_t i = 0; i < found; ++i) {
-                    sums[i] = terms_[query].bias;
-                    add_look_ups(
-                        tables, block.heads + passed[i] * width, width, width, 1, &sums[i]);
+        const List& list, const Block& block, Room& room, std::span<Scan* const> scans) const {
+        bool has_columns = false;
+        for (Scan* const scan : scans) {
+            if (scan->sieve && std::isfinite(scan->best.least())) {
+                if (!has_columns) {
+                    room.columns.load(block.heads, block.levels, block.count);
+                    has_columns = true;
                 }
-                const auto place_of = [&](std::size_t i) { return place(passed[i]); };
-                keep_best(list, query, found, place_of, sums.data(), best);
-                return;
+                if (sieve_block(list, block, room.columns, *scan)) {
+                    continue;
+                }
+            }
+            const std::size_t width = index_.head_bytes();
+            std::array<float, kScanRows> sums; // NOLINT: read as far as it is written
+            std::fill_n(sums.begin(), block.count, terms_[scan->query].bias);
+            add_look_ups(scan->tables, block.heads, width, width, block.count, sums.data());
+            for (std::size_t i = 0; i < block.count; ++i) {
+                keep(list, block.place(i), sums[i], *scan);
             }
         }
-        std::fill_n(sums.begin(), block.count, terms_[query].bias);
-        add_look_ups(tables, block.heads, width, width, block.count, sums.data());
-        keep_best(list, query, block.count, place, sums.data(), best);
     }
 
-    /// @param place  Returns the place in the list of the row that sums[i] is of.
-    template <class Place>
-    void keep_best(
-        const List& list, std::size_t query, std::size_t count, const Place& place,
-        const float* sums, BestRows& best) const {
-        const Metric metric = index_.compressor().metric();
-        const float squared_norm = terms_[query].squared_norm;
+    /// Scores only the rows that the sieve lets pass, or says that they are too many for it to pay.
+    [[nodiscard]] bool sieve_block(
+        const List& list, const Block& block, HeadColumns& columns, Scan& scan) const {
+        std::array<std::uint16_t, kScanRows> passed; // NOLINT: read as far as it is written
+        const std::size_t found = scan.sieve->pass(columns, scan.best.least(), passed.data());
+        if (found > block.count / 4) { // Look-ups of rows side by side are faster.
+            return false;
+        }
         const std::size_t width = index_.head_bytes();
-        for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t at = place(i);
-            const float term = !list.levels.empty() ? levels_[list.levels[at]]
-                             : !list.terms.empty()  ? list.terms[at]
-                                                    : 0.0F;
-            const float score = orderable(Compressor::combine(metric, sums[i], term, squared_norm));
-            if (best.may_admit(score)) {
-                best.push(
-                    {.score = score,
-                     .sum = sums[i],
-                     .row = index_.row_at(list, at),
-                     .tokens = static_cast<std::uint32_t>(width),
-                     .head = list.heads.data() + at * width});
-            }
+        for (std::size_t i = 0; i < found; ++i) {
+            float sum = terms_[scan.query].bias;
+            add_look_ups(scan.tables, block.heads + passed[i] * width, width, width, 1, &sum);
+            keep(list, block.place(passed[i]), sum, scan);
+        }
+        return true;
+    }
+
+    /// Pushes the row at a place of a list where it may be among the best.
+    void keep(const List& list, std::size_t place, float sum, Scan& scan) const {
+        const float term = !list.levels.empty() ? levels_[list.levels[place]]
+                         : !list.terms.empty()  ? list.terms[place]
+                                                : 0.0F;
+        const float score = orderable(Compressor::combine(
+            index_.compressor().metric(), sum, term, terms_[scan.query].squared_norm));
+        if (scan.best.may_admit(score)) {
+            const std::size_t width = index_.head_bytes();
+            scan.best.push(
+                {.score = score,
+                 .sum = sum,
+                 .row = index_.row_at(list, place),
+                 .tokens = static_cast<std::uint32_t>(width),
+                 .head = list.heads.data() + place * width});
         }
     }
 
@@ -622,7 +756,7 @@ class StagedIndex::Search {
             const std::span<Candidate> block(some.data(), count);
             add_heads(tables, block);
             const MatrixView<std::byte> tail(tails.data(), count, stages_.back().bytes - head);
-            continue_sums(block, head, later_tables, tail);
+            continue_sums(block, head, later_tables, tails_, tail);
             if (tail.cols() == 0 && !list.terms.empty()) {
                 set_scores_of_heads(query, list, block);
             } else {
@@ -680,12 +814,33 @@ class StagedIndex::Search {
         return answer;
     }
 
+    /// Reads the tails of all candidates of a batch, each row once, where that is worth a copy and
+    /// they fit in memory together.
+    [[nodiscard]] std::optional<ReadTails> tails_of(
+        const std::vector<Candidates>& batch, std::size_t s) const {
+        const std::size_t width = stages_[s].bytes - index_.head_bytes();
+        std::size_t count = 0;
+        for (const Candidates& candidates : batch) {
+            count += candidates.size();
+        }
+        if (batch.size() < 2 || count == 0 || width == 0 || tails_->is_resident() ||
+            count > kSharedTailBytes / width) {
+            return std::nullopt;
+        }
+        std::vector<std::uint64_t> rows;
+        rows.reserve(count);
+        for (const Candidates& candidates : batch) {
+            std::ranges::transform(candidates, std::back_inserter(rows), &Candidate::row);
+        }
+        return ReadTails(std::move(rows), width, *tails_);
+    }
+
     /// Scores candidates by a longer prefix.
     /// @param done    Tokens that the sums of the stage before hold.
     /// @param tables  Of tokens [done, stage's bytes).
     Candidates rank(
         std::size_t query, std::size_t s, std::size_t done, const float* tables,
-        Candidates& candidates, Counts& counts) const {
+        const TailSource* source, Candidates& candidates, Counts& counts) const {
         const std::size_t head = index_.head_bytes();
         const std::size_t width = stages_[s].bytes - head;
         BestRows best(stages_[s].limit);
@@ -697,7 +852,7 @@ class StagedIndex::Search {
                 std::span(candidates)
                     .subspan(first, std::min(kRankRows, candidates.size() - first));
             const MatrixView<std::byte> tail(tails.data(), some.size(), width);
-            counts.bytes += continue_sums(some, done, tables, tail);
+            counts.bytes += continue_sums(some, done, tables, source, tail);
             set_scores(query, s, some, tail);
             for (const Candidate& candidate : some) {
                 best.push(candidate);
@@ -711,7 +866,7 @@ class StagedIndex::Search {
     /// @param tails  Out; of no column where the sums of the heads are whole.
     std::size_t continue_sums(
         std::span<Candidate> candidates, std::size_t done, const float* tables,
-        MatrixView<std::byte> tails) const {
+        const TailSource* source, MatrixView<std::byte> tails) const {
         const std::size_t width = tails.cols();
         if (width == 0) {
             return 0;
@@ -720,7 +875,7 @@ class StagedIndex::Search {
         std::array<std::size_t, kRankRows> lengths{};
         std::ranges::transform(
             candidates, rows.begin(), [](const Candidate& candidate) { return candidate.row; });
-        tails_->read_tails(
+        source->read_tails(
             {rows.data(), candidates.size()}, tails, {lengths.data(), candidates.size()});
         const std::size_t skip = done - index_.head_bytes(); // Bytes of the tail that the sums
                                                              // hold.

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cmath>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <numeric>
@@ -187,6 +188,41 @@ TEST(StagedSearch, ASingleQuerysAnswersDoNotDependOnThreads) {
     }
 }
 
+/// Queries that share lists are scanned together, those of few lists alone.
+TEST(StagedSearch, QueriesOfABatchFindWhatEachFindsAlone) {
+    for (const Metric metric : {Metric::kL2, Metric::kInnerProduct, Metric::kCosine}) {
+        const test::TrainedModel& model = test::trained_model(metric);
+        for (const std::size_t copies : {std::size_t{1}, std::size_t{2}}) {
+            StagedIndex index(model.compressor, {.stage_bytes = {6, kCodeBytes}, .nlist = 12});
+            const std::vector<std::byte> heads = model.columns(0, 6);
+            index.train(model.code_view(), {}, {.lists_per_row = copies});
+            index.add({heads.data(), test::kRows, 6});
+            for (const std::size_t nprobe : {1U, 3U, 12U}) {
+                StagedRequest request{.k = 7, .stages = {{6, 0}}, .nprobe = nprobe};
+                for (const bool is_filtered : {false, true}) {
+                    if (is_filtered) {
+                        request.accepts = [](std::uint64_t row) { return row % 3 != 0; };
+                    }
+                    const StagedAnswer together =
+                        index.search(model.query_view(), request, nullptr);
+                    StagedAnswer alone;
+                    std::size_t candidates = 0;
+                    for (std::size_t q = 0; q < kQueries; ++q) {
+                        const StagedAnswer one =
+                            index.search(model.query_view().slice(q, 1), request, nullptr);
+                        std::ranges::copy(one.rows, std::back_inserter(alone.rows));
+                        std::ranges::copy(one.scores, std::back_inserter(alone.scores));
+                        candidates += one.stages[0].candidates;
+                    }
+                    EXPECT_EQ(together.rows, alone.rows) << to_string(metric) << ", " << nprobe;
+                    EXPECT_EQ(together.scores, alone.scores);
+                    EXPECT_EQ(together.stages[0].candidates, candidates);
+                }
+            }
+        }
+    }
+}
+
 TEST(StagedSearch, ReadsTailsInTheOrderOfRows) {
     Grid grid;
     grid.add();
@@ -204,6 +240,33 @@ TEST(StagedSearch, ReadsTailsInTheOrderOfRows) {
     EXPECT_EQ(rows.size(), 100U);
     EXPECT_EQ(noted.calls.size(), 2U) << "64 at once";
     EXPECT_TRUE(std::ranges::is_sorted(rows));
+}
+
+/// What several queries of a batch rank is read once; each answers as it does alone.
+TEST(StagedSearch, ReadsTheTailsOfABatchOnce) {
+    Grid grid;
+    grid.add();
+    const MemoryTails tails = grid.tails();
+    const NotedTails noted(tails);
+    const std::vector<float> queries = grid_queries(40);
+    const StagedRequest request{.k = 3, .stages = {{1, 100}, {2, 0}}};
+    const StagedAnswer together = grid.index.search(test::view(queries, 2), request, &noted);
+    std::vector<std::uint64_t> rows;
+    for (const std::vector<std::uint64_t>& call : noted.calls) {
+        rows.insert(rows.end(), call.begin(), call.end());
+    }
+    std::ranges::sort(rows);
+    EXPECT_EQ(std::ranges::adjacent_find(rows), rows.end());
+    EXPECT_EQ(rows.size(), Grid::kCount) << "of all queries";
+    EXPECT_EQ(together.stages[1].bytes_read, 40U * 100U) << "what ranking looked at";
+    for (std::size_t q = 0; q < 40; ++q) {
+        const StagedAnswer alone =
+            grid.index.search(test::view(queries, 2).slice(q, 1), request, &tails);
+        for (std::size_t i = 0; i < 3; ++i) {
+            EXPECT_EQ(together.rows[q * 3 + i], alone.rows[i]) << q;
+            EXPECT_EQ(together.scores[q * 3 + i], alone.scores[i]) << q;
+        }
+    }
 }
 
 TEST(StagedSearch, KeepsWhatTheDefaultsSayWhereAStageNamesNoLimit) {
