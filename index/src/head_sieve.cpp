@@ -29,12 +29,25 @@ const SieveKernel* kernel() noexcept {
 
 } // namespace
 
-void HeadColumns::load(const std::byte* heads, const std::uint8_t* levels, std::size_t count) {
-    kernel()->transpose(heads, tokens_, count, columns_.data());
-    if (levels != nullptr) {
-        std::memcpy(columns_.data() + tokens_ * kSieveRows, levels, count);
-    }
+void HeadBlock::take(
+    const std::byte* heads, const std::uint8_t* levels, std::size_t count,
+    bool is_shared) noexcept {
+    heads_ = heads;
+    levels_ = levels;
     rows_ = count;
+    is_shared_ = is_shared;
+    has_columns_ = false;
+}
+
+const std::uint8_t* HeadBlock::columns() {
+    if (!has_columns_) {
+        kernel()->transpose(heads_, tokens_, rows_, columns_.data());
+        if (levels_ != nullptr) {
+            std::memcpy(columns_.data() + tokens_ * kSieveRows, levels_, rows_);
+        }
+        has_columns_ = true;
+    }
+    return columns_.data();
 }
 
 bool HeadSieve::is_available(std::size_t tokens) noexcept {
@@ -161,7 +174,7 @@ void HeadSieve::aim_words(const Needed& needed) {
     least_ = passes_all_ || passes_none_ ? std::uint16_t{0} : static_cast<std::uint16_t>(least);
 }
 
-std::size_t HeadSieve::pass(HeadColumns& heads, float threshold, std::uint16_t* places) {
+std::size_t HeadSieve::pass(HeadBlock& rows, float threshold, std::uint16_t* places) {
     if (aimed_at_ != threshold) {
         aim(threshold);
     }
@@ -169,19 +182,22 @@ std::size_t HeadSieve::pass(HeadColumns& heads, float threshold, std::uint16_t* 
         return 0;
     }
     if (passes_all_) {
-        std::iota(places, places + heads.rows(), std::uint16_t{0});
-        return heads.rows();
+        std::iota(places, places + rows.rows(), std::uint16_t{0});
+        return rows.rows();
     }
     std::array<std::uint64_t, kSieveRows / 64> masks; // NOLINT: the kernel fills them
     const std::size_t tables = tokens_ + (levels_.empty() ? 0 : 1);
     if (tokens_ > kMostTokensInBytes) {
-        kernel()->sieve_words(
-            table(0), heads.columns(), tables, heads.rows(), least_, masks.data());
+        kernel()->sieve_words(table(0), rows.columns(), tables, rows.rows(), least_, masks.data());
+    } else if (rows.is_shared()) {
+        kernel()->sieve_bytes(table(0), rows.columns(), tables, rows.rows(), masks.data());
     } else {
-        kernel()->sieve_bytes(table(0), heads.columns(), tables, heads.rows(), masks.data());
+        kernel()->sieve_rows(
+            table(0), rows.heads(), tokens_, levels_.empty() ? nullptr : rows.levels(), rows.rows(),
+            masks.data());
     }
     std::size_t found = 0;
-    for (std::size_t block = 0; block * 64 < heads.rows(); ++block) {
+    for (std::size_t block = 0; block * 64 < rows.rows(); ++block) {
         for (std::uint64_t mask = masks[block]; mask != 0; mask &= mask - 1) {
             places[found++] = static_cast<std::uint16_t>(
                 block * 64 + static_cast<std::size_t>(std::countr_zero(mask)));

@@ -32,28 +32,40 @@ class AlignedBytes {
     std::vector<std::uint8_t> storage_;
 };
 
-/// Heads of some rows, token by token, as sieves read them: made once for all queries of a batch.
-/// For one thread.
-class HeadColumns {
+/// Heads of some rows, which sieves look at: for several queries token by token, a layout that is
+/// made once for all of them. For one thread.
+class HeadBlock {
   public:
     /// Rows that are looked at together.
     static constexpr std::size_t kMostRows = kSieveRows;
 
     /// @param tokens  Of a head, at most kMostSieveTokens.
-    explicit HeadColumns(std::size_t tokens)
-        : tokens_(tokens), columns_((tokens + 1) * kSieveRows) {}
+    explicit HeadBlock(std::size_t tokens) : tokens_(tokens), columns_((tokens + 1) * kSieveRows) {}
 
-    /// @param heads   [count, tokens], count <= kMostRows.
-    /// @param levels  [count]; null: rows have none.
-    void load(const std::byte* heads, const std::uint8_t* levels, std::size_t count);
+    /// Takes rows, which must stay where they are until others are taken.
+    /// @param heads      [count, tokens], count <= kMostRows.
+    /// @param levels     [count]; null: rows have none.
+    /// @param is_shared  Several queries will look at them.
+    void take(
+        const std::byte* heads, const std::uint8_t* levels, std::size_t count,
+        bool is_shared) noexcept;
 
+    [[nodiscard]] const std::byte* heads() const noexcept { return heads_; }
+    [[nodiscard]] const std::uint8_t* levels() const noexcept { return levels_; }
     [[nodiscard]] std::size_t rows() const noexcept { return rows_; }
-    [[nodiscard]] const std::uint8_t* columns() noexcept { return columns_.data(); }
+    [[nodiscard]] bool is_shared() const noexcept { return is_shared_; }
+
+    /// Returns the rows token by token, and behind the last the levels: [tokens + 1, kSieveRows].
+    [[nodiscard]] const std::uint8_t* columns();
 
   private:
     std::size_t tokens_;
+    const std::byte* heads_ = nullptr;
+    const std::uint8_t* levels_ = nullptr;
     std::size_t rows_ = 0;
-    AlignedBytes columns_; ///< [tokens + 1, kSieveRows]; the last has the levels.
+    bool is_shared_ = false;
+    bool has_columns_ = false;
+    AlignedBytes columns_;
 };
 
 /// Passes over rows that cannot score as high as is wanted, by one query's tables rounded to bytes.
@@ -80,10 +92,10 @@ class HeadSieve {
         std::span<const float> levels);
 
     /// Finds the rows whose scores may reach `threshold`.
-    /// @param heads   Of so many tokens as the sieve has; with levels, if it has.
-    /// @param places  Out, [heads.rows()]: theirs, ascending.
+    /// @param rows    Of so many tokens as the sieve has; with levels, if it has.
+    /// @param places  Out, [rows.rows()]: theirs, ascending.
     /// @returns how many.
-    std::size_t pass(HeadColumns& heads, float threshold, std::uint16_t* places);
+    std::size_t pass(HeadBlock& rows, float threshold, std::uint16_t* places);
 
   private:
     HeadSieve() = default;

@@ -28,14 +28,21 @@ struct SieveKernel {
     /// @param most  The largest of the values.
     void (*quantise_below)(const float* values, float most, float scale, std::uint8_t* bytes);
 
+    /// Sets the bits of the rows whose look-ups, in tables [tokens, 256] of bytes, 64-byte aligned,
+    /// sum to less than 255: sums stop there.
+    /// @param heads   [count, tokens], tokens at most kMostSieveTokens.
+    /// @param levels  [count], looked up in a table that follows the tokens'; null: none.
+    void (*sieve_rows)(
+        const std::uint8_t* tables, const std::byte* heads, std::size_t tokens,
+        const std::uint8_t* levels, std::size_t count, std::uint64_t* masks);
+
     /// Makes columns of rows.
     /// @param heads    [count, tokens]. @param count  At most kSieveRows.
     /// @param columns  Out, 64-byte aligned; rows are filled up to a multiple of 64 with any bytes.
     void (*transpose)(
         const std::byte* heads, std::size_t tokens, std::size_t count, std::uint8_t* columns);
 
-    /// Sets the bits of the rows whose look-ups, in tables [tokens, 256] of bytes, 64-byte aligned,
-    /// sum to less than 255: sums stop there.
+    /// Does what sieve_rows does, of columns.
     void (*sieve_bytes)(
         const std::uint8_t* tables, const std::uint8_t* columns, std::size_t tokens,
         std::size_t count, std::uint64_t* masks);

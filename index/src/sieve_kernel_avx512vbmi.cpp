@@ -13,6 +13,7 @@ namespace arfc::avx512vbmi {
 namespace {
 
 constexpr unsigned long kTokensTogether = 16;
+constexpr unsigned long kFetchedRows = 128; // Behind those that are read.
 
 void range(const float* values, float* least, float* largest) {
     __m512 low = _mm512_loadu_ps(values);
@@ -182,20 +183,71 @@ __attribute__((always_inline)) inline void cut(unsigned long count, std::uint64_
     }
 }
 
+// The 64 rows from `row` on; where they are fewer, a copy that ends with rows of zeros.
+__attribute__((always_inline)) inline const std::byte* whole_block(
+    const std::byte* heads, std::size_t tokens, std::size_t row, std::size_t count,
+    std::byte* padded) {
+    const std::byte* const rows = heads + row * tokens;
+    if (row + 64 <= count) {
+        return rows;
+    }
+    __builtin_memset(padded, 0, 64 * tokens);
+    __builtin_memcpy(padded, rows, (count - row) * tokens);
+    return padded;
+}
+
+// Fetches a block of rows that is read some blocks later; without effect where there is nothing.
+__attribute__((always_inline)) inline void fetch(const std::byte* rows, std::size_t tokens) {
+    for (std::size_t line = 0; line < tokens; ++line) {
+        _mm_prefetch(rows + 64 * line, _MM_HINT_T0);
+    }
+}
+
+void sieve_rows(
+    const std::uint8_t* tables, const std::byte* heads, std::size_t tokens,
+    const std::uint8_t* levels, std::size_t count, std::uint64_t* masks) {
+    for (std::size_t row = 0; row < count; row += 64) {
+        std::byte padded[64 * kMostSieveTokens];
+        const std::byte* const rows = whole_block(heads, tokens, row, count, padded);
+        fetch(heads + (row + kFetchedRows) * tokens, tokens);
+        __m512i sums = _mm512_setzero_si512();
+        __m512i table[4];
+        if (levels != nullptr) {
+            const std::size_t left = count - row;
+            const __mmask64 some = left < 64 ? (std::uint64_t{1} << left) - 1 : ~std::uint64_t{0};
+            load_table(tables + tokens * 256, table);
+            sums = look_up(table, _mm512_maskz_loadu_epi8(some, levels + row));
+        }
+        for (std::size_t first = 0; first < tokens; first += kTokensTogether) {
+            const std::size_t left = tokens - first;
+            __m512i columns[kTokensTogether];
+            if (left >= kTokensTogether) {
+                transpose_block(rows + first, tokens, 0xffff, columns);
+#pragma GCC unroll 16
+                for (std::size_t t = 0; t < kTokensTogether; ++t) {
+                    load_table(tables + (first + t) * 256, table);
+                    sums = _mm512_adds_epu8(sums, look_up(table, columns[t]));
+                }
+            } else {
+                transpose_block(
+                    rows + first, tokens, static_cast<__mmask16>((1U << left) - 1), columns);
+                for (std::size_t t = 0; t < left; ++t) {
+                    load_table(tables + (first + t) * 256, table);
+                    sums = _mm512_adds_epu8(sums, look_up(table, columns[t]));
+                }
+            }
+        }
+        masks[row / 64] = _mm512_cmpneq_epu8_mask(sums, _mm512_set1_epi8(-1));
+    }
+    cut(count, masks);
+}
+
 void transpose(
     const std::byte* heads, std::size_t tokens, std::size_t count, std::uint8_t* columns) {
     for (std::size_t row = 0; row < count; row += 64) {
-        const std::byte* rows = heads + row * tokens;
         std::byte padded[64 * kMostSieveTokens];
-        if (row + 64 > count) { // A whole block, of which the last rows are none.
-            __builtin_memset(padded, 0, 64 * tokens);
-            __builtin_memcpy(padded, rows, (count - row) * tokens);
-            rows = padded;
-        } else { // What a scan reads next; without effect where there is nothing.
-            for (std::size_t line = 0; line < 64 * tokens; line += 64) {
-                _mm_prefetch(rows + kSieveRows * tokens + line, _MM_HINT_T0);
-            }
-        }
+        const std::byte* const rows = whole_block(heads, tokens, row, count, padded);
+        fetch(heads + (row + kFetchedRows) * tokens, tokens);
         for (std::size_t first = 0; first < tokens; first += kTokensTogether) {
             const std::size_t left = tokens - first;
             const __mmask16 some =
@@ -251,7 +303,7 @@ void sieve_words(
 } // namespace
 
 extern const SieveKernel kSieveKernel;
-const SieveKernel kSieveKernel = {range,     quantise,    quantise_below,
+const SieveKernel kSieveKernel = {range,     quantise,    quantise_below, sieve_rows,
                                   transpose, sieve_bytes, sieve_words};
 
 } // namespace arfc::avx512vbmi

@@ -24,8 +24,8 @@ namespace {
 
 constexpr std::size_t kQueries = 64;           // Answered together: their 80 later tables are 5 MB.
 constexpr std::size_t kCandidates = 4'000'000; // Bound of all queries' candidates together: 100 MB.
-constexpr std::size_t kScanRows = HeadColumns::kMostRows; // Scored between two looks at the best:
-                                                          // sums stay in L1.
+constexpr std::size_t kScanRows = HeadBlock::kMostRows; // Scored between two looks at the best:
+                                                        // sums stay in L1.
 constexpr std::size_t kFirstRows = 256;         // The same before there is a threshold to look for.
 constexpr std::size_t kQueriesWorthColumns = 2; // That share a list: transposing it costs as much
                                                 // as two sieves.
@@ -415,8 +415,8 @@ class StagedIndex::Search {
     /// Room for rows that are looked at together.
     struct Room {
         explicit Room(std::size_t head_bytes)
-            : columns(std::min(head_bytes, kMostSieveTokens)), heads(kScanRows * head_bytes) {}
-        HeadColumns columns;
+            : block(std::min(head_bytes, kMostSieveTokens)), heads(kScanRows * head_bytes) {}
+        HeadBlock block;
         std::vector<std::byte> heads;                    ///< Of rows that are not adjacent,
         std::array<std::uint8_t, kScanRows> levels = {}; ///< and their levels.
     };
@@ -665,16 +665,11 @@ class StagedIndex::Search {
 
     void score_block(
         const List& list, const Block& block, Room& room, std::span<Scan* const> scans) const {
-        bool has_columns = false;
+        room.block.take(block.heads, block.levels, block.count, scans.size() > 1);
         for (Scan* const scan : scans) {
-            if (scan->sieve && std::isfinite(scan->best.least())) {
-                if (!has_columns) {
-                    room.columns.load(block.heads, block.levels, block.count);
-                    has_columns = true;
-                }
-                if (sieve_block(list, block, room.columns, *scan)) {
-                    continue;
-                }
+            if (scan->sieve && std::isfinite(scan->best.least()) &&
+                sieve_block(list, block, room.block, *scan)) {
+                continue;
             }
             const std::size_t width = index_.head_bytes();
             std::array<float, kScanRows> sums; // NOLINT: read as far as it is written
@@ -688,9 +683,9 @@ class StagedIndex::Search {
 
     /// Scores only the rows that the sieve lets pass, or says that they are too many for it to pay.
     [[nodiscard]] bool sieve_block(
-        const List& list, const Block& block, HeadColumns& columns, Scan& scan) const {
+        const List& list, const Block& block, HeadBlock& heads, Scan& scan) const {
         std::array<std::uint16_t, kScanRows> passed; // NOLINT: read as far as it is written
-        const std::size_t found = scan.sieve->pass(columns, scan.best.least(), passed.data());
+        const std::size_t found = scan.sieve->pass(heads, scan.best.least(), passed.data());
         if (found > block.count / 4) { // Look-ups of rows side by side are faster.
             return false;
         }

@@ -19,7 +19,7 @@
 namespace arfc {
 namespace {
 
-constexpr std::size_t kRows = HeadColumns::kMostRows;
+constexpr std::size_t kRows = HeadBlock::kMostRows;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 /// Tables, heads and levels of a metric and a width, and their scores as a scan by floats has them.
@@ -62,10 +62,15 @@ class HeadSieveTest : public ::testing::TestWithParam<std::tuple<Metric, std::si
         return sums;
     }
     std::vector<std::uint16_t> pass(HeadSieve& sieve, std::size_t count, float threshold) const {
-        HeadColumns columns(tokens());
-        columns.load(heads_.data(), level_terms().empty() ? nullptr : levels_.data(), count);
+        const std::uint8_t* const levels = level_terms().empty() ? nullptr : levels_.data();
+        HeadBlock block(tokens());
+        block.take(heads_.data(), levels, count, false);
         std::vector<std::uint16_t> places(count);
-        places.resize(sieve.pass(columns, threshold, places.data()));
+        places.resize(sieve.pass(block, threshold, places.data()));
+        block.take(heads_.data(), levels, count, true);
+        std::vector<std::uint16_t> shared(count);
+        shared.resize(sieve.pass(block, threshold, shared.data()));
+        EXPECT_EQ(shared, places);
         return places;
     }
 
