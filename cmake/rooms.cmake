@@ -60,6 +60,27 @@ function(arfc_room room)
     arfc_install_room(${room})
 endfunction()
 
+# arfc_kernels(<source>...): inner loops of a room, compiled for the instruction set that a name ends
+# with. They fuse multiply and add: each of their sums is one chain, on every instruction set that
+# has the operation. They are optimised in every build type, because a debug build of them would
+# make tests take minutes.
+function(arfc_kernels)
+    foreach(file IN LISTS ARGN)
+        set(flags -O3 -ffp-contract=fast -fno-math-errno)
+        if(file MATCHES "_avx2.cpp$")
+            list(APPEND flags -mavx2 -mfma)
+        elseif(file MATCHES "_avx512.cpp$")
+            list(APPEND flags -mavx512f -mavx512vl -mavx512bw -mavx512dq -mavx2 -mfma
+                -mprefer-vector-width=512)
+        endif()
+        # Counters that are atomic keep loops from being vectorised; kernels start no threads.
+        if(ARFC_COVERAGE)
+            list(APPEND flags -fprofile-update=single)
+        endif()
+        set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${flags}")
+    endforeach()
+endfunction()
+
 # arfc_test(<room> SOURCES ... [LINK ...]): the program `arfc_<room>_tests`, one entry of ctest.
 function(arfc_test room)
     if(NOT ARFC_BUILD_TESTS)

@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "aligned_floats.h"
+#include "arfc/base/aligned_floats.h"
 #include "arfc/base/matrix_view.h"
+#include "arfc/base/packed_matrix.h"
 #include "landmarks.h"
-#include "packed_matrix.h"
 
 namespace arfc {
 

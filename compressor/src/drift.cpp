@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "arfc/base/error.h"
+#include "arfc/base/packed_matrix.h"
 #include "arfc/compressor/compressor.h"
-#include "packed_matrix.h"
 #include "residual_measure.h"
 #include "threads.h"
 

@@ -5,9 +5,6 @@
 
 namespace arfc {
 
-/// Columns of one packed panel: what the widest vector unit holds in floats.
-inline constexpr std::size_t kPanel = 16;
-
 /// Candidates that are judged, and ranked, together.
 inline constexpr std::size_t kMostJudged = 80;
 
@@ -24,21 +21,10 @@ struct Judgement {
     bool is_l2;         ///< Scores are less half the hypothesis' squared length.
 };
 
-/// The inner loops of encoding and table building, compiled once per instruction set.
-///
-/// Every output element is one chain of fused multiply-adds over the inner dimension, from 0
-/// upwards, so its bits depend neither on how many rows are computed together nor on the vector
-/// width.
+/// The inner loops of encoding beside products, compiled once per instruction set. Sums are added
+/// in an order that does not depend on the vector width.
 struct Kernels {
     const char* name; ///< "avx512", "avx2" or "portable".
-
-    /// out[i][16 p + j] = sum over l of a[i][l] * panels[p][l][j], for i < rows, p < panel_count.
-    /// @param a       [rows, lda], inner dimension `inner` <= lda.
-    /// @param panels  [panel_count, inner, 16], 64-byte aligned.
-    /// @param out     [rows, ldout].
-    void (*multiply)(
-        const float* a, std::size_t lda, std::size_t rows, std::size_t inner, const float* panels,
-        std::size_t panel_count, float* out, std::size_t ldout);
 
     /// cost[k] = norm[k] - 2 y[k], for 256 k.
     void (*symbol_costs)(const float* norm, const float* y, float* cost);

@@ -9,10 +9,10 @@
 #include <numeric>
 #include <random>
 
-#include "aligned_floats.h"
+#include "arfc/base/aligned_floats.h"
+#include "arfc/base/packed_matrix.h"
 #include "arfc/compressor/compressor.h"
 #include "kernels.h"
-#include "packed_matrix.h"
 #include "threads.h"
 #include "tiles.h"
 

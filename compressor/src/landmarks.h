@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <vector>
 
-#include "aligned_floats.h"
+#include "arfc/base/aligned_floats.h"
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/metric.h"
-#include "packed_matrix.h"
+#include "arfc/base/packed_matrix.h"
 
 namespace arfc {
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "aligned_floats.h"
+#include "arfc/base/aligned_floats.h"
 #include "kernels.h"
 
 namespace arfc {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "arfc/base/matrix_view.h"
-#include "packed_matrix.h"
+#include "arfc/base/packed_matrix.h"
 
 namespace arfc {
 

@@ -473,12 +473,15 @@ void ResidualCompressor::query_terms(
             queries.rows());
     }
     const std::size_t d = model_.dim;
-    AlignedFloats turned(d);
-    for (std::size_t i = 0; i < queries.rows(); ++i) {
-        turn(queries.slice(i, 1), turned.data());
-        const float bias = kernels().dot(turned.data(), decoded_mean_.data(), d);
-        terms[i] = {bias, squared_norm(queries.row(i), turned.data())};
-    }
+    for_each_tile(queries.rows(), rotation_.flop(), [&](std::size_t first, std::size_t count) {
+        AlignedFloats turned(count * d);
+        turn(queries.slice(first, count), turned.data());
+        for (std::size_t i = 0; i < count; ++i) {
+            const float* const row = turned.data() + i * d;
+            const float bias = kernels().dot(row, decoded_mean_.data(), d);
+            terms[first + i] = {bias, squared_norm(queries.row(first + i), row)};
+        }
+    });
 }
 
 float ResidualCompressor::squared_norm(std::span<const float> query, const float* turned) const {

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
+#include "arfc/base/packed_matrix.h"
 #include "arfc/compressor/compressor.h"
 #include "beam_search.h"
 #include "feature_map.h"
-#include "packed_matrix.h"
 #include "residual_model.h"
 
 namespace arfc {

@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstddef>
 
-#include "aligned_floats.h"
+#include "arfc/base/aligned_floats.h"
 #include "arfc/base/matrix_view.h"
+#include "arfc/base/packed_matrix.h"
 #include "arfc/compressor/compressor.h"
 #include "beam_search.h"
-#include "packed_matrix.h"
 #include "threads.h"
 
 namespace arfc {

@@ -1,13 +1,11 @@
 #include "coarse_quantizer.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstring>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <random>
-#include <utility>
 
 #include "arfc/base/error.h"
 #include "parallel.h"
@@ -18,86 +16,8 @@ namespace {
 
 constexpr std::size_t kRowsPerList = 128; // More shift a centroid less than the spread of its rows.
 constexpr std::size_t kIterations = 10;
-constexpr std::size_t kTile = 64;    // Rows assigned by one task.
-constexpr std::size_t kTogether = 4; // Rows multiplied by a centroid while it is in registers.
-constexpr std::size_t kLanes = 16;   // Partial sums of a product; fixed, so that every instruction
-                                     // set adds in the same order.
-
-/// Multiplies kRowCount rows by one centroid.
-template <std::size_t kRowCount>
-[[gnu::always_inline]] inline void multiply(
-    const float* rows, const float* centroid, std::size_t dim, float* out) {
-    float lanes[kRowCount][kLanes] = {};
-    std::size_t j = 0;
-    for (; j + kLanes <= dim; j += kLanes) {
-        for (std::size_t r = 0; r < kRowCount; ++r) {
-            for (std::size_t l = 0; l < kLanes; ++l) {
-                lanes[r][l] += rows[r * dim + j + l] * centroid[j + l];
-            }
-        }
-    }
-    for (std::size_t l = 0; j + l < dim; ++l) {
-        for (std::size_t r = 0; r < kRowCount; ++r) {
-            lanes[r][l] += rows[r * dim + j + l] * centroid[j + l];
-        }
-    }
-    for (std::size_t r = 0; r < kRowCount; ++r) {
-        for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
-            for (std::size_t l = 0; l < width; ++l) {
-                lanes[r][l] += lanes[r][l + width];
-            }
-        }
-        out[r] = lanes[r][0];
-    }
-}
-
-/// Multiplies [count, dim] rows by every centroid: products [count, nlist].
-[[gnu::always_inline]] inline void multiply_all(
-    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
-    std::size_t dim, float* products) {
-    std::size_t i = 0;
-    for (; i + kTogether <= count; i += kTogether) {
-        for (std::size_t c = 0; c < nlist; ++c) {
-            float out[kTogether];
-            multiply<kTogether>(rows + i * dim, centroids + c * dim, dim, out);
-            for (std::size_t r = 0; r < kTogether; ++r) {
-                products[(i + r) * nlist + c] = out[r];
-            }
-        }
-    }
-    for (; i < count; ++i) {
-        for (std::size_t c = 0; c < nlist; ++c) {
-            multiply<1>(rows + i * dim, centroids + c * dim, dim, products + i * nlist + c);
-        }
-    }
-}
-
-using MultiplyAll =
-    void (*)(const float*, std::size_t, const float*, std::size_t, std::size_t, float*);
-
-void multiply_all_portable(
-    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
-    std::size_t dim, float* products) {
-    multiply_all(rows, count, centroids, nlist, dim, products);
-}
-
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] void multiply_all_avx2(
-    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
-    std::size_t dim, float* products) {
-    multiply_all(rows, count, centroids, nlist, dim, products);
-}
-#endif
-
-/// Chooses by the processor; both give the same bits.
-MultiplyAll multiply_all_for_this_machine() noexcept {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) {
-        return multiply_all_avx2;
-    }
-#endif
-    return multiply_all_portable;
-}
+constexpr std::size_t kTile = 96;      // Rows assigned by one task.
+constexpr std::size_t kProbeTile = 12; // Queries of one task: what a product takes together.
 
 /// Copies at most `most` rows, evenly spaced.
 std::vector<float> spread_sample(MatrixView<const float> rows, std::size_t most) {
@@ -174,14 +94,31 @@ void move_centroids(
 
 } // namespace
 
-CoarseQuantizer::CoarseQuantizer(Metric metric, std::size_t dim, std::vector<float> centroids)
-    : metric_(metric), dim_(dim), centroids_(std::move(centroids)), offsets_(nlist()) {
+CoarseQuantizer::CoarseQuantizer(
+    Metric metric, std::size_t dim, const std::vector<float>& centroids)
+    : metric_(metric), dim_(dim),
+      centroids_(std::make_shared<const PackedMatrix>(
+          MatrixView<const float>(centroids.data(), centroids.size() / dim, dim))),
+      offsets_(centroids.size() / dim) {
     for (std::size_t c = 0; metric_ == Metric::kL2 && c < nlist(); ++c) {
-        float squared = 0.0F;
-        multiply_all_portable(
-            centroids_.data() + c * dim_, 1, centroids_.data() + c * dim_, 1, dim_, &squared);
-        offsets_[c] = -0.5F * squared;
+        const float* const centroid = centroids.data() + c * dim;
+        offsets_[c] = -0.5F * std::inner_product(centroid, centroid + dim, centroid, 0.0F);
     }
+}
+
+std::vector<float> CoarseQuantizer::centroids() const {
+    std::vector<float> all(nlist() * dim_);
+    for (std::size_t c = 0; c < nlist(); ++c) {
+        centroids_->copy_row(c, std::span(all).subspan(c * dim_, dim_));
+    }
+    return all;
+}
+
+std::vector<float> CoarseQuantizer::products(const float* rows, std::size_t count) const {
+    const std::size_t width = padded_columns(nlist());
+    std::vector<float> out(count * width);
+    centroids_->multiply(rows, dim_, count, out.data(), width);
+    return out;
 }
 
 CoarseQuantizer CoarseQuantizer::train(
@@ -215,7 +152,7 @@ CoarseQuantizer CoarseQuantizer::train(
         now.assign(used, lists);
         move_centroids(used, lists, metric, centroids);
     }
-    return CoarseQuantizer(metric, dim, std::move(centroids));
+    return {metric, dim, centroids};
 }
 
 std::size_t CoarseQuantizer::nearest(const float* products) const {
@@ -229,15 +166,13 @@ std::size_t CoarseQuantizer::nearest(const float* products) const {
 }
 
 void CoarseQuantizer::assign(MatrixView<const float> rows, std::span<std::uint32_t> lists) const {
-    const MultiplyAll multiply_rows = multiply_all_for_this_machine();
+    const std::size_t width = padded_columns(nlist());
     for_each_in_parallel((rows.rows() + kTile - 1) / kTile, [&](std::size_t tile) {
         const std::size_t first = tile * kTile;
         const std::size_t count = std::min(kTile, rows.rows() - first);
-        std::vector<float> products(count * nlist());
-        multiply_rows(
-            rows.row(first).data(), count, centroids_.data(), nlist(), dim_, products.data());
+        const std::vector<float> of_rows = products(rows.row(first).data(), count);
         for (std::size_t i = 0; i < count; ++i) {
-            lists[first + i] = static_cast<std::uint32_t>(nearest(products.data() + i * nlist()));
+            lists[first + i] = static_cast<std::uint32_t>(nearest(of_rows.data() + i * width));
         }
     });
 }
@@ -245,7 +180,7 @@ void CoarseQuantizer::assign(MatrixView<const float> rows, std::span<std::uint32
 void CoarseQuantizer::assign_several(
     MatrixView<const float> rows, std::size_t copies, std::span<std::uint32_t> lists) const {
     constexpr float kAlong = 2.0F; // Of 0.5, 1 and 2 the best on sentence embeddings.
-    const MultiplyAll multiply_rows = multiply_all_for_this_machine();
+    const std::size_t width = padded_columns(nlist());
     for_each_in_parallel((rows.rows() + kTile - 1) / kTile, [&](std::size_t tile) {
         const std::size_t first = tile * kTile;
         const std::size_t count = std::min(kTile, rows.rows() - first);
@@ -255,36 +190,32 @@ void CoarseQuantizer::assign_several(
         for (std::size_t i = 0; metric_ != Metric::kL2 && i < count; ++i) {
             normalise(x.row(i));
         }
-        std::vector<float> products(count * nlist());
-        multiply_rows(given.data(), count, centroids_.data(), nlist(), dim_, products.data());
+        const std::vector<float> of_rows = products(given.data(), count);
         for (std::size_t i = 0; i < count; ++i) {
             lists[(first + i) * copies] =
-                static_cast<std::uint32_t>(nearest(products.data() + i * nlist()));
+                static_cast<std::uint32_t>(nearest(of_rows.data() + i * width));
         }
         std::vector<float> rest(count * dim_);
         const MatrixView<float> r(rest.data(), count, dim_);
-        std::vector<float> along(count * nlist());
         std::vector<float> penalties(count * nlist());
         for (std::size_t copy = 1; copy < copies; ++copy) {
             for (std::size_t i = 0; i < count; ++i) {
-                const std::size_t last = lists[(first + i) * copies + copy - 1];
-                for (std::size_t j = 0; j < dim_; ++j) {
-                    r.row(i)[j] = x.row(i)[j] - centroids_[last * dim_ + j];
-                }
+                centroids_->copy_row(lists[(first + i) * copies + copy - 1], r.row(i));
+                std::ranges::transform(x.row(i), r.row(i), r.row(i).begin(), std::minus<>());
                 normalise(r.row(i)); // One of length 0 stays 0: no direction is worse than another.
             }
-            multiply_rows(rest.data(), count, centroids_.data(), nlist(), dim_, along.data());
+            const std::vector<float> along = products(rest.data(), count);
             for (std::size_t i = 0; i < count; ++i) {
-                float x_along = 0.0F;
-                multiply_rows(x.row(i).data(), 1, r.row(i).data(), 1, dim_, &x_along);
+                const float x_along =
+                    std::inner_product(x.row(i).begin(), x.row(i).end(), r.row(i).begin(), 0.0F);
                 float* const penalty = penalties.data() + i * nlist();
                 for (std::size_t c = 0; c < nlist(); ++c) {
-                    const float left = x_along - along[i * nlist() + c];
+                    const float left = x_along - along[i * width + c];
                     penalty[c] += kAlong * left * left;
                 }
                 const std::span<std::uint32_t> own = lists.subspan((first + i) * copies, copies);
                 own[copy] = static_cast<std::uint32_t>(
-                    next(own.first(copy), products.data() + i * nlist(), penalty));
+                    next(own.first(copy), of_rows.data() + i * width, penalty));
             }
         }
     });
@@ -304,10 +235,24 @@ std::size_t CoarseQuantizer::next(
     return best;
 }
 
-void CoarseQuantizer::probe(std::span<const float> query, std::span<std::uint32_t> lists) const {
-    std::vector<float> nearness(nlist());
-    multiply_all_for_this_machine()(
-        query.data(), 1, centroids_.data(), nlist(), dim_, nearness.data());
+void CoarseQuantizer::probe(
+    MatrixView<const float> queries, MatrixView<std::uint32_t> lists) const {
+    const std::size_t width = padded_columns(nlist());
+    for_each_in_parallel((queries.rows() + kProbeTile - 1) / kProbeTile, [&](std::size_t tile) {
+        const std::size_t first = tile * kProbeTile;
+        const std::size_t count = std::min(kProbeTile, queries.rows() - first);
+        std::vector<float> of_queries = products(queries.row(first).data(), count);
+        std::vector<std::uint32_t> order(nlist());
+        for (std::size_t i = 0; i < count; ++i) {
+            nearest_lists(
+                std::span(of_queries).subspan(i * width, nlist()), order, lists.row(first + i));
+        }
+    });
+}
+
+void CoarseQuantizer::nearest_lists(
+    std::span<float> nearness, std::span<std::uint32_t> order,
+    std::span<std::uint32_t> lists) const {
     for (std::size_t c = 0; c < nlist(); ++c) {
         nearness[c] += offsets_[c];
         if (std::isnan(nearness[c])) { // Infinite products of a huge query: an order is needed all
@@ -315,15 +260,14 @@ void CoarseQuantizer::probe(std::span<const float> query, std::span<std::uint32_
             nearness[c] = -std::numeric_limits<float>::infinity();
         }
     }
-    std::vector<std::uint32_t> order(nlist());
     std::iota(order.begin(), order.end(), 0U);
     const auto nearer = [&](std::uint32_t a, std::uint32_t b) {
         return nearness[a] != nearness[b] ? nearness[a] > nearness[b] : a < b;
     };
-    std::partial_sort(
-        order.begin(), order.begin() + static_cast<std::ptrdiff_t>(lists.size()), order.end(),
-        nearer);
-    std::copy_n(order.begin(), lists.size(), lists.begin());
+    const auto end = order.begin() + static_cast<std::ptrdiff_t>(lists.size());
+    std::nth_element(order.begin(), end - 1, order.end(), nearer);
+    std::sort(order.begin(), end, nearer);
+    std::copy(order.begin(), end, lists.begin());
 }
 
 } // namespace arfc

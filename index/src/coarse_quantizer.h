@@ -2,11 +2,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/metric.h"
+#include "arfc/base/packed_matrix.h"
 #include "arfc/base/progress.h"
 
 namespace arfc {
@@ -22,7 +24,7 @@ class CoarseQuantizer {
     CoarseQuantizer() = default;
 
     /// Takes centroids [nlist, dim] as they are.
-    CoarseQuantizer(Metric metric, std::size_t dim, std::vector<float> centroids);
+    CoarseQuantizer(Metric metric, std::size_t dim, const std::vector<float>& centroids);
 
     /// Runs k-means from a seeded choice of rows; under cosine rows are normalised first.
     /// @param rows    [n, dim], n >= nlist; at most 128 rows a list are used, evenly spaced.
@@ -31,12 +33,11 @@ class CoarseQuantizer {
         Metric metric, MatrixView<const float> rows, std::size_t nlist, std::uint64_t seed,
         const ProgressFunction& progress);
 
-    [[nodiscard]] std::size_t nlist() const noexcept {
-        return dim_ == 0 ? 0 : centroids_.size() / dim_;
-    }
-    [[nodiscard]] MatrixView<const float> centroids() const noexcept {
-        return {centroids_.data(), nlist(), dim_};
-    }
+    [[nodiscard]] std::size_t nlist() const noexcept { return offsets_.size(); }
+    [[nodiscard]] std::size_t dim() const noexcept { return dim_; }
+
+    /// Copies the centroids: [nlist(), dim()].
+    [[nodiscard]] std::vector<float> centroids() const;
 
     /// Finds the nearest list of each row, on num_threads() threads.
     /// @param rows   [n, dim].
@@ -56,12 +57,20 @@ class CoarseQuantizer {
     void assign_several(
         MatrixView<const float> rows, std::size_t copies, std::span<std::uint32_t> lists) const;
 
-    /// Finds the lists nearest to a query, nearest first.
-    /// @param query  [dim].
-    /// @param lists  Out, [nprobe], nprobe <= nlist().
-    void probe(std::span<const float> query, std::span<std::uint32_t> lists) const;
+    /// Finds the lists nearest to each query, nearest first, on num_threads() threads.
+    /// @param queries  [m, dim].
+    /// @param lists    Out, [m, nprobe], nprobe <= nlist().
+    void probe(MatrixView<const float> queries, MatrixView<std::uint32_t> lists) const;
 
   private:
+    /// Multiplies rows by every centroid. @returns [count, padded_columns(nlist())].
+    [[nodiscard]] std::vector<float> products(const float* rows, std::size_t count) const;
+
+    /// @param nearness  [nlist()], of which order is room for as many.
+    void nearest_lists(
+        std::span<float> nearness, std::span<std::uint32_t> order,
+        std::span<std::uint32_t> lists) const;
+
     /// @param products  [nlist()] inner products of a row and the centroids.
     [[nodiscard]] std::size_t nearest(const float* products) const;
 
@@ -72,9 +81,9 @@ class CoarseQuantizer {
 
     Metric metric_ = Metric::kInnerProduct;
     std::size_t dim_ = 0;
-    std::vector<float> centroids_; ///< [nlist, dim].
-    std::vector<float> offsets_;   ///< [nlist]: added to the inner product; minus half the squared
-                                   ///< norm under L2, else 0.
+    std::shared_ptr<const PackedMatrix> centroids_; ///< [nlist, dim].
+    std::vector<float> offsets_; ///< [nlist]: added to the inner product; minus half the squared
+                                 ///< norm under L2, else 0.
 };
 
 } // namespace arfc

@@ -423,7 +423,7 @@ StagedBytes StagedIndex::resident_bytes() const noexcept {
     for (const std::vector<float>& column : rank_terms_) {
         bytes.rank_terms += column.size() * sizeof(float);
     }
-    bytes.lists += (rows() + 7) / 8 + coarse_.centroids().size() * sizeof(float);
+    bytes.lists += (rows() + 7) / 8 + coarse_.nlist() * coarse_.dim() * sizeof(float);
     bytes.structure = structure_ == nullptr ? 0 : structure_->bytes();
     return bytes;
 }
@@ -448,7 +448,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     }
     out.number(static_cast<std::uint32_t>(default_nprobe_));
     out.number(static_cast<std::uint8_t>(copies()));
-    out.array(std::span<const float>(coarse_.centroids().data(), coarse_.centroids().size()));
+    out.array(std::span<const float>(coarse_.centroids()));
     out.number(static_cast<std::uint64_t>(rows()));
     if (list_count() > 1) {
         out.array(std::span<const std::uint32_t>(list_of_row()));
@@ -546,8 +546,7 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
         in.require(
             std::ranges::all_of(centroids, [](float value) { return std::isfinite(value); }),
             "a centroid is not finite");
-        read.coarse_ =
-            CoarseQuantizer(compressor_->metric(), compressor_->dim(), std::move(centroids));
+        read.coarse_ = CoarseQuantizer(compressor_->metric(), compressor_->dim(), centroids);
         read.lists_.resize(lists * copies);
     }
     const auto count = in.number<std::uint64_t>();

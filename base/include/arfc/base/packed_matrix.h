@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
-#include "aligned_floats.h"
+#include "arfc/base/aligned_floats.h"
 #include "arfc/base/matrix_view.h"
-#include "kernels.h"
 
 namespace arfc {
+
+/// Columns of one packed panel: what the widest vector unit holds in floats.
+inline constexpr std::size_t kPanel = 16;
 
 /// Returns how many columns a product by so many rows of a PackedMatrix has: whole panels.
 [[nodiscard]] constexpr std::size_t padded_columns(std::size_t rows) noexcept {
@@ -19,8 +22,12 @@ namespace arfc {
     return 2.0 * static_cast<double>(rows) * static_cast<double>(inner);
 }
 
-/// A matrix laid out for Kernels::multiply: panels of 16 rows, each transposed; the last one padded
-/// with zeros.
+/// A matrix that others are multiplied by, laid out for that: panels of 16 rows, each transposed;
+/// the last one padded with zeros.
+///
+/// Every element of a product is one chain of fused multiply-adds over the inner dimension, from 0
+/// upwards: its bits depend neither on how many rows are multiplied together nor on the vector
+/// width. Immutable once made; thread-safe.
 class PackedMatrix {
   public:
     PackedMatrix() = default;
@@ -44,10 +51,10 @@ class PackedMatrix {
     /// The same by the first `leading` rows alone, at most rows(): the same bits.
     void multiply_leading(
         const float* a, std::size_t lda, std::size_t count, std::size_t leading, float* out,
-        std::size_t ldout) const {
-        kernels().multiply(
-            a, lda, count, inner_, panels_.data(), padded_columns(leading) / kPanel, out, ldout);
-    }
+        std::size_t ldout) const;
+
+    /// Copies row i < rows(). @param row  Out, [inner()].
+    void copy_row(std::size_t i, std::span<float> row) const noexcept;
 
   private:
     std::size_t rows_ = 0;

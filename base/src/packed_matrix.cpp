@@ -1,4 +1,6 @@
-#include "packed_matrix.h"
+#include "arfc/base/packed_matrix.h"
+
+#include "product_kernel.h"
 
 namespace arfc {
 
@@ -14,6 +16,20 @@ PackedMatrix::PackedMatrix(MatrixView<const float> rows) : rows_(rows.rows()), i
             }
         }
     }
+}
+
+void PackedMatrix::copy_row(std::size_t i, std::span<float> row) const noexcept {
+    const float* const from = panels_.data() + i / kPanel * inner_ * kPanel + i % kPanel;
+    for (std::size_t l = 0; l < inner_; ++l) {
+        row[l] = from[l * kPanel];
+    }
+}
+
+void PackedMatrix::multiply_leading(
+    const float* a, std::size_t lda, std::size_t count, std::size_t leading, float* out,
+    std::size_t ldout) const {
+    static const ProductKernel kKernel = product_kernel();
+    kKernel(a, lda, count, inner_, panels_.data(), padded_columns(leading) / kPanel, out, ldout);
 }
 
 } // namespace arfc
