@@ -424,8 +424,8 @@ class StagedIndex::Search {
     /// @param tables  [count, head_bytes, kSymbols].
     std::vector<Candidates> scan_lists(
         std::size_t first, std::size_t count, std::span<const float> tables, Counts& counts) const {
-        std::vector<std::vector<std::uint32_t>> lists(count);
-        for_each_in_parallel(count, [&](std::size_t q) { lists[q] = probed_lists(first + q); });
+        const std::vector<std::uint32_t> probed = probed_lists(first, count);
+        const MatrixView<const std::uint32_t> lists(probed.data(), count, nprobe_);
         const std::size_t parts = parts_of_a_scan(count);
         const std::size_t together = parts > 1 ? 1 : queries_together(count);
         const std::size_t groups = (count + together - 1) / together;
@@ -442,9 +442,9 @@ class StagedIndex::Search {
                      sieve_of(first + q, of_query)});
             }
             if (scans.size() == 1) {
-                scan_part(scans.front(), lists[begin], {i % parts, parts}, counts);
+                scan_part(scans.front(), lists.row(begin), {i % parts, parts}, counts);
             } else {
-                scan_shared(scans, std::span(lists).subspan(begin, end - begin), counts);
+                scan_shared(scans, lists.slice(begin, end - begin), counts);
             }
             for (std::size_t q = begin; q < end; ++q) {
                 of_parts[q * parts + i % parts] = std::move(scans[q - begin].best).take();
@@ -483,17 +483,23 @@ class StagedIndex::Search {
         }
     }
 
-    [[nodiscard]] std::vector<std::uint32_t> probed_lists(std::size_t query) const {
-        std::vector<std::uint32_t> lists(nprobe_);
+    /// Returns the lists of each query, the nearest first: [count, nprobe_].
+    [[nodiscard]] std::vector<std::uint32_t> probed_lists(
+        std::size_t first, std::size_t count) const {
+        std::vector<std::uint32_t> lists(count * nprobe_);
         if (nprobe_ == index_.list_count()) {
-            std::iota(lists.begin(), lists.end(), 0U);
-        } else {
-            std::vector<float> direction(queries_.row(query).begin(), queries_.row(query).end());
-            if (index_.compressor().metric() == Metric::kCosine) {
-                normalise(direction);
+            for (std::size_t i = 0; i < lists.size(); ++i) {
+                lists[i] = static_cast<std::uint32_t>(i % nprobe_);
             }
-            index_.coarse_.probe(direction, lists);
+            return lists;
         }
+        const MatrixView<const float> some = queries_.slice(first, count);
+        std::vector<float> directions(some.data(), some.data() + some.size());
+        const MatrixView<float> of_queries(directions.data(), count, some.cols());
+        for (std::size_t q = 0; index_.compressor().metric() == Metric::kCosine && q < count; ++q) {
+            normalise(of_queries.row(q));
+        }
+        index_.coarse_.probe(of_queries, {lists.data(), count, nprobe_});
         return lists;
     }
 
@@ -528,8 +534,7 @@ class StagedIndex::Search {
     /// Scans the lists of several queries, each list for all that probe it. The nearest list of
     /// each comes before the others, so that these are met with a threshold.
     void scan_shared(
-        std::span<Scan> scans, std::span<const std::vector<std::uint32_t>> lists,
-        Counts& counts) const {
+        std::span<Scan> scans, MatrixView<const std::uint32_t> lists, Counts& counts) const {
         struct Visit {
             std::uint32_t list;
             Scan* scan;
@@ -537,8 +542,8 @@ class StagedIndex::Search {
         std::vector<Visit> nearest;
         std::vector<Visit> others;
         for (std::size_t q = 0; q < scans.size(); ++q) {
-            nearest.push_back({lists[q].front(), &scans[q]});
-            for (const std::uint32_t list : std::span(lists[q]).subspan(1)) {
+            nearest.push_back({lists.row(q).front(), &scans[q]});
+            for (const std::uint32_t list : lists.row(q).subspan(1)) {
                 others.push_back({list, &scans[q]});
             }
         }
@@ -719,7 +724,7 @@ class StagedIndex::Search {
     /// @param tables  Of all tokens of the last stage.
     Candidates scan_range(std::size_t query, const float* tables, const RangeTest& is_in) const {
         Candidates found;
-        for_each_list(probed_lists(query), [&](const List& list) {
+        for_each_list(probed_lists(query, 1), [&](const List& list) {
             scan_list_range(list, query, tables, is_in, found);
         });
         std::ranges::sort(found, {}, &Candidate::row); // A row may be in several of the lists.
