@@ -22,6 +22,12 @@ class MemoryTails final : public TailSource {
         std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
         std::span<std::size_t> lengths) const override {
         const std::size_t count = std::min(tails.cols(), length_);
+        for (const std::uint64_t row : rows) { // Their misses overlap.
+            const std::byte* const tail = first_ + row * stride_;
+            for (std::size_t line = 0; line < count; line += 64) {
+                __builtin_prefetch(tail + line);
+            }
+        }
         for (std::size_t i = 0; i < rows.size(); ++i) {
             std::copy_n(first_ + rows[i] * stride_, count, tails.row(i).data());
             lengths[i] = count;

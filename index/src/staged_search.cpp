@@ -11,6 +11,7 @@
 #include <optional>
 #include <utility>
 
+#include "arfc/base/aligned_floats.h"
 #include "arfc/base/error.h"
 #include "best_rows.h"
 #include "head_sieve.h"
@@ -140,7 +141,7 @@ class StagedIndex::Search {
         std::vector<Candidates> found(queries_.rows());
         for (std::size_t first = 0; first < queries_.rows(); first += kQueries) {
             const std::size_t count = std::min(kQueries, queries_.rows() - first);
-            std::vector<float> tables(count * tokens * kSymbols);
+            AlignedFloats tables(count * tokens * kSymbols);
             index_.compressor().query_tables(
                 queries_.slice(first, count), 0, {tables.data(), count, tokens * kSymbols});
             for_each_in_parallel(count, [&](std::size_t q) {
@@ -308,13 +309,13 @@ class StagedIndex::Search {
             const Clock::time_point start = Clock::now();
             Counts counts;
             const std::size_t tokens = stages_[s].bytes - done;
-            std::vector<float> tables(count * tokens * kSymbols);
+            AlignedFloats tables(count * tokens * kSymbols);
             if (tokens > 0) {
                 index_.compressor().query_tables(
                     block, done, {tables.data(), count, tokens * kSymbols});
             }
             if (s == 0 && !uses_structure_) {
-                best = scan_lists(first, count, tables, counts);
+                best = scan_lists(first, count, {tables.data(), tables.size()}, counts);
             } else {
                 const std::optional<ReadTails> read = tails_of(best, s);
                 const TailSource* const tails = read ? &*read : tails_;
@@ -814,8 +815,8 @@ class StagedIndex::Search {
         return answer;
     }
 
-    /// Reads the tails of all candidates of a batch, each row once, where that is worth a copy and
-    /// they fit in memory together.
+    /// Reads the tails of all candidates together, each row once, where that is worth a copy and
+    /// they fit in memory.
     [[nodiscard]] std::optional<ReadTails> tails_of(
         const std::vector<Candidates>& batch, std::size_t s) const {
         const std::size_t width = stages_[s].bytes - index_.head_bytes();
@@ -823,8 +824,7 @@ class StagedIndex::Search {
         for (const Candidates& candidates : batch) {
             count += candidates.size();
         }
-        if (batch.size() < 2 || count == 0 || width == 0 || tails_->is_resident() ||
-            count > kSharedTailBytes / width) {
+        if (count == 0 || width == 0 || tails_->is_resident() || count > kSharedTailBytes / width) {
             return std::nullopt;
         }
         std::vector<std::uint64_t> rows;
@@ -934,6 +934,11 @@ class StagedIndex::Search {
                 : &index_.rank_terms_[static_cast<std::size_t>(known - lengths.begin()) - 1];
         std::vector<std::size_t> missing;
         std::vector<std::byte> codes;
+        for (const Candidate& candidate : candidates) {
+            if (cache != nullptr) {
+                __builtin_prefetch(cache->data() + candidate.row);
+            }
+        }
         for (std::size_t i = 0; i < candidates.size(); ++i) {
             const bool is_whole = candidates[i].tokens == bytes;
             terms[i] = cache != nullptr && is_whole ? load((*cache)[candidates[i].row])
