@@ -108,6 +108,7 @@ class StagedIndex::Search {
         : index_(index), queries_(queries), request_(request), tails_(tails) {
         check();
         plan_stages();
+        plan_lists();
         plan_structure();
         plan_filter();
     }
@@ -241,10 +242,24 @@ class StagedIndex::Search {
         for (Stage& stage : stages_) {
             stage.limit = std::min(stage.limit, index_.rows());
         }
-        nprobe_ =
-            request_.exhaustive
-                ? index_.list_count()
-                : std::min(request_.nprobe.value_or(index_.default_nprobe_), index_.list_count());
+    }
+
+    /// Where the caller leaves the number of lists to the index, they are to hold as many rows that
+    /// a filter accepts as the first stage keeps: of a rare one, all lists are scanned.
+    void plan_lists() {
+        const std::size_t lists = index_.list_count();
+        nprobe_ = request_.exhaustive
+                    ? lists
+                    : std::min(request_.nprobe.value_or(index_.default_nprobe_), lists);
+        if (!request_.accepts || request_.nprobe || nprobe_ == lists) {
+            return;
+        }
+        const double in_a_list =
+            accepted_share() * static_cast<double>(index_.rows()) / static_cast<double>(lists);
+        const auto wanted = static_cast<double>(stages_.front().limit);
+        nprobe_ = wanted < in_a_list * static_cast<double>(lists)
+                    ? std::max(nprobe_, static_cast<std::size_t>(std::ceil(wanted / in_a_list)))
+                    : lists;
     }
 
     /// Decides whether the coarse structure is worth asking: a walk passes through rows that are

@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -304,6 +305,27 @@ TEST(StagedSearch, KeepsWhatTheDefaultsSayWhereAStageNamesNoLimit) {
     EXPECT_EQ(
         candidates(10, {{1, 0}, {2, 0}, {4, 0}}),
         (Counts{3000, measured[0].limit, measured[1].limit}));
+}
+
+/// Lists that are probed for all rows hold too few of a rare kind; who names a number gets it.
+TEST(StagedSearch, FindsRowsThatFewListsHoldThroughARareFilter) {
+    const test::TrainedModel& model = test::trained_model(Metric::kCosine);
+    const std::vector<std::byte>& codes = test::many_codes(Metric::kCosine);
+    const MatrixView<const std::byte> all(codes.data(), test::kMany, kCodeBytes);
+    const std::vector<std::byte> heads = test::heads_of(codes, 0, test::kMany);
+    StagedIndex index(model.compressor, {.stage_bytes = {test::kHead, kCodeBytes}, .nlist = 60});
+    index.train(all, {}, {.lists_per_row = 1});
+    index.add({heads.data(), test::kMany, test::kHead});
+    const MemoryTails tails(codes.data() + test::kHead, kCodeBytes, kCodeBytes - test::kHead);
+    const auto answer = [&](std::optional<std::size_t> nprobe, bool exhaustive) {
+        StagedRequest request{.k = 10, .nprobe = nprobe, .exhaustive = exhaustive};
+        request.accepts = [](std::uint64_t row) { return row % 600 == 17; };
+        return index.search(model.query_view(), request, &tails);
+    };
+    const StagedAnswer truth = answer({}, true);
+    EXPECT_EQ(std::ranges::count(truth.rows, kNoRow), 0) << "fifteen rows are accepted";
+    EXPECT_EQ(answer({}, false).rows, truth.rows);
+    EXPECT_GT(std::ranges::count(answer(2, false).rows, kNoRow), 0);
 }
 
 TEST(StagedSearch, FindsARowInTheListThatItsHeadIsNearestTo) {
