@@ -2,8 +2,9 @@
 // second, gigabytes of heads and levels a second, and their share of the run's own reading.
 //
 // Heads are of 16 random tokens. Each iteration answers queries and then reads as many bytes, on as
-// many threads, so that a noisy machine slows both. ARFC_KERNELS=avx512 scans by float tables
-// alone.
+// many threads, so that a noisy machine slows both; and it looks up bytes in registers, the
+// instruction that bounds a batch, which reads heads once (of_permutes). ARFC_KERNELS=avx512 scans
+// by float tables alone.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
@@ -15,7 +16,9 @@
 #include <random>
 #include <vector>
 
+#include "arfc/base/instruction_set.h"
 #include "arfc/compressor/compressor.h"
+#include "permutes.h"
 #include "random_rows.h"
 #include "seconds.h"
 #include "staged_index.h"
@@ -73,6 +76,18 @@ std::uint64_t read(const std::vector<std::uint64_t>& words) {
     return sum;
 }
 
+/// Returns how long 64 look-ups of a byte among 256 take at least, on each of `threads`.
+double seconds_of_look_up(std::size_t threads) {
+    constexpr std::size_t kCount = 1'000'000;
+    const double taken = seconds([&] {
+#pragma omp parallel for schedule(static)
+        for (std::size_t i = 0; i < threads; ++i) {
+            benchmark::DoNotOptimize(look_up_128(kCount));
+        }
+    });
+    return 2.0 * taken / kCount;
+}
+
 void scan(benchmark::State& state) {
     const auto megabytes = static_cast<std::size_t>(state.range(0));
     const auto batch = static_cast<std::size_t>(state.range(1));
@@ -85,7 +100,9 @@ void scan(benchmark::State& state) {
     const std::vector<float> queries = test::random_rows(batch, kDim, 3);
     const std::vector<std::uint64_t> words(rows * kReadBytes / sizeof(std::uint64_t), 1);
     const StagedRequest request{.k = 10, .stages = {{kHead, 0}}, .exhaustive = true};
+    const bool permutes = instruction_set() >= InstructionSet::kAvx512Vbmi;
     double searching = 0.0;
+    double permuting = 0.0;
     double reading = 0.0;
     for (auto _ : state) {
         const double now = seconds([&] {
@@ -95,6 +112,7 @@ void scan(benchmark::State& state) {
         state.SetIterationTime(now);
         searching += now;
         reading += seconds([&] { benchmark::DoNotOptimize(read(words)); });
+        permuting += permutes ? seconds_of_look_up(threads) : 0.0;
     }
     const auto answered = static_cast<double>(state.iterations() * batch);
     const double bytes = static_cast<double>(rows * kReadBytes);
@@ -103,6 +121,11 @@ void scan(benchmark::State& state) {
     state.counters["read_GB/s"] = static_cast<double>(state.iterations()) * bytes / reading / 1e9;
     state.counters["of_reading"] =
         answered * reading / (searching * static_cast<double>(state.iterations()));
+    if (permutes) {
+        const double blocks = static_cast<double>(rows) / 64 / static_cast<double>(threads);
+        state.counters["of_permutes"] =
+            static_cast<double>(batch) * blocks * kReadBytes * permuting / searching;
+    }
     state.counters["ns_row"] = 1e9 * searching / (answered * static_cast<double>(rows));
 }
 BENCHMARK(scan)

@@ -316,6 +316,15 @@ class StagedIndex::Search {
         return index_.live_[row] && (!request_.accepts || request_.accepts(row));
     }
 
+    /// Returns room for so many tables, the same for every block: new pages cost as much as a tenth
+    /// of filling them.
+    [[nodiscard]] std::span<float> room_for_tables(std::size_t tables) {
+        if (tables_.size() < tables * kSymbols) {
+            tables_ = AlignedFloats(tables * kSymbols);
+        }
+        return {tables_.data(), tables * kSymbols};
+    }
+
     void run_block(std::size_t first, std::size_t count) {
         const MatrixView<const float> block = queries_.slice(first, count);
         std::vector<Candidates> best(count);
@@ -324,13 +333,13 @@ class StagedIndex::Search {
             const Clock::time_point start = Clock::now();
             Counts counts;
             const std::size_t tokens = stages_[s].bytes - done;
-            AlignedFloats tables(count * tokens * kSymbols);
+            const std::span<float> tables = room_for_tables(count * tokens);
             if (tokens > 0) {
                 index_.compressor().query_tables(
                     block, done, {tables.data(), count, tokens * kSymbols});
             }
             if (s == 0 && !uses_structure_) {
-                best = scan_lists(first, count, {tables.data(), tables.size()}, counts);
+                best = scan_lists(first, count, tables, counts);
             } else {
                 const std::optional<ReadTails> read = tails_of(best, s);
                 const TailSource* const tails = read ? &*read : tails_;
@@ -1012,6 +1021,7 @@ class StagedIndex::Search {
     HeadRows heads_;                            ///< What the structure reads.
     std::vector<bool> accepted_;                ///< [rows]; empty: asked when met.
     std::vector<Compressor::QueryTerms> terms_; ///< [m].
+    AlignedFloats tables_;                      ///< Of the block that is answered.
     std::array<float, 256> levels_ = index_.level_terms();
     StagedAnswer answer_;
 };
