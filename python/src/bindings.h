@@ -60,5 +60,6 @@ void register_errors(nb::module_& module);
 void bind_compressor(nb::module_& module);
 void bind_collection(nb::module_& module);
 void bind_index(nb::module_& module);
+void bind_plan(nb::module_& module);
 
 } // namespace arfc::python
