@@ -15,20 +15,21 @@
 namespace arfc {
 namespace {
 
-constexpr std::size_t kMostQueries = 5000;
+constexpr std::size_t kMostQueries = 4000;
 constexpr std::size_t kComparedQueries = 500;
 constexpr double kHardlyAnyLoss = 0.003; // Of recall, in searches that are to show a code's.
 constexpr double kWorthAStructure = 0.9; // Of the time: timing itself is no surer than a tenth.
 constexpr std::size_t kRowsPerList = 39; // As k-means asks for.
 constexpr double kListsPerRoot = 4;      // Of the rows' square root, as FAISS's guidelines say.
 constexpr std::size_t kLeastLists = 16;
+constexpr std::size_t kLeastListedRows = 50'000; // Fewer are scanned in some 60 us.
 constexpr std::size_t kTimedQueries = 51;
 constexpr double kIdBytes = 8;
 
-/// What a collection's store takes of a row beside its code, compacted: id and row number in `ids`,
-/// the row number in `tail`, the heads' checksums, and RocksDB's own blocks, filters and indexes.
-/// docs/cli.md says how it was measured.
-constexpr double kStoreBytes = 32;
+// What a collection's store takes of a row beside its code, read off the files of 60,000 rows: an
+// entry of `ids`, and one of `tail` where there is one. Heads are packed in blocks.
+constexpr double kStoredIdBytes = 12.5;
+constexpr double kStoredTailBytes = 13.5;
 
 /// In answers wanted.
 constexpr double kLimits[] = {1,  1.5, 2,  3,  4,  6,   8,   12,  16,
@@ -38,7 +39,7 @@ constexpr std::size_t kLists[] = {1,  2,  3,  4,  6,   8,   12,  16,  24,
 constexpr std::size_t kBeams[] = {16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512};
 constexpr std::size_t kHeads[] = {8, 16, 32};
 
-/// Code lengths to measure: steps of a fourth to an eighth of the length.
+/// Code lengths to choose from: steps of a fourth to an eighth of the length.
 std::vector<std::size_t> lengths_up_to(std::size_t most) {
     std::vector<std::size_t> lengths;
     for (std::size_t bytes = 4; bytes < most;
@@ -47,6 +48,12 @@ std::vector<std::size_t> lengths_up_to(std::size_t most) {
     }
     lengths.push_back(most);
     return lengths;
+}
+
+/// Says whether a length is shown: 4, 6, 8, 12, 16, 24, 32, 48, ... and the longest.
+bool is_shown(std::size_t bytes, std::size_t most) {
+    const std::size_t power = std::bit_floor(bytes);
+    return bytes == power || bytes == power + power / 2 || bytes == most;
 }
 
 double mean(std::span<const double> values) {
@@ -80,17 +87,23 @@ class Planner {
         : sample_(sample), options_(options), rows_(rows),
           doublings_(
               std::log2(static_cast<double>(rows) / static_cast<double>(sample.codes.rows()))),
-          choosing_(sample.queries * 3 / 5),
+          choosing_(sample.queries * 3 / 4),
           ground_(sample, lengths_up_to(sample.codes.cols()), options.progress) {}
 
     Plan make() {
-        const std::size_t count = ground_.lengths().size();
+        std::vector<std::size_t> shown;
+        for (std::size_t i = 0; i < ground_.lengths().size(); ++i) {
+            if (is_shown(ground_.lengths()[i], ground_.lengths().back())) {
+                shown.push_back(i);
+            }
+        }
+        const std::size_t count = shown.size();
         std::vector<Configuration> points;
         for (std::size_t i = 0; i < count; ++i) {
-            report(i);
-            points.push_back(point_of(i));
+            report(i, count + 1);
+            points.push_back(point_of(shown[i]));
         }
-        report(count);
+        report(count, count + 1);
         const std::size_t length = length_to_choose();
         for (Configuration& candidate : candidates_of(length)) {
             points.push_back(std::move(candidate));
@@ -113,10 +126,9 @@ class Planner {
     }
 
   private:
-    void report(std::size_t done) const {
+    void report(std::size_t done, std::size_t total) const {
         if (options_.progress &&
-            !options_.progress(
-                {.stage = "searches", .done = done, .total = ground_.lengths().size() + 1})) {
+            !options_.progress({.stage = "searches", .done = done, .total = total})) {
             fail(ErrorKind::kCancelled, "Plan was cancelled after measuring code lengths: ", done);
         }
     }
@@ -315,7 +327,7 @@ class Planner {
         const std::size_t lists = std::bit_floor(std::min(
             sample_.codes.rows() / kRowsPerList,
             static_cast<std::size_t>(kListsPerRoot * std::sqrt(static_cast<double>(rows_)))));
-        if (lists < kLeastLists) {
+        if (rows_ < kLeastListedRows || lists < kLeastLists) {
             return;
         }
         Configuration candidate = base;
@@ -402,10 +414,12 @@ class Planner {
         }
     }
 
-    double milliseconds_a_row(const Configuration& candidate) {
-        const auto [place, is_new] = rates_.try_emplace(candidate.scan.get(), 0.0);
+    /// What lies behind the head does not matter, but whether anything does.
+    double milliseconds_a_row(const Configuration& configuration) {
+        const std::vector<std::size_t>& stages = configuration.scan->shape().stage_bytes;
+        const auto [place, is_new] = rates_.try_emplace({stages.front(), stages.size()}, 0.0);
         if (is_new) {
-            place->second = candidate.scan->milliseconds_a_row(candidate.effort);
+            place->second = configuration.scan->milliseconds_a_row(configuration.effort);
         }
         return place->second;
     }
@@ -455,8 +469,8 @@ class Planner {
     double doublings_;     ///< log2 of rows_ over the sample's.
     std::size_t choosing_; ///< Queries [0, choosing_) choose, the others measure.
     PrefixRecall ground_;
-    std::map<std::pair<std::size_t, std::size_t>, Trial> scans_; ///< By head and length.
-    std::map<const StagedTrial*, double> rates_;
+    std::map<std::pair<std::size_t, std::size_t>, Trial> scans_;  ///< By head and length.
+    std::map<std::pair<std::size_t, std::size_t>, double> rates_; ///< By head and stages.
 };
 
 } // namespace

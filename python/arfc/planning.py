@@ -121,7 +121,7 @@ def plan(
     """Measures on a sample how rows should be kept and searched to reach a recall.
 
     Rows of the sample ask for their neighbours among the others, by every length of their code and
-    through the index itself; three fifths of up to 5,000 choose, the others only measure.
+    through the index itself; three quarters of up to 4,000 choose, the others only measure.
 
     x                  [n, dim] float32, as `Compressor.encode` takes them: 400 rows and ten for
                        each answer, or more; of more than 50,000 so many are drawn. Rows that

@@ -84,7 +84,7 @@ inline constexpr std::size_t kMostPlanRows = 50'000;
 /// Measures on a sample how rows should be kept and searched to reach a recall.
 ///
 /// Rows of the sample ask for their neighbours among the others, by every length of their code and
-/// through the index itself; three fifths of up to 5,000
+/// through the index itself; three quarters of up to 4,000
 /// choose, the others only measure. Rows that trained
 /// the model look better than others: give others where there are.
 /// @param rows    [n, dim()] float32, as Compressor::encode takes them; of more than kMostPlanRows,
