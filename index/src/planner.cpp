@@ -380,7 +380,9 @@ class Planner {
     }
 
     [[nodiscard]] double disk_of(const Configuration& candidate) const {
-        return static_cast<double>(ground_.lengths()[candidate.length]) + kStoreBytes;
+        const bool has_tail = candidate.trial->shape().stage_bytes.size() > 1;
+        return static_cast<double>(ground_.lengths()[candidate.length]) + kStoredIdBytes +
+               (has_tail ? kStoredTailBytes : 0.0);
     }
 
     [[nodiscard]] double bytes_of(const Configuration& candidate) const {
