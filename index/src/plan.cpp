@@ -19,7 +19,7 @@ std::string_view to_string(PlanReference reference) noexcept {
 
 Plan plan(const Compressor& model, MatrixView<const float> rows, const PlanOptions& options) {
     check_plan_options(options);
-    const std::size_t least = kLeastPlanRows + 10 * options.k;
+    const std::size_t least = least_plan_rows(options.k);
     const std::size_t used =
         std::min({rows.rows(), options.rows.value_or(rows.rows()), kMostPlanRows});
     if (used < least) {

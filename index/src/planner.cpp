@@ -500,6 +500,10 @@ void check_plan_options(const PlanOptions& options) {
     }
 }
 
+std::size_t least_plan_rows(std::size_t k) noexcept {
+    return kLeastPlanRows + 10 * std::min(k, kMostPlanRows);
+}
+
 std::size_t plan_queries(std::size_t rows) noexcept {
     return std::min(rows, kMostQueries);
 }

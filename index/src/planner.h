@@ -15,6 +15,9 @@ namespace arfc {
 /// Checks what does not depend on a sample. @throws Error  kInvalidArgument.
 void check_plan_options(const PlanOptions& options);
 
+/// Returns the fewest rows that a plan for k answers is made from.
+[[nodiscard]] std::size_t least_plan_rows(std::size_t k) noexcept;
+
 /// Returns how many rows of a sample ask: up to 4,000, of which those that choose find recall to a
 /// standard error of at most .006.
 [[nodiscard]] std::size_t plan_queries(std::size_t rows) noexcept;

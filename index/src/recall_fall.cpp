@@ -28,26 +28,25 @@ RecallEstimate estimate_recall(const RecallBySize& recalls, double doublings, st
     const double quarter = odds_of(recalls.quarter);
     const double half = odds_of(recalls.half);
     const double whole = odds_of(recalls.whole);
-    const bool falls = whole < quarter && doublings > 0;
-    const double slope = falls ? (whole - quarter) / 2 : 0.0;
-    const double last_slope = std::min(0.0, whole - half);
+    const double slope = doublings > 0 ? std::min(0.0, whole - half) : 0.0;
+    const double slower = doublings > 0 ? std::min(0.0, (whole - quarter) / 2) : 0.0;
     const double recall =
         doublings > 0 ? from_log_odds(whole + slope * doublings) : mean(recalls.whole);
-    const double other = doublings > 0 ? from_log_odds(whole + last_slope * doublings) : recall;
+    const double other = doublings > 0 ? from_log_odds(whole + slower * doublings) : recall;
 
     // By how much a query's recalls move the estimate, and how much they differ among queries.
     const auto derivative = [](double log_odds) {
         const double value = from_log_odds(log_odds);
         return value * (1.0 - value);
     };
-    const double leverage = falls ? doublings / 2 : 0.0;
+    const double leverage = slope < 0 ? doublings : 0.0;
     const double steepness = doublings > 0 ? recall * (1.0 - recall) : derivative(whole);
     const double of_whole = steepness / derivative(whole) * (1.0 + leverage);
-    const double of_quarter = -steepness / derivative(quarter) * leverage;
-    const double centre = of_whole * mean(recalls.whole) + of_quarter * mean(recalls.quarter);
+    const double of_half = -steepness / derivative(half) * leverage;
+    const double centre = of_whole * mean(recalls.whole) + of_half * mean(recalls.half);
     double squares = 0.0;
     for (std::size_t i = 0; i < count; ++i) {
-        const double moved = of_whole * recalls.whole[i] + of_quarter * recalls.quarter[i] - centre;
+        const double moved = of_whole * recalls.whole[i] + of_half * recalls.half[i] - centre;
         squares += moved * moved;
     }
     const double margin = 1.96 * std::sqrt(squares) / static_cast<double>(count);

@@ -21,11 +21,12 @@ struct RecallBySize {
 };
 
 /// Says what recall over more rows will be: its log-odds go on falling, with each doubling, as they
-/// fell on the mean of the last two. What rose is not expected to go on rising: recall rises where
-/// the rows of a cluster become as many as the answers, and falls from there on.
+/// fell with the last one. What rose is not expected to go on rising: recall rises while the rows
+/// of a cluster become as many as the answers, and falls from there on, so that a mean over earlier
+/// doublings would say too little.
 ///
-/// The interval is 1.96 standard errors of the mean over queries, and reaches to what the last
-/// doubling alone would say.
+/// The interval is 1.96 standard errors of the mean over queries, and reaches to what the last two
+/// doublings together would say.
 /// @param recalls    m >= 1 queries.
 /// @param doublings  log2 of the size over that of `whole`, >= 0.
 /// @param k          Answers of a query: a mean recall of 1 stands for one less than half an answer

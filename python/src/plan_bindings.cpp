@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "arfc/index/collection.h"
 #include "arfc/index/plan.h"
 #include "bindings.h"
 
@@ -63,6 +64,20 @@ nb::tuple plan_rows(
 }
 
 } // namespace
+
+nb::tuple plan_collection(
+    const Collection& collection, double target_recall, std::size_t k,
+    std::optional<double> most_bytes_per_row, std::optional<std::size_t> rows, std::uint64_t seed,
+    const nb::object& progress) {
+    const PlanOptions options =
+        options_of(target_recall, k, most_bytes_per_row, rows, seed, progress);
+    Plan made;
+    {
+        const nb::gil_scoped_release unlocked;
+        made = collection.plan(options);
+    }
+    return to_tuple(made);
+}
 
 void bind_plan(nb::module_& module) {
     module.def(

@@ -188,6 +188,15 @@ Plan plan_file(const PlanArguments& arguments, PlanOptions options, Terminal& te
     return plan(*model, sample.rows(), options);
 }
 
+Plan plan_collection(const PlanArguments& arguments, const PlanOptions& options) {
+    if (!arguments.model.empty()) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "A collection has a model of its own; leave --model out: ", arguments.model);
+    }
+    return Collection::open(arguments.input, {.read_only = true})->plan(options);
+}
+
 void make_plan(const PlanArguments& arguments, Terminal& terminal) {
     const StopSignal stop;
     const PlanOptions options{
@@ -197,7 +206,9 @@ void make_plan(const PlanArguments& arguments, Terminal& terminal) {
         .rows = arguments.rows,
         .seed = arguments.seed,
         .progress = planning_progress(terminal)};
-    const Plan made = plan_file(arguments, options, terminal);
+    const Plan made = std::filesystem::is_directory(arguments.input)
+                        ? plan_collection(arguments, options)
+                        : plan_file(arguments, options, terminal);
     terminal.result(to_json(made), plan_text(made, arguments));
 }
 
@@ -205,10 +216,11 @@ void make_plan(const PlanArguments& arguments, Terminal& terminal) {
 
 Run declare_plan(CLI::App& command) {
     const auto arguments = std::make_shared<PlanArguments>();
-    command.add_option("input,--input", arguments->input, "File of embeddings")->required();
+    command.add_option("input,--input", arguments->input, "File of embeddings, or a collection")
+        ->required();
     command.add_option("--format", arguments->format, "One of " + row_format_names())
         ->capture_default_str();
-    command.add_option("--model", arguments->model, kModelArgument);
+    command.add_option("--model", arguments->model, std::string(kModelArgument) + "; of a file");
     command.add_option("--recall", arguments->recall, "recall@k to reach, in (0, 1]")
         ->capture_default_str();
     add_count(command, "-k", arguments->k, "Answers a query")->capture_default_str();
