@@ -40,8 +40,9 @@ FactorySpec checked_spec(std::size_t dim, const std::string& factory) {
 
 /// Removes what an interrupted create() left: known names, and no manifest.
 void clear_remains(const std::filesystem::path& directory) {
-    static const std::set<std::string> kNames = {
-        "LOCK", kStoreDirectory, kModelDirectory, kCoarseFile, "manifest.json.tmp"};
+    static const std::set<std::string> kNames = {"LOCK",           kStoreDirectory,
+                                                 kModelDirectory,  kCoarseFile,
+                                                 kCalibrationFile, "manifest.json.tmp"};
     for (const auto& entry : std::filesystem::directory_iterator(directory)) {
         if (!kNames.contains(entry.path().filename().string())) {
             fail(ErrorKind::kAlreadyExists, "Directory is not empty: ", directory.string());
@@ -123,6 +124,10 @@ std::unique_ptr<Collection> Collection::create(
         storage::open_store(
             "rocksdb", {.directory = directory / kStoreDirectory, .create = true, .shape = shape})
             ->close();
+        if (options.calibration) {
+            write_file_atomically(
+                directory / kCalibrationFile, CalibrationSample(options.dim).save());
+        }
         storage::write_manifest(directory, manifest); // Last: a directory with a manifest is a
                                                       // whole collection.
     } catch (...) {
@@ -185,6 +190,7 @@ void CollectionImpl::load(const std::string& device) {
         finish_interrupted_training();
     }
     picture_ = load_picture();
+    load_calibration();
     if (!read_only_) {
         learn_lists_when_due();
     }
@@ -403,6 +409,11 @@ CollectionInfo CollectionImpl::info() const {
         info.resident_bytes = picture_.raw->resident_bytes() + info.resident_id_bytes;
         info.has_raw = true;
     }
+    if (calibration_) {
+        info.calibration_rows = calibration_->rows();
+        info.calibration_bytes = calibration_->bytes();
+        info.resident_bytes += info.calibration_bytes;
+    }
     return info;
 }
 
@@ -425,6 +436,7 @@ void CollectionImpl::close() {
     std::exception_ptr failure;
     try {
         if (!read_only_ && !damaged_) {
+            save_calibration();
             save_coarse();
         }
     } catch (const Error&) {

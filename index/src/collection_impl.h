@@ -11,6 +11,7 @@
 #include "arfc/index/collection.h"
 #include "arfc/storage/manifest.h"
 #include "arfc/storage/store.h"
+#include "calibration_sample.h"
 #include "factory_spec.h"
 #include "raw_rows.h"
 #include "staged_index.h"
@@ -21,6 +22,7 @@ namespace arfc {
 inline constexpr const char* kStoreDirectory = "rocks";
 inline constexpr const char* kModelDirectory = "model";
 inline constexpr const char* kCoarseFile = "coarse.arfc";
+inline constexpr const char* kCalibrationFile = "calibration.arfc";
 
 /// Lets many readers in, or one writer; a waiting writer goes before readers that come later, so
 /// that constant searching cannot keep a write waiting for ever.
@@ -68,6 +70,8 @@ class CollectionImpl final : public Collection {
     [[nodiscard]] std::vector<Point> get(
         std::span<const PointId> ids, bool with_vector) const override;
     [[nodiscard]] CollectionInfo info() const override;
+    [[nodiscard]] Plan plan(const PlanOptions& options) const override;
+    void drop_calibration() override;
     [[nodiscard]] std::shared_ptr<const Compressor> model() const override;
     void close() override;
 
@@ -91,6 +95,13 @@ class CollectionImpl final : public Collection {
     [[nodiscard]] StagedIndex restored_index(const storage::Snapshot& snapshot) const;
     void save_coarse();
     [[nodiscard]] StagedShape staged_shape() const;
+
+    // collection_plan.cpp
+    void load_calibration();
+    void save_calibration();
+    void follow_in_calibration(
+        const storage::Published& published, MatrixView<const float> embeddings);
+    [[nodiscard]] std::optional<CalibrationSample> calibration_of_raw(bool keep_raw) const;
 
     // collection_write.cpp
     void apply(
@@ -116,6 +127,8 @@ class CollectionImpl final : public Collection {
     std::unique_ptr<storage::Store> store_;
     std::shared_ptr<const Compressor> compressor_;
     Picture picture_;
+    std::optional<CalibrationSample> calibration_; ///< Nothing: none is to be kept.
+    bool calibration_dirty_ = false;
     mutable std::mutex write_mutex_;
     FairSharedMutex state_mutex_;
 };

@@ -122,6 +122,7 @@ void CollectionImpl::upsert(
         mutation.raw = embeddings;
     }
     apply(mutation, rank_terms, wait, published);
+    follow_in_calibration(published, mutation.raw.empty() ? embeddings : MatrixView<const float>());
     learn_lists_when_due();
 }
 
@@ -133,6 +134,7 @@ std::size_t CollectionImpl::remove(std::span<const PointId> ids, bool wait) {
     }
     storage::Published published;
     apply({.removals = ids}, {}, wait, published);
+    follow_in_calibration(published, {});
     return published.removed_points;
 }
 
@@ -197,6 +199,7 @@ void CollectionImpl::learn_lists(const ProgressFunction& progress) {
     }
     coarse_dirty_ = true;
     save_coarse();
+    save_calibration();
 }
 
 bool CollectionImpl::optimize(const ProgressFunction& progress) {
@@ -263,6 +266,7 @@ CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& option
     const bool keep_raw =
         options.keep_raw || report.held_out_recall.value_or(0.0) < options.minimum_recall;
 
+    std::optional<CalibrationSample> calibration = calibration_of_raw(keep_raw);
     Picture picture;
     picture.ids = picture_.ids;
     picture.index.emplace(model, staged_shape());
@@ -304,8 +308,11 @@ CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& option
         const auto lock = state_mutex_.write();
         std::swap(picture_, picture);
         compressor_ = model;
+        calibration_ = std::move(calibration);
+        calibration_dirty_ = true;
         coarse_dirty_ = true;
         save_coarse();
+        save_calibration();
     }
     report.model_id = model->id();
     report.rows = live.size();

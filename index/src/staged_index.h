@@ -61,6 +61,8 @@ struct StagedShape {
 struct StagedTrainOptions {
     std::uint64_t seed = 0;
     std::size_t lists_per_row = 0; ///< In [1, 3], at most nlist; 0: as many as recall asks for.
+    bool measures_defaults = true; ///< Else each row is in one list, and limits and nprobe are for
+                                   ///< each search to say: 200 rows, one list by default.
     ProgressFunction progress;     ///< Stages "lists" and "defaults".
 };
 

@@ -234,7 +234,11 @@ StagedIndex StagedIndex::trained_anew(
     // Limits are measured by scanning: what a structure misses is no reason for longer lists.
     std::shared_ptr<CoarseStructure> fresh = std::exchange(next.structure_, nullptr);
     next.learn_scale_and_lists(codes, options);
-    next.learn_defaults(codes, originals, options);
+    if (options.measures_defaults) {
+        next.learn_defaults(codes, originals, options);
+    } else {
+        next.default_limits_.assign(shape_.stage_bytes.size() - 1, kRowsCap);
+    }
     next.adopt_structure(std::move(fresh), *this, codes, options.seed);
     if (rows() > 0) {
         const std::vector<std::byte> heads = all_heads();

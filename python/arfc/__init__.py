@@ -57,6 +57,7 @@ from arfc.index import (
     reverse_index_factory,
     write_index,
 )
+from arfc.planning import Plan, PlannedPoint, plan
 
 __version__ = "0.1.0"
 
@@ -85,6 +86,8 @@ __all__ = [
     "PairReport",
     "PartReport",
     "PermissionDeniedError",
+    "Plan",
+    "PlannedPoint",
     "Point",
     "Progress",
     "ResourceExhaustedError",
@@ -97,6 +100,7 @@ __all__ = [
     "evaluate",
     "index_factory",
     "num_threads",
+    "plan",
     "read_index",
     "ready_models",
     "reverse_index_factory",

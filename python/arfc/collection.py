@@ -25,6 +25,7 @@ from arfc.compressor import (
     native_seconds,
 )
 from arfc.errors import FailedPreconditionError, InvalidArgumentError, UnsupportedError
+from arfc.planning import Plan, as_plan, native_options
 
 Payload = dict[str, Any]
 
@@ -133,12 +134,16 @@ class CollectionInfo:
     """IVF lists; 0: exhaustive."""
     default_nprobe: int
     resident_bytes: int
-    """Codes, ids, norms and lists held in memory, the model excluded."""
+    """Codes, ids, norms, lists and the calibration sample held in memory, the model excluded."""
     resident_head_bytes: int
     resident_id_bytes: int
     resident_norm_bytes: int
     model_bytes: int
     disk_bytes: int
+    calibration_rows: int
+    """Kept uncompressed beside the codes."""
+    calibration_bytes: int
+    """Of them, in memory and once more in a file."""
     has_raw: bool
 
 
@@ -173,6 +178,8 @@ class Collection:
         metric: Metric = "cosine",
         factory: str = "ARFC96/16",
         model: Compressor | str | os.PathLike[str] | None = None,
+        *,
+        calibration: bool = True,
     ) -> Collection:
         """Creates the directory, whose parent must exist, and opens it for writing.
 
@@ -181,6 +188,9 @@ class Collection:
         factory  docs/factory_strings.md, such as "ARFC96/16,IVF256".
         model    A compressor or a model directory, copied in; None: rows stay float32 until
                  `train`.
+        calibration
+                 Keep up to 2,000 rows uncompressed, as float16, once codes replace the others: what
+                 `plan` measures recall on. `drop_calibration` forgets them.
 
         Raises AlreadyExistsError (the directory holds something), InvalidArgumentError (an option;
         the model's width or metric differs), NotFoundError (no such model), UnsupportedError (a
@@ -192,9 +202,16 @@ class Collection:
             with tempfile.TemporaryDirectory(prefix="arfc-model-") as folder:
                 copy = str(pathlib.Path(folder, "model"))
                 model.save(copy)
-                return cls._wrap(_arfc.create_collection(path, width, metric, factory, copy), path)
+                return cls._wrap(
+                    _arfc.create_collection(
+                        path, width, metric, factory, copy, bool(calibration)
+                    ),
+                    path,
+                )
         origin = "" if model is None else native_path(model)
-        return cls._wrap(_arfc.create_collection(path, width, metric, factory, origin), path)
+        return cls._wrap(
+            _arfc.create_collection(path, width, metric, factory, origin, bool(calibration)), path
+        )
 
     @classmethod
     def open(
@@ -348,6 +365,38 @@ class Collection:
     def info(self) -> CollectionInfo:
         """Returns what the collection is and how large."""
         return CollectionInfo(**self._native.info())
+
+    def plan(
+        self,
+        *,
+        target_recall: float = 0.9,
+        k: int = 10,
+        max_bytes_per_row: float | None = None,
+        rows: int | None = None,
+        seed: int = 0,
+        progress: ProgressFunction | None = None,
+    ) -> Plan:
+        """Measures how the points should be kept and searched to reach a recall, as `arfc.plan`.
+
+        On float32 rows where they are kept, else on the calibration sample, both against exact
+        neighbours; where there is neither, on codes alone, against what whole codes find
+        (`Plan.reference`). No code longer than the collection's is considered.
+
+        rows  Size to plan for. None: the points that there are.
+        The other options are those of `arfc.plan`.
+
+        Raises as `arfc.plan`, and FailedPreconditionError (no model, too few points, or closed).
+        """
+        options = native_options(target_recall, k, max_bytes_per_row, rows, seed)
+        return as_plan(self._native.plan(*options, native_progress(progress)))
+
+    def drop_calibration(self) -> None:
+        """Forgets the calibration sample, for good: it is data of the points.
+
+        Codes and scores stay as they are. Raises FailedPreconditionError (read-only or closed),
+        StorageIoError.
+        """
+        self._native.drop_calibration()
 
     def truncate(self, num_bytes: int) -> None:
         """Lowers the stored code length.

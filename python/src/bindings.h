@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "arfc/base/error.h"
@@ -14,6 +15,10 @@
 // The native module is thin: it takes C-contiguous arrays of the right type in the caller's memory,
 // lets the interpreter go while a room works, and fills arrays that the package allocated. What
 // users pass is checked and converted by the package, in python/arfc/_arrays.py.
+namespace arfc {
+class Collection;
+} // namespace arfc
+
 namespace arfc::python {
 
 namespace nb = nanobind;
@@ -60,5 +65,12 @@ void register_errors(nb::module_& module);
 void bind_compressor(nb::module_& module);
 void bind_collection(nb::module_& module);
 void bind_index(nb::module_& module);
+void bind_plan(nb::module_& module);
+
+/// Collection.plan: the fields of `arfc.Plan`, in their order.
+[[nodiscard]] nb::tuple plan_collection(
+    const Collection& collection, double target_recall, std::size_t k,
+    std::optional<double> most_bytes_per_row, std::optional<std::size_t> rows, std::uint64_t seed,
+    const nb::object& progress);
 
 } // namespace arfc::python

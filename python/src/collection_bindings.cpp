@@ -25,9 +25,13 @@ using TrainedValues = std::tuple<std::string, std::size_t, double, std::optional
 
 std::unique_ptr<Collection> create(
     const std::string& directory, std::size_t dim, const std::string& metric,
-    const std::string& factory, const std::string& model) {
+    const std::string& factory, const std::string& model, bool calibration) {
     const CollectionOptions options{
-        .dim = dim, .metric = metric_from_string(metric), .factory = factory, .model = model};
+        .dim = dim,
+        .metric = metric_from_string(metric),
+        .factory = factory,
+        .model = model,
+        .calibration = calibration};
     const nb::gil_scoped_release unlocked;
     return Collection::create(directory, options);
 }
@@ -167,8 +171,15 @@ nb::dict info(const Collection& collection) {
     values["resident_norm_bytes"] = read.resident_norm_bytes;
     values["model_bytes"] = read.model_bytes;
     values["disk_bytes"] = read.disk_bytes;
+    values["calibration_rows"] = read.calibration_rows;
+    values["calibration_bytes"] = read.calibration_bytes;
     values["has_raw"] = read.has_raw;
     return values;
+}
+
+void drop_calibration(Collection& collection) {
+    const nb::gil_scoped_release unlocked;
+    collection.drop_calibration();
 }
 
 void close(Collection& collection) {
@@ -193,9 +204,14 @@ void bind_collection(nb::module_& module) {
             "ef_search"_a.none(), "exact"_a, "with_payload"_a)
         .def("get", &get, "ids"_a.noconvert(), "with_vector"_a)
         .def("info", &info)
+        .def(
+            "plan", &plan_collection, "target_recall"_a, "k"_a, "most_bytes_per_row"_a.none(),
+            "rows"_a.none(), "seed"_a, "progress"_a.none())
+        .def("drop_calibration", &drop_calibration)
         .def("close", &close);
     module.def(
-        "create_collection", &create, "directory"_a, "dim"_a, "metric"_a, "factory"_a, "model"_a);
+        "create_collection", &create, "directory"_a, "dim"_a, "metric"_a, "factory"_a, "model"_a,
+        "calibration"_a);
     module.def("open_collection", &open, "directory"_a, "read_only"_a, "device"_a);
 }
 

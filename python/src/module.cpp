@@ -7,4 +7,5 @@ NB_MODULE(_arfc, module) {
     arfc::python::bind_compressor(module);
     arfc::python::bind_collection(module);
     arfc::python::bind_index(module);
+    arfc::python::bind_plan(module);
 }

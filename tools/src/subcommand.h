@@ -35,5 +35,6 @@ Run declare_search(CLI::App& command);
 Run declare_serve(CLI::App& command);
 Run declare_inspect(CLI::App& command);
 Run declare_drift(CLI::App& command);
+Run declare_plan(CLI::App& command);
 
 } // namespace arfc::tools

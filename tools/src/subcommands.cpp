@@ -5,7 +5,7 @@
 namespace arfc::tools {
 namespace {
 
-constexpr std::array<Subcommand, 6> kSubcommands = {{
+constexpr std::array<Subcommand, 7> kSubcommands = {{
     {"train", "Learns a model directory from a file of embeddings.",
      "arfc train --input rows.npy --output model --bytes 96 --metric cosine", declare_train},
     {"ingest", "Loads a file of embeddings into a collection, in bounded memory.",
@@ -21,6 +21,8 @@ constexpr std::array<Subcommand, 6> kSubcommands = {{
      "arfc inspect docs", declare_inspect},
     {"drift", "Tells whether rows are like those that a model was trained on.",
      "arfc drift --model model --input new_rows.npy", declare_drift},
+    {"plan", "Finds out how rows should be kept and searched to reach a recall.",
+     "arfc plan rows.npy --model model --recall .9 --bytes 80", declare_plan},
 }};
 
 } // namespace

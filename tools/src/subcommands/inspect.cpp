@@ -54,6 +54,8 @@ Json collection_json(const Collection& collection) {
         {"nlist", info.nlist},
         {"default_nprobe", info.default_nprobe},
         {"has_raw", info.has_raw},
+        {"calibration_rows", info.calibration_rows},
+        {"calibration_bytes", info.calibration_bytes},
         {"resident_bytes", info.resident_bytes},
         {"model_bytes", info.model_bytes},
         {"disk_bytes", info.disk_bytes},
@@ -80,6 +82,8 @@ std::string collection_text(const Collection& collection) {
                                    : grouped(info.nlist) +
                                          ", scanned by default: " + grouped(info.default_nprobe)},
          {"float32 rows", info.has_raw ? "kept" : "not kept"},
+         {"calibration", grouped(info.calibration_rows) + " rows as float16, " +
+                             readable_bytes(info.calibration_bytes)},
          {"memory", readable_bytes(info.resident_bytes) + " and the model's " +
                         readable_bytes(info.model_bytes)},
          {"disk", readable_bytes(info.disk_bytes)}});

@@ -15,6 +15,7 @@
 #include "arfc/base/point_id.h"
 #include "arfc/base/progress.h"
 #include "arfc/compressor/compressor.h"
+#include "arfc/index/plan.h"
 #include "arfc/index/stage.h"
 
 namespace arfc {
@@ -27,6 +28,8 @@ struct CollectionOptions {
                                        ///< ARFC one.
     std::filesystem::path model; ///< Model directory to copy in; empty: rows stay float32 until
                                  ///< train().
+    bool calibration = true; ///< Keep up to 2,000 rows uncompressed, as float16, once codes replace
+                             ///< the others: what plan() measures recall on.
 };
 
 /// How a collection is opened.
@@ -91,11 +94,13 @@ struct CollectionInfo {
     std::vector<std::size_t> stage_bytes; ///< Ascending prefix lengths; empty without a model.
     std::size_t nlist = 0;                ///< IVF lists; 0: exhaustive.
     std::size_t default_nprobe = 0;
-    std::uint64_t resident_bytes = 0; ///< Codes, ids, norms and lists held in memory, model
-                                      ///< excluded.
+    std::uint64_t resident_bytes = 0; ///< Codes, ids, norms, lists and the calibration sample held
+                                      ///< in memory, model excluded.
     std::uint64_t resident_head_bytes = 0, resident_id_bytes = 0, resident_norm_bytes = 0;
     std::uint64_t model_bytes = 0;
     std::uint64_t disk_bytes = 0;
+    std::size_t calibration_rows = 0;    ///< Kept uncompressed beside the codes.
+    std::uint64_t calibration_bytes = 0; ///< Of them, in memory and once more in a file.
     bool has_raw = false;
     std::vector<HeldOutRecall> held_out_recall; ///< Of the model; empty without one, or unmeasured.
 };
@@ -170,6 +175,19 @@ class Collection {
         std::span<const PointId> ids, bool with_vector = false) const = 0;
 
     [[nodiscard]] virtual CollectionInfo info() const = 0;
+
+    /// Measures how the points should be kept and searched to reach a recall, as arfc::plan() does:
+    /// on float32 rows where they are kept, else on the calibration sample, both against exact
+    /// neighbours; where there is neither, on codes alone, against what whole codes find. No code
+    /// longer than the collection's is considered. Points may be added meanwhile.
+    /// @param options  `rows`: nothing stands for the points that there are.
+    /// @throws Error   as arfc::plan(). kFailedPrecondition: no model, too few points, or closed.
+    [[nodiscard]] virtual Plan plan(const PlanOptions& options = {}) const = 0;
+
+    /// Forgets the calibration sample, for good: it is data of the points. Codes and scores stay as
+    /// they are.
+    /// @throws Error  kFailedPrecondition: read-only or closed. kIo.
+    virtual void drop_calibration() = 0;
 
     /// Returns the model that encodes the rows; nothing where there is none yet.
     /// @throws Error  kFailedPrecondition: closed.
