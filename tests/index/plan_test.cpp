@@ -156,15 +156,16 @@ TEST(Plan, RefusesWrongOptions) {
 TEST(Plan, RefusesWrongRows) {
     const test::TrainedModel& model = test::trained_model(Metric::kCosine);
     ARFC_EXPECT_ERROR(
-        plan(*model.compressor, {}), ErrorKind::kInvalidArgument,
+        (void)plan(*model.compressor, {}), ErrorKind::kInvalidArgument,
         "Rows are fewer than a plan is made from: 0, expected at least 500");
     ARFC_EXPECT_ERROR(
-        plan(*model.compressor, {model.rows.data(), test::kRows, test::kDim - 1}),
+        (void)plan(*model.compressor, {model.rows.data(), test::kRows, test::kDim - 1}),
         ErrorKind::kInvalidArgument, "width");
     std::vector<float> rows = model.rows;
     rows[17] = std::numeric_limits<float>::infinity();
     ARFC_EXPECT_ERROR(
-        plan(*model.compressor, test::view(rows, test::kDim)), ErrorKind::kInvalidArgument, "");
+        (void)plan(*model.compressor, test::view(rows, test::kDim)), ErrorKind::kInvalidArgument,
+        "");
 }
 
 TEST(Plan, IsCancelledInEachStage) {
