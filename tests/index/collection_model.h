@@ -4,9 +4,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
-#include <optional>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -20,7 +21,7 @@ namespace arfc::test {
 
 /// What every query scores every row of a test, by every prefix of a model's codes: what a
 /// collection of these rows must answer with. Rows are those of trained_model(); queries are its
-/// queries and some of the rows.
+/// queries and some of the rows. Const members may be called from many threads.
 class ScoreTable {
   public:
     /// @param compressor  Null: scores are those of float32 rows, in double precision.
@@ -30,10 +31,15 @@ class ScoreTable {
         // Rows that are there twice, and others.
         queries_.insert(queries_.end(), rows_.begin(), rows_.begin() + 10 * kDim);
         queries_.insert(queries_.end(), rows_.begin() + 700 * kDim, rows_.begin() + 710 * kDim);
-        if (compressor_ != nullptr) {
-            codes_.resize(kRows * code_bytes());
-            compressor_->encode(
-                view(rows_, kDim), code_bytes(), {codes_.data(), kRows, code_bytes()});
+        scores_.assign(has_codes() ? code_bytes() + 1 : 1, {});
+        if (!has_codes()) {
+            scores_[0] = scores_of_floats();
+            return;
+        }
+        codes_.resize(kRows * code_bytes());
+        compressor_->encode(view(rows_, kDim), code_bytes(), {codes_.data(), kRows, code_bytes()});
+        for (std::size_t bytes = 1; bytes <= code_bytes(); ++bytes) {
+            scores_[bytes] = scores_of_codes(bytes);
         }
     }
 
@@ -48,13 +54,8 @@ class ScoreTable {
     }
 
     /// @param bytes  Prefix length; without codes it has no effect.
-    [[nodiscard]] float score(std::size_t bytes, std::size_t query, std::size_t row) {
-        std::vector<float>& all = scores_[has_codes() ? bytes : 0];
-        if (all.empty()) {
-            all.resize(query_count() * kRows);
-            has_codes() ? score_codes(bytes, all) : score_floats(all);
-        }
-        return all[query * kRows + row];
+    [[nodiscard]] float score(std::size_t bytes, std::size_t query, std::size_t row) const {
+        return scores_[has_codes() ? bytes : 0][query * kRows + row];
     }
 
     /// How far from score() an answer may be: nothing, but for sums of floats in another order.
@@ -73,44 +74,46 @@ class ScoreTable {
     }
 
   private:
-    void score_codes(std::size_t bytes, std::vector<float>& scores) const {
+    [[nodiscard]] std::vector<float> scores_of_codes(std::size_t bytes) const {
         std::vector<std::byte> prefixes;
         for (std::size_t row = 0; row < kRows; ++row) {
             const std::byte* const code = codes_.data() + row * code_bytes();
             prefixes.insert(prefixes.end(), code, code + bytes);
         }
+        std::vector<float> scores(query_count() * kRows);
         compressor_->score(
             view(queries_, kDim), {prefixes.data(), kRows, bytes}, false,
             {scores.data(), query_count(), kRows});
+        return scores;
     }
 
-    void score_floats(std::vector<float>& scores) const {
+    [[nodiscard]] std::vector<float> scores_of_floats() const {
         const auto product = [](std::span<const float> a, std::span<const float> b) {
-            double sum = 0.0;
-            for (std::size_t i = 0; i < kDim; ++i) {
-                sum += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-            }
-            return sum;
+            return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
         };
-        for (std::size_t i = 0; i < scores.size(); ++i) {
-            const std::span<const float> q = view(queries_, kDim).row(i / kRows);
-            const std::span<const float> x = view(rows_, kDim).row(i % kRows);
-            const double qx = product(q, x);
-            const double qq = product(q, q);
-            const double xx = product(x, x);
-            scores[i] = static_cast<float>(
-                metric_ == Metric::kInnerProduct ? qx
-                : metric_ == Metric::kL2         ? 2.0 * qx - qq - xx
-                                                 : qx / std::sqrt(qq * xx));
+        std::vector<float> scores;
+        for (std::size_t query = 0; query < query_count(); ++query) {
+            const std::span<const float> q = view(queries_, kDim).row(query);
+            for (std::size_t row = 0; row < kRows; ++row) {
+                const std::span<const float> x = view(rows_, kDim).row(row);
+                const double qx = product(q, x);
+                const double qq = product(q, q);
+                const double xx = product(x, x);
+                scores.push_back(static_cast<float>(
+                    metric_ == Metric::kInnerProduct ? qx
+                    : metric_ == Metric::kL2         ? 2.0 * qx - qq - xx
+                                                     : qx / std::sqrt(qq * xx)));
+            }
         }
+        return scores;
     }
 
     Metric metric_;
     std::shared_ptr<const Compressor> compressor_;
-    std::vector<float> rows_;                          ///< [kRows, kDim].
-    std::vector<float> queries_;                       ///< [query_count(), kDim].
-    std::vector<std::byte> codes_;                     ///< [kRows, code_bytes()].
-    std::map<std::size_t, std::vector<float>> scores_; ///< [query_count(), kRows] of a length.
+    std::vector<float> rows_;                ///< [kRows, kDim].
+    std::vector<float> queries_;             ///< [query_count(), kDim].
+    std::vector<std::byte> codes_;           ///< [kRows, code_bytes()].
+    std::vector<std::vector<float>> scores_; ///< Of each length: [query_count(), kRows].
 };
 
 /// What a collection holds, as a table; scored one by one. Copies are states to compare with later.
@@ -122,7 +125,8 @@ class CollectionModel {
         std::string payload;
     };
 
-    explicit CollectionModel(std::shared_ptr<ScoreTable> scores) : scores_(std::move(scores)) {}
+    explicit CollectionModel(std::shared_ptr<const ScoreTable> scores)
+        : scores_(std::move(scores)) {}
 
     void upsert(PointId id, std::size_t row, std::string payload) {
         points_[id] = {row, next_number_++, std::move(payload)};
@@ -130,7 +134,7 @@ class CollectionModel {
     bool remove(PointId id) { return points_.erase(id) > 0; }
 
     /// Takes over what a training made of the rows.
-    void use(std::shared_ptr<ScoreTable> scores) { scores_ = std::move(scores); }
+    void use(std::shared_ptr<const ScoreTable> scores) { scores_ = std::move(scores); }
 
     [[nodiscard]] std::size_t size() const { return points_.size(); }
     [[nodiscard]] std::uint64_t rows() const { return next_number_; } ///< Dead ones included.
@@ -138,7 +142,7 @@ class CollectionModel {
         const auto found = points_.find(id);
         return found == points_.end() ? nullptr : &found->second;
     }
-    [[nodiscard]] ScoreTable& scores() const { return *scores_; }
+    [[nodiscard]] const ScoreTable& scores() const { return *scores_; }
 
     /// Ranks all points that a filter accepts by a prefix of their codes.
     /// @returns at most k, as a search that scans everything must answer: of points that tie for
@@ -172,7 +176,7 @@ class CollectionModel {
     }
 
   private:
-    std::shared_ptr<ScoreTable> scores_;
+    std::shared_ptr<const ScoreTable> scores_;
     std::map<PointId, Point> points_;
     std::uint64_t next_number_ = 0;
 };

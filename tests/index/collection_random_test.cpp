@@ -51,11 +51,11 @@ std::shared_ptr<const Compressor> model_of(Metric metric) {
     return test::trained_model(metric).compressor;
 }
 
-std::shared_ptr<ScoreTable> scores_of_model(Metric metric) {
-    static std::map<Metric, std::shared_ptr<ScoreTable>> tables;
-    std::shared_ptr<ScoreTable>& table = tables[metric];
+std::shared_ptr<const ScoreTable> scores_of_model(Metric metric) {
+    static std::map<Metric, std::shared_ptr<const ScoreTable>> tables;
+    std::shared_ptr<const ScoreTable>& table = tables[metric];
     if (table == nullptr) {
-        table = std::make_shared<ScoreTable>(metric, model_of(metric));
+        table = std::make_shared<const ScoreTable>(metric, model_of(metric));
     }
     return table;
 }
@@ -82,7 +82,7 @@ class Round {
           factory_(kFactories.at(seed % kFactories.size())), has_model_(!draw_.one_in(4)),
           model_(
               has_model_ ? scores_of_model(metric_)
-                         : std::make_shared<ScoreTable>(metric_, nullptr)) {
+                         : std::make_shared<const ScoreTable>(metric_, nullptr)) {
         const std::filesystem::path model = directory_ / "model";
         if (has_model_) {
             model_of(metric_)->save(model);
@@ -183,7 +183,7 @@ class Round {
              .minimum_recall = draw_.one_in(2) ? 0.9 : 0.0});
         EXPECT_EQ(report.rows, model_.size());
         has_model_ = true;
-        model_.use(std::make_shared<ScoreTable>(metric_, collection_->model()));
+        model_.use(std::make_shared<const ScoreTable>(metric_, collection_->model()));
         ++reached_.trainings;
     }
 

@@ -38,9 +38,11 @@ class RandomRun {
             return seconds_ > 0.0 ? passed.count() < seconds_ : played < rounds_;
         };
         for (std::size_t played = 0; goes_on(played) && !::testing::Test::HasFailure(); ++played) {
-            const std::uint64_t seed = first_ + played;
-            SCOPED_TRACE("ARFC_RANDOM_SEED=" + std::to_string(seed));
-            round(seed);
+            round(first_ + played);
+            if (::testing::Test::HasFailure()) { // Not a trace: threads have none of their
+                                                 // parents'.
+                ADD_FAILURE() << "to play that round again: ARFC_RANDOM_SEED=" << first_ + played;
+            }
         }
     }
 
