@@ -12,8 +12,9 @@ Every build is made and opened in processes of its own, on one thread; each of -
 build in turn, asks it at every committed setting (peers/__init__.py) and ends, so that engines
 alternate. Figures are medians of the passes:
 
-  QPS   queries a second, all in one call, on one thread and on two
-  p50, p99  microseconds of a query that is asked alone
+  QPS   queries a second, all in one call, on one thread (by the processor's time, so that other
+        programs disturb less) and on two (by wall time)
+  p50, p99  microseconds of the processor's time for a query that is asked alone
   bytes a row  what the process grew by, resident memory that is no file's, after its searches, and
         the cached pages of the files that it reads; plus the disk that it needs to answer. Ids,
         graphs, codebooks, centroids and the model are in it. `structure` is what the layout asks
@@ -41,13 +42,14 @@ import million_rows
 import numpy as np
 from nearest import nearest10
 from peers import ENGINES
+from peers.engine import list_count
 from results import Results
 
 BANDS = (60, 120, 400)
 RECALL = 0.90
 SEED = 0
-TRAINING_ROWS = 200_000
-SINGLES = 300
+TRAINING_ROWS = 50  # for each of the usual number of inverted lists
+SINGLES = 100
 RESAMPLES = 10_000
 
 
@@ -148,7 +150,7 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
             "build": build,
             "rows": str(data.rows.resolve()),
             "count": data.count,
-            "training": min(TRAINING_ROWS, data.count),
+            "training": min(TRAINING_ROWS * list_count(data.count), data.count),
             "folder": str(folder),
             "models": str(args.work.resolve() / f"models-{data.digest}"),
             "model_seconds": args.model_seconds,

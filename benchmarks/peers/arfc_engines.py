@@ -39,9 +39,9 @@ def model(name: str, data: Data) -> arfc.Compressor:
 def encoding_seconds(compressor: arfc.Compressor, rows: Rows, num_bytes: int, count: int) -> float:
     """Returns what encoding `count` rows takes, by the time of fewer."""
     some = np.ascontiguousarray(rows[:MEASURED_ROWS])
-    started = time.perf_counter()
+    started = time.process_time()
     compressor.encode(some, num_bytes)
-    return (time.perf_counter() - started) * count / len(some)
+    return (time.process_time() - started) * count / len(some)
 
 
 def stages(setting: dict[str, int], lengths: list[int]) -> list[dict[str, int] | int]:
@@ -60,15 +60,15 @@ class ArfcIndex(Engine):
         name, factory = settings.split(": ")
         compressor = model(name, data)
         index = arfc.index_factory(rows.shape[1], factory, arfc.METRIC_INNER_PRODUCT)
-        started = time.perf_counter()
+        started = time.process_time()
         index.train(data.train, model=compressor)
-        trained = time.perf_counter()
+        trained = time.process_time()
         arfc.write_index(index, folder / "index")
         fixed = (folder / "index").stat().st_size
-        before_adding = time.perf_counter()
+        before_adding = time.process_time()
         for first in range(0, len(rows), 100_000):
             index.add(np.ascontiguousarray(rows[first : first + 100_000]))
-        added = time.perf_counter() - before_adding
+        added = time.process_time() - before_adding
         arfc.write_index(index, folder / "index")
         encode = encoding_seconds(
             compressor, rows, index.sa_code_size(), len(rows) + len(data.train)
@@ -117,16 +117,16 @@ class ArfcCollection(Engine):
         name, factory = settings.split(": ")
         compressor = model(name, data)
         dim = rows.shape[1]
-        started = time.perf_counter()
+        started = time.process_time()
         with arfc.Collection.create(
             folder / "collection", dim, "cosine", factory, model=compressor
         ) as collection:
             for first in range(0, len(rows), 10_000):
                 block = np.ascontiguousarray(rows[first : first + 10_000])
                 collection.upsert(np.arange(first, first + len(block)), block, wait=False)
-            added = time.perf_counter()
+            added = time.process_time()
             collection.optimize()
-            seconds = time.perf_counter() - added
+            seconds = time.process_time() - added
             lists = collection.info().nlist
         length = prefix_lengths(settings)[-1]
         encode = encoding_seconds(compressor, rows, length, len(rows))

@@ -15,7 +15,7 @@ Rows = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Built:
-    """What building took, in seconds of wall time."""
+    """What building took, in seconds of the processor's time, on one thread."""
 
     train: float
     """Of what the rows share: codebooks, lists; an arfc model's training apart."""

@@ -29,13 +29,13 @@ class FaissIndex(Engine):
                 part.do_polysemous_training = False  # minutes, for a search that is not used here
             if isinstance(part, faiss.IndexHNSW):
                 part.hnsw.efConstruction = 100
-        started = time.perf_counter()
+        started = time.process_time()
         index.train(data.train)
-        trained = time.perf_counter()
+        trained = time.process_time()
         fixed = len(faiss.serialize_index(index))
-        before_adding = time.perf_counter()
+        before_adding = time.process_time()
         index.add(rows)
-        added = time.perf_counter()
+        added = time.process_time()
         faiss.write_index(index, str(folder / "index"))
         return Built(trained - started, added - before_adding, fixed_bytes=fixed)
 

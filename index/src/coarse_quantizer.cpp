@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "arfc/base/error.h"
+#include "coarse_products.h"
 #include "parallel.h"
 #include "unit_rows.h"
 
@@ -18,86 +20,8 @@ namespace {
 
 constexpr std::size_t kRowsPerList = 128; // More shift a centroid less than the spread of its rows.
 constexpr std::size_t kIterations = 10;
-constexpr std::size_t kTile = 64;    // Rows assigned by one task.
-constexpr std::size_t kTogether = 4; // Rows multiplied by a centroid while it is in registers.
-constexpr std::size_t kLanes = 16;   // Partial sums of a product; fixed, so that every instruction
-                                     // set adds in the same order.
-
-/// Multiplies kRowCount rows by one centroid.
-template <std::size_t kRowCount>
-[[gnu::always_inline]] inline void multiply(
-    const float* rows, const float* centroid, std::size_t dim, float* out) {
-    float lanes[kRowCount][kLanes] = {};
-    std::size_t j = 0;
-    for (; j + kLanes <= dim; j += kLanes) {
-        for (std::size_t r = 0; r < kRowCount; ++r) {
-            for (std::size_t l = 0; l < kLanes; ++l) {
-                lanes[r][l] += rows[r * dim + j + l] * centroid[j + l];
-            }
-        }
-    }
-    for (std::size_t l = 0; j + l < dim; ++l) {
-        for (std::size_t r = 0; r < kRowCount; ++r) {
-            lanes[r][l] += rows[r * dim + j + l] * centroid[j + l];
-        }
-    }
-    for (std::size_t r = 0; r < kRowCount; ++r) {
-        for (std::size_t width = kLanes / 2; width > 0; width /= 2) {
-            for (std::size_t l = 0; l < width; ++l) {
-                lanes[r][l] += lanes[r][l + width];
-            }
-        }
-        out[r] = lanes[r][0];
-    }
-}
-
-/// Multiplies [count, dim] rows by every centroid: products [count, nlist].
-[[gnu::always_inline]] inline void multiply_all(
-    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
-    std::size_t dim, float* products) {
-    std::size_t i = 0;
-    for (; i + kTogether <= count; i += kTogether) {
-        for (std::size_t c = 0; c < nlist; ++c) {
-            float out[kTogether];
-            multiply<kTogether>(rows + i * dim, centroids + c * dim, dim, out);
-            for (std::size_t r = 0; r < kTogether; ++r) {
-                products[(i + r) * nlist + c] = out[r];
-            }
-        }
-    }
-    for (; i < count; ++i) {
-        for (std::size_t c = 0; c < nlist; ++c) {
-            multiply<1>(rows + i * dim, centroids + c * dim, dim, products + i * nlist + c);
-        }
-    }
-}
-
-using MultiplyAll =
-    void (*)(const float*, std::size_t, const float*, std::size_t, std::size_t, float*);
-
-void multiply_all_portable(
-    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
-    std::size_t dim, float* products) {
-    multiply_all(rows, count, centroids, nlist, dim, products);
-}
-
-#if defined(__x86_64__)
-[[gnu::target("avx2")]] void multiply_all_avx2(
-    const float* rows, std::size_t count, const float* centroids, std::size_t nlist,
-    std::size_t dim, float* products) {
-    multiply_all(rows, count, centroids, nlist, dim, products);
-}
-#endif
-
-/// Chooses by the processor; both give the same bits.
-MultiplyAll multiply_all_for_this_machine() noexcept {
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) {
-        return multiply_all_avx2;
-    }
-#endif
-    return multiply_all_portable;
-}
+constexpr std::size_t kTile = 64;      // Rows assigned by one task.
+constexpr std::size_t kProbeTile = 16; // Queries: fewer, so that a block of them feeds threads.
 
 /// Copies at most `most` rows, evenly spaced.
 std::vector<float> spread_sample(MatrixView<const float> rows, std::size_t most) {
@@ -172,13 +96,25 @@ void move_centroids(
     }
 }
 
+/// Returns an integer that is less where a list is nearer: lists are then ordered by integers,
+/// those of one nearness by their numbers.
+std::uint64_t farness(float nearness) noexcept {
+    if (std::isnan(nearness)) { // Infinite products of a huge query: an order is needed all the
+                                // same.
+        nearness = -std::numeric_limits<float>::infinity();
+    }
+    const auto bits = std::bit_cast<std::uint32_t>(nearness + 0.0F); // There is one zero.
+    const bool is_negative = bits >> 31U != 0;
+    return is_negative ? bits : ~bits & 0x7FFF'FFFFU;
+}
+
 } // namespace
 
 CoarseQuantizer::CoarseQuantizer(Metric metric, std::size_t dim, std::vector<float> centroids)
     : metric_(metric), dim_(dim), centroids_(std::move(centroids)), offsets_(nlist()) {
     for (std::size_t c = 0; metric_ == Metric::kL2 && c < nlist(); ++c) {
         float squared = 0.0F;
-        multiply_all_portable(
+        portable_coarse_products()(
             centroids_.data() + c * dim_, 1, centroids_.data() + c * dim_, 1, dim_, &squared);
         offsets_[c] = -0.5F * squared;
     }
@@ -229,7 +165,7 @@ std::size_t CoarseQuantizer::nearest(const float* products) const {
 }
 
 void CoarseQuantizer::assign(MatrixView<const float> rows, std::span<std::uint32_t> lists) const {
-    const MultiplyAll multiply_rows = multiply_all_for_this_machine();
+    const CoarseProducts multiply_rows = coarse_products();
     for_each_in_parallel((rows.rows() + kTile - 1) / kTile, [&](std::size_t tile) {
         const std::size_t first = tile * kTile;
         const std::size_t count = std::min(kTile, rows.rows() - first);
@@ -245,7 +181,7 @@ void CoarseQuantizer::assign(MatrixView<const float> rows, std::span<std::uint32
 void CoarseQuantizer::assign_several(
     MatrixView<const float> rows, std::size_t copies, std::span<std::uint32_t> lists) const {
     constexpr float kAlong = 2.0F; // Of 0.5, 1 and 2 the best on sentence embeddings.
-    const MultiplyAll multiply_rows = multiply_all_for_this_machine();
+    const CoarseProducts multiply_rows = coarse_products();
     for_each_in_parallel((rows.rows() + kTile - 1) / kTile, [&](std::size_t tile) {
         const std::size_t first = tile * kTile;
         const std::size_t count = std::min(kTile, rows.rows() - first);
@@ -304,26 +240,28 @@ std::size_t CoarseQuantizer::next(
     return best;
 }
 
-void CoarseQuantizer::probe(std::span<const float> query, std::span<std::uint32_t> lists) const {
-    std::vector<float> nearness(nlist());
-    multiply_all_for_this_machine()(
-        query.data(), 1, centroids_.data(), nlist(), dim_, nearness.data());
-    for (std::size_t c = 0; c < nlist(); ++c) {
-        nearness[c] += offsets_[c];
-        if (std::isnan(nearness[c])) { // Infinite products of a huge query: an order is needed all
-                                       // the same.
-            nearness[c] = -std::numeric_limits<float>::infinity();
+void CoarseQuantizer::probe(
+    MatrixView<const float> queries, MatrixView<std::uint32_t> lists) const {
+    const CoarseProducts multiply_rows = coarse_products();
+    for_each_in_parallel((queries.rows() + kProbeTile - 1) / kProbeTile, [&](std::size_t tile) {
+        const std::size_t first = tile * kProbeTile;
+        const std::size_t count = std::min(kProbeTile, queries.rows() - first);
+        std::vector<float> products(count * nlist());
+        multiply_rows(
+            queries.row(first).data(), count, centroids_.data(), nlist(), dim_, products.data());
+        std::vector<std::uint64_t> keys(nlist());
+        for (std::size_t i = 0; i < count; ++i) {
+            for (std::size_t c = 0; c < nlist(); ++c) {
+                keys[c] = farness(products[i * nlist() + c] + offsets_[c]) << 32U | c;
+            }
+            const std::span<std::uint32_t> nearest = lists.row(first + i);
+            const auto end = keys.begin() + static_cast<std::ptrdiff_t>(nearest.size());
+            std::partial_sort(keys.begin(), end, keys.end());
+            std::transform(keys.begin(), end, nearest.begin(), [](std::uint64_t key) {
+                return static_cast<std::uint32_t>(key);
+            });
         }
-    }
-    std::vector<std::uint32_t> order(nlist());
-    std::iota(order.begin(), order.end(), 0U);
-    const auto nearer = [&](std::uint32_t a, std::uint32_t b) {
-        return nearness[a] != nearness[b] ? nearness[a] > nearness[b] : a < b;
-    };
-    std::partial_sort(
-        order.begin(), order.begin() + static_cast<std::ptrdiff_t>(lists.size()), order.end(),
-        nearer);
-    std::copy_n(order.begin(), lists.size(), lists.begin());
+    });
 }
 
 } // namespace arfc

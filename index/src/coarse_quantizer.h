@@ -56,10 +56,10 @@ class CoarseQuantizer {
     void assign_several(
         MatrixView<const float> rows, std::size_t copies, std::span<std::uint32_t> lists) const;
 
-    /// Finds the lists nearest to a query, nearest first.
-    /// @param query  [dim].
-    /// @param lists  Out, [nprobe], nprobe <= nlist().
-    void probe(std::span<const float> query, std::span<std::uint32_t> lists) const;
+    /// Finds the lists nearest to each query, nearest first, on num_threads() threads.
+    /// @param queries  [m, dim].
+    /// @param lists    Out, [m, nprobe], nprobe <= nlist().
+    void probe(MatrixView<const float> queries, MatrixView<std::uint32_t> lists) const;
 
   private:
     /// @param products  [nlist()] inner products of a row and the centroids.

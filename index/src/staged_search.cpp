@@ -92,6 +92,7 @@ class StagedIndex::Search {
         std::vector<Candidates> found(queries_.rows());
         for (std::size_t first = 0; first < queries_.rows(); first += kQueries) {
             const std::size_t count = std::min(kQueries, queries_.rows() - first);
+            probe(first, count);
             std::vector<float> tables(count * tokens * kSymbols);
             index_.compressor().query_tables(
                 queries_.slice(first, count), 0, {tables.data(), count, tokens * kSymbols});
@@ -256,6 +257,7 @@ class StagedIndex::Search {
         const MatrixView<const float> block = queries_.slice(first, count);
         std::vector<Candidates> best(count);
         std::size_t done = 0; // Tokens in the sums.
+        probe(first, count);
         for (std::size_t s = 0; s < stages_.size(); ++s) {
             const Clock::time_point start = Clock::now();
             Counts counts;
@@ -357,14 +359,13 @@ class StagedIndex::Search {
     std::vector<Candidates> scan_in_parts(
         std::size_t first, std::size_t count, std::size_t parts, const std::vector<float>& tables,
         Counts& counts) const {
-        std::vector<std::vector<std::uint32_t>> lists(count);
-        for_each_in_parallel(count, [&](std::size_t q) { lists[q] = probed_lists(first + q); });
         std::vector<Candidates> of_parts(count * parts);
         for_each_in_parallel(count * parts, [&](std::size_t i) {
             const std::size_t q = i / parts;
             const float* const table = tables.data() + q * index_.head_bytes() * kSymbols;
             of_parts[i] = scan_lists(
-                first + q, table, lists[q], {.number = i % parts, .count = parts}, counts);
+                first + q, table, probed_lists(first + q), {.number = i % parts, .count = parts},
+                counts);
         });
         std::vector<Candidates> best(count);
         for (std::size_t q = 0; q < count; ++q) {
@@ -386,7 +387,7 @@ class StagedIndex::Search {
     }
 
     template <class Work>
-    void for_each_list(const std::vector<std::uint32_t>& lists, const Work& work) const {
+    void for_each_list(std::span<const std::uint32_t> lists, const Work& work) const {
         for (const std::uint32_t list : lists) {
             for (std::size_t copy = 0; copy < probed_copies(); ++copy) {
                 work(index_.lists_[copy * index_.list_count() + list]);
@@ -394,18 +395,29 @@ class StagedIndex::Search {
         }
     }
 
-    [[nodiscard]] std::vector<std::uint32_t> probed_lists(std::size_t query) const {
-        std::vector<std::uint32_t> lists(nprobe_);
+    /// Finds the lists of a block of queries, which share the reading of the centroids.
+    void probe(std::size_t first, std::size_t count) {
+        probed_from_ = first;
+        probed_.resize(count * nprobe_);
+        const MatrixView<std::uint32_t> lists(probed_.data(), count, nprobe_);
         if (nprobe_ == index_.list_count()) {
-            std::iota(lists.begin(), lists.end(), 0U);
-        } else {
-            std::vector<float> direction(queries_.row(query).begin(), queries_.row(query).end());
-            if (index_.compressor().metric() == Metric::kCosine) {
-                normalise(direction);
+            for (std::size_t q = 0; q < count; ++q) {
+                std::iota(lists.row(q).begin(), lists.row(q).end(), 0U);
             }
-            index_.coarse_.probe(direction, lists);
+            return;
         }
-        return lists;
+        const MatrixView<const float> block = queries_.slice(first, count);
+        std::vector<float> directions(block.data(), block.data() + block.size());
+        const MatrixView<float> view(directions.data(), count, block.cols());
+        for (std::size_t q = 0; index_.compressor().metric() == Metric::kCosine && q < count; ++q) {
+            normalise(view.row(q));
+        }
+        index_.coarse_.probe(view, lists);
+    }
+
+    /// @param query  Of the block that probe() was last called for.
+    [[nodiscard]] std::span<const std::uint32_t> probed_lists(std::size_t query) const {
+        return std::span(probed_).subspan((query - probed_from_) * nprobe_, nprobe_);
     }
 
     /// One of equal parts of the rows of several lists.
@@ -419,7 +431,7 @@ class StagedIndex::Search {
     }
 
     Candidates scan_lists(
-        std::size_t query, const float* tables, const std::vector<std::uint32_t>& lists,
+        std::size_t query, const float* tables, std::span<const std::uint32_t> lists,
         const Part& part, Counts& counts) const {
         std::size_t rows = 0;
         for_each_list(lists, [&](const List& list) { rows += index_.list_rows(list); });
@@ -831,6 +843,8 @@ class StagedIndex::Search {
     std::vector<Stage> stages_; ///< With limits; one more than the answer's where the head is
                                 ///< ranked exactly.
     std::size_t nprobe_ = 1;
+    std::size_t probed_from_ = 0;               ///< First query of the block that
+    std::vector<std::uint32_t> probed_;         ///< [block, nprobe_] lists are of.
     bool ask_ = false;                          ///< Not every row is to be scored.
     bool uses_structure_ = false;               ///< Else every list that is probed is scanned.
     std::size_t beam_ = 0;                      ///< Of a walk through the structure.

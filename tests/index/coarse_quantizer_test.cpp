@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <set>
 
 #include "arfc/compressor/compressor.h"
+#include "coarse_products.h"
 #include "expect_error.h"
 #include "random_rows.h"
 
@@ -42,7 +44,7 @@ TEST(CoarseQuantizer, AssignsToTheNearestCentroid) {
         std::vector<std::uint32_t> probed(21);
         for (std::size_t i = 0; i < 3000; i += 7) {
             const auto row = test::view(rows, kWidth).row(i);
-            quantizer.probe(row, probed);
+            quantizer.probe({row.data(), 1, kWidth}, {probed.data(), 1, 21});
             EXPECT_EQ(probed[0], lists[i]);
             for (std::size_t c = 1; c < 21; ++c) {
                 EXPECT_GE(
@@ -111,7 +113,7 @@ TEST(CoarseQuantizer, GivesTiesToTheLowestList) {
     const std::vector<float> rows = {1, 0, 0, 1, 1, 1, -1, -1};
     EXPECT_EQ(assign(quantizer, {rows.data(), 4, 2}), (std::vector<std::uint32_t>{1, 0, 0, 0}));
     std::vector<std::uint32_t> probed(4);
-    quantizer.probe(std::span(rows).first(2), probed);
+    quantizer.probe({rows.data(), 1, 2}, {probed.data(), 1, 4});
     EXPECT_EQ(probed, (std::vector<std::uint32_t>{1, 2, 0, 3}));
 }
 
@@ -221,12 +223,53 @@ TEST(CoarseQuantizer, LivesWithRowsThatAreAllAlike) {
     EXPECT_EQ(assign(quantizer, test::view(rows, kWidth))[0], 0U);
 }
 
+/// Queries are probed in tiles; what one finds does not depend on the others.
+TEST(CoarseQuantizer, ProbesAQueryAlikeInEveryBatch) {
+    const std::vector<float> rows = test::random_rows(700, kWidth);
+    const MatrixView<const float> queries = test::view(rows, kWidth).slice(0, 67);
+    for (const Metric metric : {Metric::kL2, Metric::kInnerProduct}) {
+        const auto quantizer = CoarseQuantizer::train(metric, test::view(rows, kWidth), 50, 9, {});
+        std::vector<std::uint32_t> together(queries.rows() * 7);
+        quantizer.probe(queries, {together.data(), queries.rows(), 7});
+        for (std::size_t q = 0; q < queries.rows(); ++q) {
+            std::vector<std::uint32_t> alone(7);
+            quantizer.probe(queries.slice(q, 1), {alone.data(), 1, 7});
+            ASSERT_TRUE(std::ranges::equal(alone, std::span(together).subspan(q * 7, 7))) << q;
+        }
+    }
+}
+
+/// Whatever instructions multiply, a product has the same bits.
+TEST(CoarseProducts, AreTheSameByEveryInstructionSet) {
+    for (const std::size_t dim : {1, 15, 16, 37, 384}) {
+        for (const std::size_t nlist : {1, 3, 4, 9}) {
+            for (const std::size_t count : {1, 4, 7}) {
+                const std::vector<float> rows = test::random_rows(count, dim, 1);
+                const std::vector<float> centroids = test::random_rows(nlist, dim, 2);
+                std::vector<float> products(count * nlist);
+                std::vector<float> expected(count * nlist);
+                coarse_products()(
+                    rows.data(), count, centroids.data(), nlist, dim, products.data());
+                portable_coarse_products()(
+                    rows.data(), count, centroids.data(), nlist, dim, expected.data());
+                ASSERT_EQ(products, expected) << count << " x " << nlist << " x " << dim;
+                EXPECT_NEAR(
+                    expected.back(),
+                    nearness(
+                        Metric::kInnerProduct, test::view(rows, dim).row(count - 1),
+                        test::view(centroids, dim).row(nlist - 1)),
+                    1e-4 * static_cast<double>(dim));
+            }
+        }
+    }
+}
+
 TEST(CoarseQuantizer, OrdersListsForQueriesBeyondFloat) {
     const std::vector<float> rows = test::random_rows(100, kWidth);
     const auto quantizer = CoarseQuantizer::train(Metric::kL2, test::view(rows, kWidth), 8, 0, {});
     const std::vector<float> huge(kWidth, 3e38F);
     std::vector<std::uint32_t> probed(8);
-    quantizer.probe(huge, probed);
+    quantizer.probe({huge.data(), 1, kWidth}, {probed.data(), 1, 8});
     std::ranges::sort(probed);
     std::vector<std::uint32_t> all(8);
     std::iota(all.begin(), all.end(), 0U);
@@ -238,7 +281,7 @@ TEST(CoarseQuantizer, PutsListsWhoseProductIsNoNumberLast) {
     const CoarseQuantizer quantizer(Metric::kInnerProduct, 2, {2, -2, 1, -1, 1, 1, -1, -1});
     const std::vector<float> huge = {3e38F, 3e38F}; // Infinity minus infinity, 0, and infinities.
     std::vector<std::uint32_t> probed(4);
-    quantizer.probe(huge, probed);
+    quantizer.probe({huge.data(), 1, 2}, {probed.data(), 1, 4});
     EXPECT_EQ(probed, (std::vector<std::uint32_t>{2, 1, 0, 3}));
 }
 

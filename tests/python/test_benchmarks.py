@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import pathlib
 import re
@@ -15,11 +16,11 @@ from conftest import clustered_rows
 BENCHMARKS = pathlib.Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # As where they are run: they import what lies beside them.
 
-import million_rows
-import search_latency
-from nearest import nearest10
-from peers import ENGINES
-from peers.engine import grid, list_count, numbers
+million_rows = importlib.import_module("million_rows")
+nearest10 = importlib.import_module("nearest").nearest10
+search_latency = importlib.import_module("search_latency")
+engine = importlib.import_module("peers.engine")
+ENGINES = importlib.import_module("peers").ENGINES
 
 pytest.importorskip("faiss", reason="rivals need the wheel faiss-cpu")
 
@@ -99,12 +100,12 @@ def test_each_engine_has_at_least_twenty_settings():
 
 
 def test_settings_are_read_as_they_are_written():
-    assert [numbers(setting) for setting in grid(a=[1, 2], b=[3])] == [
+    assert [engine.numbers(setting) for setting in engine.grid(a=[1, 2], b=[3])] == [
         {"a": 1, "b": 3},
         {"a": 2, "b": 3},
     ]
-    assert numbers("") == {}
-    assert (list_count(100_000), list_count(1_000_000), list_count(10)) == (1024, 4096, 16)
+    assert engine.numbers("") == {}
+    assert tuple(engine.list_count(rows) for rows in (100_000, 1_000_000, 10)) == (1024, 4096, 16)
 
 
 def test_a_small_comparison_finds_what_a_sort_finds_and_goes_on_where_it_was(rows, tmp_path):
@@ -113,8 +114,8 @@ def test_a_small_comparison_finds_what_a_sort_finds_and_goes_on_where_it_was(row
     arguments += ["--work", tmp_path / "work", "--picture", tmp_path / "picture.png"]
     done = run("search_latency.py", *arguments)
     assert done.returncode == 0, done.stderr
-    for engine in ("arfc", "faiss hnsw-flat"):
-        assert f"| {engine} |" in done.stdout
+    for name in ("arfc", "faiss hnsw-flat"):
+        assert f"| {name} |" in done.stdout
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
     lines = (tmp_path / "work" / "results.jsonl").read_text().splitlines()
