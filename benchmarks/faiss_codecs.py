@@ -9,6 +9,13 @@ import numpy as np
 from nearest import Rows
 
 
+def decoded(index: faiss.Index, rows: Rows) -> Rows:
+    """Returns what a trained codec makes of rows, as unit rows; it then holds them."""
+    index.add(rows)
+    found = index.reconstruct_n(0, len(rows))
+    return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
+
+
 def cosines(factory: str, train: Rows, base: Rows, queries: Rows) -> tuple[Rows, float, int]:
     """Scores by the cosine of decoded rows, which is better than FAISS's own scores.
 
@@ -18,7 +25,4 @@ def cosines(factory: str, train: Rows, base: Rows, queries: Rows) -> tuple[Rows,
     index = faiss.index_factory(train.shape[1], factory, faiss.METRIC_L2)
     index.train(train)
     seconds = time.perf_counter() - started
-    index.add(base)
-    decoded = index.reconstruct_n(0, len(base))
-    decoded /= np.maximum(np.linalg.norm(decoded, axis=1, keepdims=True), 1e-12)
-    return queries @ decoded.T, seconds, index.sa_code_size()
+    return queries @ decoded(index, base).T, seconds, index.sa_code_size()

@@ -256,6 +256,38 @@ ArfcIndex::ArfcIndex(int width, std::string_view description, faiss::MetricType 
 
 ArfcIndex::~ArfcIndex() = default;
 
+namespace {
+
+std::unique_ptr<Compressor> trained_model(
+    MatrixView<const float> rows, std::size_t code_bytes, Metric metric,
+    const ArfcTrainOptions& train_options) {
+    TrainOptions options;
+    options.code_bytes = code_bytes;
+    options.metric = metric;
+    options.time_budget_s = train_options.time_budget_s;
+    options.seed = train_options.seed;
+    options.device = train_options.device;
+    options.progress = train_options.progress;
+    return Compressor::train(rows, options);
+}
+
+/// Opens the given model, which rows of `width` and codes of `code_bytes` must suit.
+std::unique_ptr<Compressor> fitting_model(
+    std::size_t width, std::size_t code_bytes, Metric metric,
+    const ArfcTrainOptions& train_options) {
+    std::unique_ptr<Compressor> model = Compressor::open(train_options.model, train_options.device);
+    if (model->dim() != width || model->metric() != metric || model->code_bytes() < code_bytes) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Model does not suit the index; its width, metric and code bytes: ", model->dim(), ", ",
+            to_string(model->metric()), ", ", model->code_bytes(), ", expected ", width, ", ",
+            to_string(metric), ", at least ", code_bytes);
+    }
+    return model;
+}
+
+} // namespace
+
 void ArfcIndex::train(std::int64_t n, const float* x) {
     if (ntotal > 0) {
         fail(
@@ -272,26 +304,23 @@ void ArfcIndex::train(std::int64_t n, const float* x) {
     for (std::size_t i = 0; all_unit && i < rows.rows(); ++i) {
         all_unit = is_unit(rows.row(i));
     }
-    TrainOptions options;
-    options.code_bytes = state_->spec.code_bytes();
-    options.metric = metric_type == faiss::METRIC_L2 ? Metric::kL2
-                   : all_unit                        ? Metric::kCosine
-                                                     : Metric::kInnerProduct;
+    const std::size_t code_bytes = state_->spec.code_bytes();
+    const Metric metric = metric_type == faiss::METRIC_L2 ? Metric::kL2
+                        : all_unit                        ? Metric::kCosine
+                                                          : Metric::kInnerProduct;
     if (!state_->spec.coarse.empty()) { // Refused before hours of training, not after.
-        (void)make_coarse(rows.cols(), options.metric, state_->spec.coarse);
+        (void)make_coarse(rows.cols(), metric, state_->spec.coarse);
     }
-    options.time_budget_s = train_options.time_budget_s;
-    options.seed = train_options.seed;
-    options.device = train_options.device;
-    options.progress = train_options.progress;
-    std::shared_ptr<const Compressor> compressor = Compressor::train(rows, options);
+    const std::shared_ptr<const Compressor> compressor =
+        train_options.model.empty() ? trained_model(rows, code_bytes, metric, train_options)
+                                    : fitting_model(rows.cols(), code_bytes, metric, train_options);
     auto index = std::make_unique<StagedIndex>(compressor, state_->shape());
-    std::vector<std::byte> codes(rows.rows() * options.code_bytes);
-    compressor->encode(rows, options.code_bytes, {codes.data(), rows.rows(), options.code_bytes});
+    std::vector<std::byte> codes(rows.rows() * code_bytes);
+    compressor->encode(rows, code_bytes, {codes.data(), rows.rows(), code_bytes});
     index->train(
-        {codes.data(), rows.rows(), options.code_bytes}, rows,
+        {codes.data(), rows.rows(), code_bytes}, rows,
         {.seed = train_options.seed, .progress = train_options.progress});
-    state_->compressor = std::move(compressor);
+    state_->compressor = compressor;
     state_->index = std::move(index);
     state_->is_cosine = all_unit;
     is_trained = true;

@@ -111,7 +111,12 @@ class FaissVectorIndex final : public VectorIndex {
                 .time_budget_s = options.time_budget_s,
                 .seed = options.seed,
                 .device = options.device,
-                .progress = options.progress};
+                .progress = options.progress,
+                .model = options.model};
+        } else if (!options.model.empty()) {
+            fail(
+                ErrorKind::kUnsupported, "Index keeps no ARFC codes, so it takes no model: \"",
+                factory_, "\"");
         }
         guard("Index cannot be trained", [&] { index_->train(count(rows), rows.data()); });
     }

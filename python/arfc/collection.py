@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pathlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +18,7 @@ from arfc.compressor import (
     Compressor,
     Metric,
     ProgressFunction,
+    model_directory,
     native_path,
     native_progress,
     native_seconds,
@@ -198,20 +197,11 @@ class Collection:
         """
         width = as_count(dim, "dim", 1, 65536)
         path = native_path(directory)
-        if isinstance(model, Compressor):
-            with tempfile.TemporaryDirectory(prefix="arfc-model-") as folder:
-                copy = str(pathlib.Path(folder, "model"))
-                model.save(copy)
-                return cls._wrap(
-                    _arfc.create_collection(
-                        path, width, metric, factory, copy, bool(calibration)
-                    ),
-                    path,
-                )
-        origin = "" if model is None else native_path(model)
-        return cls._wrap(
-            _arfc.create_collection(path, width, metric, factory, origin, bool(calibration)), path
-        )
+        with model_directory(model) as origin:
+            return cls._wrap(
+                _arfc.create_collection(path, width, metric, factory, origin, bool(calibration)),
+                path,
+            )
 
     @classmethod
     def open(

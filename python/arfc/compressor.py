@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import pathlib
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -178,6 +181,18 @@ def native_path(path: str | os.PathLike[str]) -> str:
         return os.fsdecode(path)
     except TypeError:
         raise InvalidArgumentError(f"Path must be text or a path object: {path!r}") from None
+
+
+@contextlib.contextmanager
+def model_directory(model: Compressor | str | os.PathLike[str] | None) -> Iterator[str]:
+    """Gives the directory of a model, for as long as the context lasts; "" where there is none."""
+    if not isinstance(model, Compressor):
+        yield "" if model is None else native_path(model)
+        return
+    with tempfile.TemporaryDirectory(prefix="arfc-model-") as folder:
+        copy = str(pathlib.Path(folder, "model"))
+        model._native.save(copy)
+        yield copy
 
 
 def native_seconds(value: float | None) -> float | None:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from arfc import _arfc
 from arfc._arrays import allocate, as_codes, as_count, as_ids, as_matrix, as_stages
-from arfc.compressor import ProgressFunction, native_path, native_progress, native_seconds
+from arfc.compressor import (
+    Compressor,
+    ProgressFunction,
+    model_directory,
+    native_path,
+    native_progress,
+    native_seconds,
+)
 from arfc.errors import InvalidArgumentError, UnsupportedError
 
 METRIC_INNER_PRODUCT = 0
@@ -95,23 +102,33 @@ class Index:
         seed: int = 0,
         device: str = "auto",
         progress: ProgressFunction | None = None,
+        model: Compressor | str | os.PathLike[str] | None = None,
     ) -> None:
         """Learns from rows; the index must hold none.
 
-        x  [n, d] float32, finite. Under METRIC_INNER_PRODUCT, rows that all have unit length
-           (within 1e-3) make an ARFC index a cosine one: `add` then takes unit rows only.
-        The options are those of `Compressor.train`; FAISS's own indexes ignore them.
+        x      [n, d] float32, finite. Under METRIC_INNER_PRODUCT, rows that all have unit length
+               (within 1e-3) make an ARFC index a cosine one: `add` then takes unit rows only.
+        model  A compressor or a model directory to use instead of training one, so that many
+               indexes share what is learned once. Its codes are at least as long as the factory
+               string's, of which theirs are then the beginnings; rows teach lists and defaults.
+        The other options are those of `Compressor.train`; FAISS's own indexes ignore them, and
+        refuse a model.
 
-        Raises InvalidArgumentError (a shape or value), FailedPreconditionError (there are rows),
-        CancelledError, KeyboardInterrupt.
+        Raises InvalidArgumentError (a shape or value; the model's width, metric or code length),
+        FailedPreconditionError (there are rows), UnsupportedError (a model, and no ARFC index to
+        take it), NotFoundError, CorruptionError (the model's directory), CancelledError,
+        KeyboardInterrupt.
         """
-        self._native.train(
-            as_matrix(x, dim=self.d),
-            native_seconds(time_budget_s),
-            as_count(seed, "seed", 0, 2**64 - 1),
-            device,
-            native_progress(progress),
-        )
+        matrix = as_matrix(x, dim=self.d)
+        with model_directory(model) as directory:
+            self._native.train(
+                matrix,
+                native_seconds(time_budget_s),
+                as_count(seed, "seed", 0, 2**64 - 1),
+                device,
+                native_progress(progress),
+                directory,
+            )
 
     def add(self, x: Any) -> None:
         """Appends rows; their ids go on from `ntotal`.

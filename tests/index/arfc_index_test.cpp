@@ -663,6 +663,40 @@ TEST(ArfcIndex, TrainsAsItIsTold) {
         "cuda:1000");
 }
 
+TEST(ArfcIndex, TakesAModelThatWasTrainedBefore) {
+    const test::TrainedModel& given = test::trained_model(Metric::kL2);
+    const test::TemporaryDirectory folder;
+    given.compressor->save(folder.path() / "model");
+    const auto trained = [&](const char* description, faiss::MetricType metric, int width) {
+        auto index = std::make_unique<ArfcIndex>(width, description, metric);
+        index->train_options.model = folder.path() / "model";
+        index->train(kN * kDim / width, given.rows.data());
+        return index;
+    };
+    // Shorter codes than the model's: their beginnings.
+    const auto index = trained("ARFC6/3,IVF5", faiss::METRIC_L2, kDim);
+    EXPECT_EQ(index->compressor()->id(), given.compressor->id());
+    std::vector<std::uint8_t> codes(6);
+    index->sa_encode(1, given.rows.data(), codes.data());
+    EXPECT_TRUE(std::equal(
+        codes.begin(), codes.end(), given.codes.begin(),
+        [](std::uint8_t a, std::byte b) { return a == std::to_integer<std::uint8_t>(b); }));
+
+    ARFC_EXPECT_ERROR(
+        (void)trained("ARFC13", faiss::METRIC_L2, kDim), ErrorKind::kInvalidArgument,
+        "24, l2, 12, expected 24, l2, at least 13");
+    ARFC_EXPECT_ERROR(
+        (void)trained("ARFC12", faiss::METRIC_INNER_PRODUCT, kDim), ErrorKind::kInvalidArgument,
+        "expected 24, ip");
+    ARFC_EXPECT_ERROR(
+        (void)trained("ARFC12", faiss::METRIC_L2, kDim / 2), ErrorKind::kInvalidArgument,
+        "expected 12, l2");
+    ArfcIndex missing(kDim, "ARFC12", faiss::METRIC_L2);
+    missing.train_options.model = folder.path() / "nowhere";
+    ARFC_EXPECT_ERROR(missing.train(kN, given.rows.data()), ErrorKind::kNotFound, "nowhere");
+    EXPECT_FALSE(missing.is_trained);
+}
+
 TEST(ArfcIndex, RefusesACoarsePartOfAnotherMetricBeforeItTrains) {
     const Rows rows(kN, 1); // Of any length, so that inner products are asked for.
     ArfcIndex index(kDim, "ARFC12/8,LSH", faiss::METRIC_INNER_PRODUCT);

@@ -195,6 +195,39 @@ def test_ids_of_the_callers_need_no_wrapper_around_arfc(rows):
     assert flat.ntotal == 0
 
 
+def test_indexes_share_a_model(model, model_folder, rows, queries):
+    index = arfc.index_factory(DIM, "ARFC12/8,IVF16", arfc.METRIC_INNER_PRODUCT)
+    index.train(rows, model=model)
+    index.add(rows)
+    np.testing.assert_array_equal(index.sa_encode(rows), model.encode(rows, 12))
+    every = arfc.SearchParametersARFC(nprobe=16, stages=[{"bytes": 8, "limit": len(rows)}, 12])
+    scores, _ = index.search(queries, 5, every)
+    expected = model.score(queries, model.encode(rows, 12))
+    np.testing.assert_array_equal(scores, -np.sort(-expected, axis=1)[:, :5])
+
+    from_disk = arfc.index_factory(DIM, "ARFC12", arfc.METRIC_INNER_PRODUCT)
+    from_disk.train(rows, model=model_folder)
+    np.testing.assert_array_equal(from_disk.sa_encode(rows), index.sa_encode(rows))
+
+
+@pytest.mark.parametrize(
+    ("d", "factory", "metric", "kind", "message"),
+    [
+        (DIM, "ARFC17", 0, arfc.InvalidArgumentError, r"at least 17"),
+        (DIM, "ARFC16", 1, arfc.InvalidArgumentError, r"cosine, 16, expected 32, l2"),
+        (DIM // 2, "ARFC16", 0, arfc.InvalidArgumentError, r"32, cosine, 16, expected 16"),
+        (DIM, "IVF4,Flat", 0, arfc.UnsupportedError, r"takes no model"),
+    ],
+)
+def test_a_model_that_does_not_suit_is_refused(model, rows, d, factory, metric, kind, message):
+    index = arfc.index_factory(d, factory, metric)
+    halves = np.ascontiguousarray(rows[:, :d])
+    halves /= np.linalg.norm(halves, axis=1, keepdims=True)
+    with pytest.raises(kind, match=message):
+        index.train(halves, model=model)
+    assert not index.is_trained
+
+
 def test_wrong_calls_change_nothing(trained, tmp_path, rows):
     index = trained("ARFC16", tmp_path)
     bad = rows[:2].copy()

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -28,6 +29,9 @@ struct ArfcTrainOptions {
     std::uint64_t seed = 0;
     std::string device = "auto"; ///< As in Compressor::open.
     ProgressFunction progress;
+    std::filesystem::path model; ///< A model directory to use instead of training one, of the rows'
+                                 ///< width, the metric that rows would be trained for, and codes at
+                                 ///< least as long as the factory string's; empty: train one.
 };
 
 /// What a search of an ArfcIndex may be told, beside `sel`. Nothing set: what was measured best at
@@ -78,10 +82,11 @@ class ArfcIndex : public faiss::Index {
     ArfcTrainOptions train_options;     ///< Read by train(), which FAISS gives no room for them.
     ArfcSearchDefaults search_defaults; ///< Read by every search; set it while none runs.
 
-    /// Learns the model, the lists and the search defaults.
+    /// Learns the model, unless `train_options` give one, the lists and the search defaults.
     /// @param x       [n, d] float32, finite, n >= 1 and >= nlist.
-    /// @throws Error  kInvalidArgument: a value, or too few rows. kFailedPrecondition: there are
-    ///                rows. kCancelled.
+    /// @throws Error  kInvalidArgument: a value, too few rows, or a model that does not fit.
+    ///                kFailedPrecondition: there are rows. kCancelled. kNotFound, kCorruption: the
+    ///                model's directory.
     void train(std::int64_t n, const float* x) override;
 
     /// Appends rows under ids ntotal, ntotal + 1, ...

@@ -23,6 +23,7 @@ struct VectorTrainOptions {
     std::uint64_t seed = 0;
     std::string device = "auto"; ///< As in Compressor::open.
     ProgressFunction progress;
+    std::filesystem::path model; ///< As in ArfcTrainOptions.
 };
 
 /// How a search runs; nothing set: what was measured best at train time.
@@ -65,8 +66,9 @@ class VectorIndex {
     /// @param rows    [n, dim()] float32, finite. Under kInnerProduct, rows that all have unit
     ///                length (within 1e-3) make an ARFC index a cosine one: add() then takes unit
     ///                rows only.
-    /// @throws Error  kInvalidArgument: a shape or value. kFailedPrecondition: there are rows.
-    ///                kCancelled.
+    /// @throws Error  kInvalidArgument: a shape or value, or a model that does not fit.
+    ///                kFailedPrecondition: there are rows. kCancelled. kUnsupported: a model, and
+    ///                no ARFC index to take it. kNotFound, kCorruption: the model's directory.
     virtual void train(MatrixView<const float> rows, const VectorTrainOptions& options = {}) = 0;
 
     /// Appends rows; their ids continue from ntotal().
