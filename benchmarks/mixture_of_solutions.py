@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 r"""What a network gains that makes one code of several solutions of a row: a prototype.
 
-    .venv/bin/python benchmarks/mixture_of_solutions.py [--rows 50000] [--bytes 8] [--seed 0] \
-        [--configurations choose:4:64,choose:8:128,refine:8:64] [--sets 4] [--steps 2000] \
-        [--beams 16,32,64] [--models directory] [--embeddings rows.npy]
+    .venv/bin/python benchmarks/mixture_of_solutions.py [--rows 50000] [--model-rows 10000] \
+        [--bytes 8] [--seed 0] [--configurations choose:4:64,choose:8:128,refine:8:64] [--sets 4] \
+        [--steps 2000] [--beams 16,32,64] [--models directory] [--embeddings rows.npy]
 
 The paper refines several base solutions of an entity to its code by cross-solution attention and
 learnable compression tokens. Solutions here are the best hypotheses of an arfc model's beam where
@@ -79,7 +79,11 @@ MOST_REFITTED = 20_000  # rows that tables are fitted to
 
 
 def opened(train: Rows, seed: int, args: argparse.Namespace) -> Start:
-    """Returns a model of that seed in the rows' own space; trains it where it is not kept."""
+    """Returns a model of that seed in the rows' own space; trains it where it is not kept.
+
+    It learns from the first --model-rows of the rows.
+    """
+    train = train[: args.model_rows]
     with tempfile.TemporaryDirectory() as temporary:
         directory = pathlib.Path(args.models or temporary, f"{len(train)}-{args.bytes}-{seed}")
         if not directory.exists():
@@ -99,7 +103,7 @@ class Solutions:
     codes: Tensor
     """[n, solutions, tokens]."""
     excess: Tensor
-    """[n, solutions]: how much more a solution costs than the best, in units of the mean cost."""
+    """[n, solutions]: how much more a solution costs than the beam's best, as a share of that."""
 
     def __getitem__(self, places: Tensor | slice) -> Solutions:
         return Solutions(self.rows[places], self.codes[places], self.excess[places])
@@ -134,7 +138,7 @@ class Sets:
             of_set, cost = self.best(source, rows)
             parts.append((of_set[:, :1], cost[:, :1]))
         codes, costs = (torch.cat(part, 1) for part in zip(*parts, strict=True))
-        return Solutions(rows, codes, (costs - costs[:, :1]) / costs[:, 0].mean())
+        return Solutions(rows, codes, costs / costs[:, :1] - 1)
 
 
 class Relations:
@@ -335,7 +339,7 @@ class Mixture(nn.Module):
                 nearest = near.topk(NEAREST, 1, largest=False).indices
                 options = torch.cat([some.codes[:, : self.own, token], nearest], 1)
                 errors = near.gather(1, options)
-                errors = (errors - errors.min(1, keepdim=True).values) / errors.std()
+                errors = (errors - errors.amin(1, keepdim=True)) / symbols.square().sum(1).mean()
                 is_known = (options[:, :, None] == options[:, None]).tril(-1).any(2)
             of_options = self.of_symbol[0, token][options] + tables[0][token][options]
             logits = self._logits(tokens[:, token], seen + of_options, errors)
@@ -522,6 +526,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=50_000, help="rows that train")
+    parser.add_argument("--model-rows", type=int, help="rows of them that train the model; all")
     parser.add_argument("--bytes", type=int, default=8, help="tokens, at most 16")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--configurations", default="choose:4:64,choose:8:128,refine:8:64")
