@@ -162,15 +162,14 @@ TEST_F(TrainingCheckpointTest, SchedulesShareWhatComesBeforeRelations) {
     other.resume = true;
     EXPECT_EQ(train(other)->id(), id);
 
-    usual.resume = true; // What that left knows relations.
-    ARFC_EXPECT_ERROR(
-        train(usual), ErrorKind::kFailedPrecondition,
-        "in prefix_schedule: [0.3,0.6,9.0], now [0.75,0.25,4.0]");
-    usual.resume = false;
-    interrupt_fine_tuning(usual);
-    ARFC_EXPECT_ERROR(
-        train(other), ErrorKind::kFailedPrecondition,
-        "in prefix_schedule: [0.75,0.25,4.0], now [0.3,0.6,9.0]");
+    for (const auto& interrupted :
+         {std::function([&] { interrupt_fine_tuning(usual); }),
+          std::function([&] { interrupt(usual, "encoding rows", 1); })}) {
+        interrupted();
+        ARFC_EXPECT_ERROR(
+            train(other), ErrorKind::kFailedPrecondition,
+            "in prefix_schedule: [0.75,0.25,4.0], now [0.3,0.6,9.0]");
+    }
 }
 
 TEST_F(TrainingCheckpointTest, WhatItHoldsIsNotLearnedAgain) {
