@@ -174,21 +174,6 @@ class ConditionalTokens(torch.nn.Module):
                 seen = self._see(token, symbol, seen)
         return codes[:, 0]
 
-    @torch.no_grad()
-    def fit(self, rows: Tensor, codes: Tensor) -> Tensor:
-        """Returns tables [tokens, 256, dim] whose sums leave less of rows than plain symbols do."""
-        tables = self.symbols.detach().clone()
-        for _ in range(3):
-            left = rows - additive(self.mean, tables, codes)[-1]
-            for token in range(self.tokens):
-                symbols = codes[:, token]
-                sums = torch.zeros(SYMBOLS, self.dim).index_add_(0, symbols, left)
-                counts = torch.bincount(symbols, minlength=SYMBOLS)[:, None]
-                change = 0.5 * sums / (counts + 20)
-                tables[token] += change
-                left = left - change[symbols]
-        return tables
-
 
 def additive(mean: Tensor, tables: Tensor, codes: Tensor) -> list[Tensor]:
     """Returns the sums of every prefix of codes."""
@@ -196,6 +181,22 @@ def additive(mean: Tensor, tables: Tensor, codes: Tensor) -> list[Tensor]:
     for token in range(codes.shape[1]):
         sums.append(sums[-1] + tables[token][codes[:, token]])
     return sums[1:]
+
+
+@torch.no_grad()
+def fitted(mean: Tensor, symbols: Tensor, rows: Tensor, codes: Tensor) -> Tensor:
+    """Returns tables [tokens, 256, dim] whose sums leave less of rows than symbols do."""
+    tables = symbols.clone()
+    for _ in range(3):
+        left = rows - additive(mean, tables, codes)[-1]
+        for token in range(len(tables)):
+            chosen = codes[:, token]
+            sums = torch.zeros_like(tables[token]).index_add_(0, chosen, left)
+            counts = torch.bincount(chosen, minlength=SYMBOLS)[:, None]
+            change = 0.5 * sums / (counts + 20)
+            tables[token] += change
+            left = left - change[chosen]
+    return tables
 
 
 class Training:
@@ -303,9 +304,11 @@ def compare(rows: Rows, args: argparse.Namespace) -> None:
     Training(model, turned[0], args).run()
     new = model.encode(turned[1], beam=8, candidates=8)
     report("neural", trial, queries, model.decoded(new, lengths), lengths)
-    fitted = model.fit(turned[0][:20_000], model.encode(turned[0][:20_000], 4, 8))
-    for name, tables in (("plain symbols", model.symbols.detach()), ("fitted tables", fitted)):
-        sums = additive(model.mean.detach(), tables, new)
+    mean, symbols = model.mean.detach(), model.symbols.detach()
+    some = turned[0][:20_000]
+    refitted = fitted(mean, symbols, some, model.encode(some, 4, 8))
+    for name, tables in (("plain symbols", symbols), ("fitted tables", refitted)):
+        sums = additive(mean, tables, new)
         decoded = [start.directions(sums[length - 1]) for length in lengths]
         report(f"additive, {name}", trial, queries, decoded, lengths)
 

@@ -250,7 +250,8 @@ class FeatureTrainer {
         const torch::Tensor wanted = RelationGraph::edges(graph_.similarities(rows, rows), itself);
         const torch::Tensor weights = wanted.exp();
         const torch::Tensor all = features(inputs);
-        std::set<std::int64_t> lengths = drawn_lengths(random_, share, *lengths_.begin(), width_);
+        std::set<std::int64_t> lengths =
+            drawn_lengths(random_, {}, share, *lengths_.begin(), width_);
         // The shortest of them and a middle one: decoding costs more than all the rest.
         const std::set<std::int64_t> decoded_lengths{
             *lengths.begin(),

@@ -7,11 +7,8 @@
 namespace arfc {
 namespace {
 
-constexpr double kTemperature = 0.05;  // Of cosines.
-constexpr int kLengths = 3;            // Sampled prefixes of a step.
-constexpr double kConcentration = 4.0; // a + b of the Beta distribution of lengths.
-constexpr double kFirstMean = 0.75;    // Its mean, as a share of the longest prefix, at first and
-constexpr double kLastMean = 0.25;     // at last.
+constexpr double kTemperature = 0.05; // Of cosines.
+constexpr int kLengths = 3;           // Sampled prefixes of a step.
 
 } // namespace
 
@@ -99,10 +96,11 @@ torch::Tensor drawn_rows(std::mt19937_64& random, std::int64_t count, std::int64
 }
 
 std::set<std::int64_t> drawn_lengths(
-    std::mt19937_64& random, double share, std::int64_t shortest, std::int64_t longest) {
-    const double mean = kFirstMean + (kLastMean - kFirstMean) * share;
-    std::gamma_distribution<double> a(kConcentration * mean);
-    std::gamma_distribution<double> b(kConcentration * (1.0 - mean));
+    std::mt19937_64& random, const PrefixSchedule& schedule, double share, std::int64_t shortest,
+    std::int64_t longest) {
+    const double mean = schedule.first_mean + (schedule.last_mean - schedule.first_mean) * share;
+    std::gamma_distribution<double> a(schedule.concentration * mean);
+    std::gamma_distribution<double> b(schedule.concentration * (1.0 - mean));
     std::set<std::int64_t> lengths{std::min(shortest, longest)};
     for (int i = 0; i < kLengths; ++i) {
         const double x = a(random);

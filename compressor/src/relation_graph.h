@@ -8,6 +8,7 @@
 #include <set>
 
 #include "arfc/base/metric.h"
+#include "arfc/compressor/compressor.h"
 
 namespace arfc {
 
@@ -75,11 +76,10 @@ class RelationGraph {
 [[nodiscard]] torch::Tensor drawn_rows(
     std::mt19937_64& random, std::int64_t count, std::int64_t below);
 
-/// Draws three prefix lengths and adds the shortest that is measured: Beta-distributed, of a mean
-/// from three quarters of the longest at first to one quarter at last.
+/// Draws three prefix lengths and adds the shortest that is measured.
 /// @param share  Of the training that is over, in [0, 1].
-/// Source: the progressive training of arXiv:2602.11494.
 [[nodiscard]] std::set<std::int64_t> drawn_lengths(
-    std::mt19937_64& random, double share, std::int64_t shortest, std::int64_t longest);
+    std::mt19937_64& random, const PrefixSchedule& schedule, double share, std::int64_t shortest,
+    std::int64_t longest);
 
 } // namespace arfc

@@ -389,7 +389,8 @@ class RelationTrainer {
             RelationGraph::edges(graph_.similarities(queries, embeddings), itself);
         const torch::Tensor weights = wanted.exp();
         const PrefixSums prefix = prefixes(
-            codes_.index_select(0, rows), drawn_lengths(random_, share, kShortest, tokens_));
+            codes_.index_select(0, rows),
+            drawn_lengths(random_, task_.schedule, share, kShortest, tokens_));
         const torch::Tensor sums = prefix.sums().requires_grad_();
         const std::int64_t lengths = sums.size(0);
         const std::vector<torch::Tensor> decodings =

@@ -30,6 +30,7 @@ struct RelationTask {
     std::vector<std::size_t> commit_points;
     MatrixView<const float> landmarks; ///< [l, d], turned as rows, not centred; empty: none judge.
     LandmarkOptions landmark_options;
+    PrefixSchedule schedule; ///< Of the prefixes that steps compare.
     std::uint64_t seed = 0;
     std::function<bool()> go_on; ///< Asked between steps; false ends early, with the best so far.
     /// Share of the time for this that has gone, in [0, 1]: the rate and the lengths follow it

@@ -144,6 +144,22 @@ void check_queries(std::size_t dim, const TrainOptions& options) {
     require_usable_rows(queries, options.metric, "Matrix of queries");
 }
 
+void check_schedule(const PrefixSchedule& schedule) {
+    for (const double mean : {schedule.first_mean, schedule.last_mean}) {
+        if (!(mean > 0.0 && mean < 1.0)) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Mean of the prefixes' lengths is outside (0, 1): ", mean);
+        }
+    }
+    if (!(schedule.concentration > 0.0 && std::isfinite(schedule.concentration))) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Concentration of the prefixes' lengths is not a positive number: ",
+            schedule.concentration);
+    }
+}
+
 void check_options(MatrixView<const float> embeddings, const TrainOptions& options) {
     if (embeddings.rows() < 1) {
         fail(ErrorKind::kInvalidArgument, "Training needs at least one row: ", embeddings.rows());
@@ -163,6 +179,7 @@ void check_options(MatrixView<const float> embeddings, const TrainOptions& optio
             ErrorKind::kInvalidArgument,
             "Time budget is not a positive number of seconds: ", *options.time_budget_s);
     }
+    check_schedule(options.prefix_schedule);
     if (options.features && embeddings.cols() > kMaxFeatureDim) {
         fail(
             ErrorKind::kUnsupported, "Features are learned of rows up to ", kMaxFeatureDim,
@@ -539,6 +556,7 @@ class Trainer {
                           .metric = options_.metric,
                           .beam_width = model_.beam_width,
                           .commit_points = model_.commit_points,
+                          .schedule = options_.prefix_schedule,
                           .seed = options_.seed,
                           .go_on = [this] { return supervisor_.go_on(); },
                           .spent = [this] { return supervisor_.spent(); },

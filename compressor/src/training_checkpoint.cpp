@@ -19,7 +19,9 @@ using Json = nlohmann::ordered_json;
 constexpr const char* kFileName = "training.checkpoint";
 constexpr std::string_view kFirstLine = "arfc training checkpoint\n";
 constexpr std::size_t kDigestDigits = 64;
-constexpr const char* kValues = "values"; // The array of a step that gives floats.
+constexpr const char* kSchedule = "prefix_schedule"; // The option,
+constexpr const char* kScheduled = "relations";      // and the step that it is for.
+constexpr const char* kValues = "values";            // The array of a step that gives floats.
 
 [[noreturn]] void fail_corrupt(const std::filesystem::path& file, std::string_view what) {
     fail(
@@ -36,6 +38,10 @@ Json to_json(const std::string& name, const LearningState& state, bool stopped_b
         json["random"] = state.random;
     }
     return json;
+}
+
+Json to_json(const PrefixSchedule& schedule) {
+    return {schedule.first_mean, schedule.last_mean, schedule.concentration};
 }
 
 /// Returns what tells matrices given beside the rows from others; null where there are none, or no
@@ -81,6 +87,7 @@ TrainingCheckpoint::TrainingCheckpoint(
           {"dim", embeddings.cols()},
           {"pairs", digest_of(options, {options.pair_queries, options.pair_rows})},
           {"queries", digest_of(options, {options.queries})},
+          {kSchedule, to_json(options.prefix_schedule)},
       }) {
     if (!(options.checkpoint_every_s >= 0.0)) {
         fail(
@@ -143,7 +150,6 @@ void TrainingCheckpoint::read_header(const nlohmann::json& header) {
             "Checkpoint is of a build that trains otherwise, train without resume: format ", format,
             ", expected ", kCheckpointFormat);
     }
-    require_options(header.at("options"));
     most_rows_ = header.at("most_rows").get<std::size_t>();
     rows_ = header.at("rows").get<std::string>();
     supervisor_.add_seconds(header.at("seconds").get<double>());
@@ -161,13 +167,22 @@ void TrainingCheckpoint::read_header(const nlohmann::json& header) {
     if (header.contains("unfinished")) {
         unfinished_ = step_from(header.at("unfinished"));
     }
+    require_options(header.at("options"));
 }
 
 void TrainingCheckpoint::require_options(const nlohmann::json& stored) const {
+    const auto is_scheduled = [](const Step& step) { return step.name == kScheduled; };
+    const bool has_begun =
+        std::ranges::any_of(steps_, is_scheduled) || (unfinished_ && is_scheduled(*unfinished_));
     for (const auto& [name, value] : shape_.items()) {
+        if (name == kSchedule && !has_begun) {
+            continue; // Nothing has been learned by it: schedules share what comes before.
+        }
         // Checkpoints of before there were these do not mention them.
-        const std::string unknown = name == "features" ? "false" : "null";
-        const std::string before = stored.contains(name) ? stored.at(name).dump() : unknown;
+        const Json unknown = name == "features" ? Json(false)
+                           : name == kSchedule  ? to_json(PrefixSchedule())
+                                                : Json();
+        const std::string before = (stored.contains(name) ? Json(stored.at(name)) : unknown).dump();
         const std::string now = value.dump();
         if (before != now) {
             fail(

@@ -42,7 +42,8 @@ class TrainingCheckpoint {
     /// Reads the checkpoint where `options.resume` asks for it. The references are kept.
     /// @param embeddings  What the training was given; its shape must be the checkpoint's.
     /// @throws Error  kInvalidArgument: resume without a directory, or not a period in seconds.
-    ///                kNotFound: no checkpoint there. kFailedPrecondition: of other options.
+    ///                kNotFound: no checkpoint there. kFailedPrecondition: of other options, or of
+    ///                another schedule of prefixes after relations have begun.
     ///                kCorruption. kUnsupported: of another format. kIo.
     TrainingCheckpoint(
         MatrixView<const float> embeddings, const TrainOptions& options,

@@ -175,6 +175,17 @@ def _as_pairs(pairs: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return queries, relevant
 
 
+def _as_schedule(schedule: Any) -> tuple[float, float, float]:
+    """Returns a schedule of prefixes as three floats."""
+    try:
+        first_mean, last_mean, concentration = (float(value) for value in schedule)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(
+            f"Schedule of prefixes is not (first mean, last mean, concentration): {schedule!r}"
+        ) from None
+    return first_mean, last_mean, concentration
+
+
 def native_path(path: str | os.PathLike[str]) -> str:
     """Returns a path as text."""
     try:
@@ -242,6 +253,7 @@ class Compressor:
         time_budget_s: float | None = None,
         seed: int = 0,
         relations: bool = True,
+        prefix_schedule: tuple[float, float, float] = (0.75, 0.25, 4.0),
         features: bool = False,
         compact: bool = False,
         device: str = "auto",
@@ -276,6 +288,10 @@ class Compressor:
         seed           Same rows, options and seed: same model, unless the budget cut it short.
         relations      Fine-tune codebooks on the graph of neighbours: better recall of short codes
                        for longer training.
+        prefix_schedule
+                       At which prefixes relations are compared while they are learned: lengths, as
+                       shares of the longest, are drawn from a Beta distribution of this mean at
+                       first, this one at last, both in (0, 1), and this concentration (a + b) > 0.
         features       Learn float features, too: see `features`. Off, because they take about as
                        long as all the rest; dim is at most 4,096 then.
         compact        A smaller model: 16 tokens over the whole space however many the rows are,
@@ -289,7 +305,8 @@ class Compressor:
         checkpoint_every_s
                        Seconds between two of them, at least 0.
         resume         Go on from the checkpoint, with the rows and options that it was made with
-                       (device, time budget and threads aside). Without a budget, on as many
+                       (device, time budget, threads and, until relations begin, `prefix_schedule`
+                       aside). Without a budget, on as many
                        threads, the model has the `id` that no interruption would have given it; a
                        budget counts the seconds spent before.
 
@@ -325,6 +342,7 @@ class Compressor:
             asking,
             of_pairs,
             relevant,
+            _as_schedule(prefix_schedule),
         )
         return cls._wrap(native, directory)
 

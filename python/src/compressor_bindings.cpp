@@ -1,8 +1,10 @@
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/unique_ptr.h>
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <span>
@@ -27,13 +29,15 @@ std::unique_ptr<Compressor> train(
     double checkpoint_every_s, bool resume, bool compact,
     const std::optional<Matrix<const float>>& queries,
     const std::optional<Matrix<const float>>& pair_queries,
-    const std::optional<Matrix<const float>>& pair_rows) {
+    const std::optional<Matrix<const float>>& pair_rows,
+    const std::array<double, 3>& prefix_schedule) {
     TrainOptions options{
         .code_bytes = code_bytes,
         .metric = metric_from_string(metric),
         .time_budget_s = time_budget_s,
         .seed = seed,
         .relations = relations,
+        .prefix_schedule = {prefix_schedule[0], prefix_schedule[1], prefix_schedule[2]},
         .features = features,
         .compact = compact,
         .device = device,
@@ -175,7 +179,7 @@ void bind_compressor(nb::module_& module) {
         "time_budget_s"_a.none(), "seed"_a, "relations"_a, "features"_a, "device"_a,
         "progress"_a.none(), "checkpoint"_a, "checkpoint_every_s"_a, "resume"_a, "compact"_a,
         "queries"_a.noconvert().none(), "pair_queries"_a.noconvert().none(),
-        "pair_rows"_a.noconvert().none());
+        "pair_rows"_a.noconvert().none(), "prefix_schedule"_a);
     module.def("remove_checkpoint", &remove_checkpoint, "directory"_a);
     module.def("open_compressor", &open, "directory"_a, "device"_a);
     module.def("set_num_threads", &set_num_threads, "threads"_a);

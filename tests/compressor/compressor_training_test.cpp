@@ -183,6 +183,24 @@ TEST(TrainingTest, BadInputIsRefusedByName) {
             train(good, options), ErrorKind::kInvalidArgument,
             "Time budget is not a positive number of seconds");
     }
+    for (const double mean : {0.0, 1.0, -0.5, static_cast<double>(NAN)}) {
+        for (double PrefixSchedule::*const end :
+             {&PrefixSchedule::first_mean, &PrefixSchedule::last_mean}) {
+            options = small();
+            options.prefix_schedule.*end = mean;
+            ARFC_EXPECT_ERROR(
+                train(good, options), ErrorKind::kInvalidArgument,
+                "Mean of the prefixes' lengths is outside (0, 1): ");
+        }
+    }
+    for (const double concentration :
+         {0.0, -4.0, static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+        options = small();
+        options.prefix_schedule.concentration = concentration;
+        ARFC_EXPECT_ERROR(
+            train(good, options), ErrorKind::kInvalidArgument,
+            "Concentration of the prefixes' lengths is not a positive number: ");
+    }
     const std::vector<float> wide(65537, 1.0F);
     ARFC_EXPECT_ERROR(
         (void)Compressor::train({wide.data(), 1, 65537}, small()), ErrorKind::kInvalidArgument,

@@ -144,36 +144,48 @@ TEST(RelationGraph, DrawsEveryRow) {
     EXPECT_EQ(seen, (std::set<std::int64_t>{0, 1, 2, 3, 4, 5, 6}));
 }
 
-/// Beta-distributed: a mean from three quarters to one quarter, a + b = 4.
-TEST(RelationGraph, DrawsLongPrefixesAtFirstAndShortOnesAtLast) {
+/// Beta-distributed: of the schedule's mean and a + b.
+void expect_drawn(const PrefixSchedule& schedule, double share, double mean) {
     constexpr std::int64_t kLongest = 100000;
     constexpr int kDraws = 3000;
-    for (const auto& [share, mean] :
-         {std::pair{0.0, 0.75}, std::pair{0.5, 0.5}, std::pair{1.0, 0.25}}) {
-        std::mt19937_64 random(1);
-        double sum = 0.0;
-        double squares = 0.0;
-        double count = 0.0;
-        for (int i = 0; i < kDraws; ++i) {
-            for (const std::int64_t length : drawn_lengths(random, share, 2 * kLongest, kLongest)) {
-                ASSERT_GE(length, 1);
-                ASSERT_LE(length, kLongest);
-                if (length < kLongest) { // That is the one that is always there.
-                    const double part = static_cast<double>(length) / double{kLongest};
-                    sum += part;
-                    squares += part * part;
-                    ++count;
-                }
+    std::mt19937_64 random(1);
+    double sum = 0.0;
+    double squares = 0.0;
+    double count = 0.0;
+    for (int i = 0; i < kDraws; ++i) {
+        for (const std::int64_t length :
+             drawn_lengths(random, schedule, share, 2 * kLongest, kLongest)) {
+            ASSERT_GE(length, 1);
+            ASSERT_LE(length, kLongest);
+            if (length < kLongest) { // That is the one that is always there.
+                const double part = static_cast<double>(length) / double{kLongest};
+                sum += part;
+                squares += part * part;
+                ++count;
             }
         }
-        EXPECT_NEAR(count, 3.0 * kDraws, 5.0);
-        EXPECT_NEAR(sum / count, mean, 0.01) << share;
-        const double variance = squares / count - std::pow(sum / count, 2.0);
-        EXPECT_NEAR(variance, mean * (1.0 - mean) / 5.0, 0.003) << share;
     }
+    EXPECT_NEAR(count, 3.0 * kDraws, 5.0);
+    EXPECT_NEAR(sum / count, mean, 0.01) << share;
+    const double variance = squares / count - std::pow(sum / count, 2.0);
+    EXPECT_NEAR(variance, mean * (1.0 - mean) / (schedule.concentration + 1.0), 0.003) << share;
+}
+
+TEST(RelationGraph, DrawsLongPrefixesAtFirstAndShortOnesAtLast) {
+    const PrefixSchedule usual;
+    expect_drawn(usual, 0.0, 0.75);
+    expect_drawn(usual, 0.5, 0.5);
+    expect_drawn(usual, 1.0, 0.25);
     std::mt19937_64 random(1);
-    EXPECT_TRUE(drawn_lengths(random, 0.0, 8, kLongest).contains(8));
-    EXPECT_EQ(drawn_lengths(random, 0.0, 8, 1), std::set<std::int64_t>{1});
+    EXPECT_TRUE(drawn_lengths(random, usual, 0.0, 8, 100000).contains(8));
+    EXPECT_EQ(drawn_lengths(random, usual, 0.0, 8, 1), std::set<std::int64_t>{1});
+}
+
+TEST(RelationGraph, DrawsPrefixesByTheSchedule) {
+    const PrefixSchedule turned{.first_mean = 0.2, .last_mean = 0.6, .concentration = 9.0};
+    expect_drawn(turned, 0.0, 0.2);
+    expect_drawn(turned, 0.25, 0.3);
+    expect_drawn(turned, 1.0, 0.6);
 }
 
 } // namespace

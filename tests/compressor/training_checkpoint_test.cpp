@@ -147,6 +147,31 @@ TEST_F(TrainingCheckpointTest, ResumesInTheMiddleOfTheFineTuning) {
     EXPECT_EQ(train(resumed)->id(), expected(few_tokens));
 }
 
+/// What comes before relations serves them all; what began by one schedule does not go on by
+/// another.
+TEST_F(TrainingCheckpointTest, SchedulesShareWhatComesBeforeRelations) {
+    use_many_rows();
+    TrainOptions usual = options();
+    usual.code_bytes = 6;
+    TrainOptions other = usual;
+    other.prefix_schedule = {.first_mean = 0.3, .last_mean = 0.6, .concentration = 9.0};
+    const std::string id = expected(other);
+    EXPECT_NE(id, expected(usual));
+
+    interrupt(usual, kWholeSpace, 4);
+    other.resume = true;
+    EXPECT_EQ(train(other)->id(), id);
+
+    for (const auto& interrupted :
+         {std::function([&] { interrupt_fine_tuning(usual); }),
+          std::function([&] { interrupt(usual, "encoding rows", 1); })}) {
+        interrupted();
+        ARFC_EXPECT_ERROR(
+            train(other), ErrorKind::kFailedPrecondition,
+            "in prefix_schedule: [0.75,0.25,4.0], now [0.3,0.6,9.0]");
+    }
+}
+
 TEST_F(TrainingCheckpointTest, WhatItHoldsIsNotLearnedAgain) {
     interrupt(options(), kWholeSpace, 6);
     Parts parts(file());

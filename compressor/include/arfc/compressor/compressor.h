@@ -34,6 +34,17 @@ inline constexpr std::size_t kMaxTrainingQueries = 65536;
 /// The fewest queries that training takes: a fifth of them, at most 1000, measures.
 inline constexpr std::size_t kMinTrainingQueries = 100;
 
+/// At which prefixes relations are compared while they are learned: lengths, as shares of the
+/// longest one, are drawn from a Beta distribution whose mean moves evenly with the training.
+/// benchmarks/progressive_lengths.py measures others; docs/quality.md has what they gain.
+///
+/// Source: the progressive training of arXiv:2602.11494.
+struct PrefixSchedule {
+    double first_mean = 0.75;   ///< Where the training begins, in (0, 1): long prefixes,
+    double last_mean = 0.25;    ///< and where it ends: short ones.
+    double concentration = 4.0; ///< a + b, finite, > 0: the larger, the closer to the mean.
+};
+
 /// Chooses what is trained. The defaults are what a user with text embeddings wants.
 struct TrainOptions {
     std::string kind = "residual";   ///< A row of compressor_kinds().
@@ -45,12 +56,13 @@ struct TrainOptions {
                             ///< short.
     bool relations = true;  ///< Fine-tune codebooks on the graph of neighbours: better recall for
                             ///< longer training.
-    bool features = false;  ///< Learn float features, too: Compressor::features. Off, because they
-                            ///< take about as long as all the rest, and most users store codes.
-    bool compact = false;   ///< A smaller model: 16 tokens over the whole space however many the
-                            ///< rows are, and weights rounded to float16, which files keep as that.
-                            ///< On 384 floats and 96 bytes 5.8 MB instead of 19 from 32,768 rows
-                            ///< on; recall of 16 to 48 bytes is a little lower there.
+    PrefixSchedule prefix_schedule; ///< Of relations.
+    bool features = false; ///< Learn float features, too: Compressor::features. Off, because they
+                           ///< take about as long as all the rest, and most users store codes.
+    bool compact = false;  ///< A smaller model: 16 tokens over the whole space however many the
+                           ///< rows are, and weights rounded to float16, which files keep as that.
+                           ///< On 384 floats and 96 bytes 5.8 MB instead of 19 from 32,768 rows
+                           ///< on; recall of 16 to 48 bytes is a little lower there.
     std::string device = "auto";      ///< As in Compressor::open.
     ProgressFunction progress;        ///< Called at least twice a second of work on ordinary sizes.
     std::filesystem::path checkpoint; ///< Directory for what was learned so far, made when it is
@@ -59,7 +71,8 @@ struct TrainOptions {
                                     ///< codebooks, or steps of the fine-tuning; ending early, by
                                     ///< `progress` or an error, writes one too.
     bool resume = false; ///< Go on from the checkpoint. Rows and options must be those it was made
-                         ///< with, device, time budget and threads aside. Without a budget, on as
+                         ///< with, device, time budget, threads and, until relations begin, the
+                         ///< schedule of prefixes aside. Without a budget, on as
                          ///< many threads, the model is the one that no interruption would have
                          ///< made; a budget counts the seconds spent before.
     /// Rows of the kind that collections will be asked with, where that is another kind than they
