@@ -297,8 +297,11 @@ class Planner {
             }
         };
         for (const std::size_t head : kHeads) {
+            if (head >= ground_.lengths()[length]) {
+                break;
+            }
             Configuration two_stages = scan_configuration(head, length);
-            if (head < ground_.lengths()[length] && seek_limit(two_stages, wanted)) {
+            if (seek_limit(two_stages, wanted)) {
                 take(std::move(two_stages));
             }
         }

@@ -203,9 +203,7 @@ class Collection:
                 copy = str(pathlib.Path(folder, "model"))
                 model.save(copy)
                 return cls._wrap(
-                    _arfc.create_collection(
-                        path, width, metric, factory, copy, bool(calibration)
-                    ),
+                    _arfc.create_collection(path, width, metric, factory, copy, bool(calibration)),
                     path,
                 )
         origin = "" if model is None else native_path(model)
