@@ -138,12 +138,14 @@ TEST(Plan, RefusesWrongOptions) {
             "Target recall is outside (0, 1]");
     }
     ARFC_EXPECT_ERROR(
-        (void)plan_of({.k = 0}), ErrorKind::kInvalidArgument, "Number of answers is less than one: 0");
+        (void)plan_of({.k = 0}), ErrorKind::kInvalidArgument,
+        "Number of answers is less than one: 0");
     ARFC_EXPECT_ERROR(
         (void)plan_of({.k = 1000}), ErrorKind::kInvalidArgument,
         "Rows are fewer than a plan is made from: 1500, expected at least 10400");
     ARFC_EXPECT_ERROR(
-        (void)plan_of({.rows = 0}), ErrorKind::kInvalidArgument, "Number of rows to plan for is zero");
+        (void)plan_of({.rows = 0}), ErrorKind::kInvalidArgument,
+        "Number of rows to plan for is zero");
     for (const double budget : {0.0, -3.0, std::numeric_limits<double>::quiet_NaN()}) {
         ARFC_EXPECT_ERROR(
             (void)plan_of({.most_bytes_per_row = budget}), ErrorKind::kInvalidArgument,
@@ -162,7 +164,8 @@ TEST(Plan, RefusesWrongRows) {
     std::vector<float> rows = model.rows;
     rows[17] = std::numeric_limits<float>::infinity();
     ARFC_EXPECT_ERROR(
-        (void)plan(*model.compressor, test::view(rows, test::kDim)), ErrorKind::kInvalidArgument, "");
+        (void)plan(*model.compressor, test::view(rows, test::kDim)), ErrorKind::kInvalidArgument,
+        "");
 }
 
 TEST(Plan, IsCancelledInEachStage) {
