@@ -5,11 +5,11 @@ r"""How near the recall that a plan predicts is to what its collection then find
         [--targets 10] [--rows 8000] [--sample N] [--queries 2000] [--train 8000] [--bytes 96] \
         [--seconds S] [--k 10] [--metric cosine] [--seed 0]
 
-Of each set some rows train a model, some are queries, and --rows others are planned for, from all of
-them or from --sample. For each target, drawn between what the shortest and the longest code find,
-the plan's collection is made and asked with the plan's stages: its recall@k against the exact
-neighbours is what was predicted, or is not. The queries are in no plan. A Markdown table goes to the
-standard output, with the largest difference of each set.
+Of each set some rows train a model, some are queries, and --rows others are planned for, from all
+of them or from --sample. For each target, drawn between what the shortest and the longest code
+find, the plan's collection is made and asked with the plan's stages: its recall@k against the exact
+neighbours is what was predicted, or is not. The queries are in no plan. A Markdown table goes to
+the standard output, with the largest difference of each set.
 """
 
 from __future__ import annotations

@@ -297,14 +297,19 @@ class Planner {
             }
         };
         for (const std::size_t head : kHeads) {
+            if (head >= ground_.lengths()[length]) {
+                break;
+            }
             Configuration two_stages = scan_configuration(head, length);
-            if (head < ground_.lengths()[length] && seek_limit(two_stages, wanted)) {
+            if (seek_limit(two_stages, wanted)) {
                 take(std::move(two_stages));
             }
         }
-        Configuration one_stage = scan_configuration(ground_.lengths()[length], length);
-        seek_limit(one_stage, wanted);
-        take(std::move(one_stage));
+        if (candidates.empty()) { // It keeps the whole code in memory.
+            Configuration one_stage = scan_configuration(ground_.lengths()[length], length);
+            seek_limit(one_stage, wanted);
+            take(std::move(one_stage));
+        }
 
         // Half of what may be missed is the shortlist's, half the structure's.
         Configuration base = scan_configuration(usual_head(length), length);

@@ -1104,3 +1104,73 @@ class TestReadOnlyDirectory:
                 path.chmod(0o755 if path.is_dir() else 0o644)
         assert sorted((p, p.stat().st_size) for p in (tmp_path / "c").rglob("*")) == before
         assert cli.json("inspect", tmp_path / "c")["points"] == 100
+
+
+def test_plan_of_a_file(cli: Cli, files: pathlib.Path, model: pathlib.Path) -> None:
+    plan = cli.json("plan", files / "rows.npy", "--model", model, "--recall", 0.6)
+    chosen = plan["chosen"]
+    assert plan["reaches_target"] and chosen["predicted_recall"] >= 0.6
+    assert plan["reference"] == "originals"
+    assert plan["rows"] == plan["sample_rows"] == plan["queries"] + plan["test_queries"] == 2000
+    low, high = chosen["recall_interval"]
+    assert low <= chosen["predicted_recall"] <= high
+    assert chosen["bytes_per_row"] == pytest.approx(
+        chosen["resident_bytes_per_row"] + chosen["disk_bytes_per_row"]
+    )
+    recalls = [point["predicted_recall"] for point in plan["curve"]]
+    assert recalls == sorted(recalls) and plan["curve"][-1]["stages"][-1]["bytes"] == 24
+    text = cli.run("plan", files / "rows.npy", "--model", model, "--recall", 0.6).stdout
+    assert text.startswith("Reaches recall@10 of 0.6 with ")
+    assert "exact neighbours" in text and "took no part" in text
+
+
+def test_plan_that_no_code_fulfils_is_no_failure(
+    cli: Cli, files: pathlib.Path, model: pathlib.Path
+) -> None:
+    asked = ("plan", files / "rows.npy", "--model", model, "--recall", 1, "--rows", 1000000)
+    plan = cli.json(*asked, "--bytes", 50)
+    assert not plan["reaches_target"] and plan["chosen"]["bytes_per_row"] <= 50
+    assert plan["rows"] == 1000000
+    text = cli.run(*asked, "--bytes", 50).stdout
+    assert text.startswith("No code within the budget reaches recall@10 of 1; ")
+    assert "scaled by the rows scanned" in text
+    assert "Budget is below what the shortest code takes" in cli.refused(
+        INVALID_ARGUMENT, *asked, "--bytes", 5
+    )
+
+
+def test_plan_of_a_collection(
+    cli: Cli, files: pathlib.Path, model: pathlib.Path, collection: pathlib.Path, tmp_path
+) -> None:
+    plan = cli.json("plan", collection, "--recall", 0.6)
+    assert plan["reference"] == "originals" and plan["reaches_target"]
+    assert cli.json("inspect", collection)["calibration_rows"] == 2000
+    cli.run(
+        "ingest", "--collection", tmp_path / "codes", "--input", files / "rows.npy", "--create",
+        "--factory", "ARFC24/8", "--model", model, "--no-calibration",
+    )  # fmt: skip
+    assert cli.json("inspect", tmp_path / "codes")["calibration_rows"] == 0
+    text = cli.run("plan", tmp_path / "codes", "--recall", 0.6).stdout
+    assert "against the longest prefix" in text
+
+
+def test_plan_refuses_what_it_cannot_plan(
+    cli: Cli, files: pathlib.Path, model: pathlib.Path, collection: pathlib.Path, tmp_path
+) -> None:
+    rows = files / "rows.npy"
+    assert "give --model DIR" in cli.refused(INVALID_ARGUMENT, "plan", rows)
+    assert "leave --model out" in cli.refused(
+        INVALID_ARGUMENT, "plan", collection, "--model", model
+    )
+    assert "outside (0, 1]: 1.5" in cli.refused(
+        INVALID_ARGUMENT, "plan", rows, "--model", model, "--recall", 1.5
+    )
+    assert "less than one: 0" in cli.refused(
+        INVALID_ARGUMENT, "plan", rows, "--model", model, "-k", 0
+    )
+    assert "expected at least 500" in cli.refused(
+        INVALID_ARGUMENT, "plan", files / "queries.npy", "--model", model
+    )
+    make_raw(cli, tmp_path / "raw", rows)
+    assert "no model" in cli.refused(FAILED_PRECONDITION, "plan", tmp_path / "raw")
+    cli.refused(NOT_FOUND, "plan", tmp_path / "absent.npy", "--model", model)

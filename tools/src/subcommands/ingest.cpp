@@ -34,6 +34,7 @@ struct IngestArguments {
     std::string metric; // Empty: the model's, else cosine.
     std::string model;
     std::string factory = CollectionOptions{}.factory;
+    bool no_calibration = false;
     bool train = false;
     std::optional<double> time_budget_s;
     std::optional<std::string> rejects;
@@ -261,7 +262,8 @@ void ingest(IngestArguments arguments, Terminal& terminal) {
             arguments.collection, {.dim = reader->dim(),
                                    .metric = arguments.options.metric,
                                    .factory = arguments.factory,
-                                   .model = arguments.model});
+                                   .model = arguments.model,
+                                   .calibration = !arguments.no_calibration});
     }
     IngestOutcome outcome = load(*reader, *collection, arguments, rejects, terminal);
     if (arguments.train && outcome.rows_stored > 0) {
@@ -291,6 +293,11 @@ void declare_creation(CLI::App& command, IngestArguments& arguments) {
         ->needs(create);
     add_count(
         command, "--dim", arguments.dim, "Embedding width of a new collection; default: the file's")
+        ->needs(create);
+    command
+        .add_flag(
+            "--no-calibration", arguments.no_calibration,
+            "Keep no rows uncompressed in a new collection; plans then know codes alone")
         ->needs(create);
     CLI::Option* const model =
         command
