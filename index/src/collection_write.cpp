@@ -13,6 +13,9 @@ namespace {
 constexpr std::size_t kEncodeRows = 2048;
 /// Rows that stand for all when lists and defaults are learned.
 constexpr std::size_t kTrainSample = 100000;
+/// Rows that make lists and defaults worth learning: what was measured on fewer fails as they
+/// grow, and the defaults of an index that learned nothing rank the best 200 of all.
+constexpr std::size_t kLeastLearned = 1000;
 /// Rows a list, on average, that make lists worth having.
 constexpr std::size_t kRowsPerList = 30;
 /// Growth of the rows that makes optimize() learn anew.
@@ -178,7 +181,7 @@ void CollectionImpl::learn_lists_when_due() {
 bool CollectionImpl::lists_lag_by(const StagedIndex& index, double factor) const {
     const CoarseTraits traits = index.coarse_traits();
     const std::size_t enough =
-        std::max({std::size_t{1000}, kRowsPerList * traits.lists, traits.training_rows});
+        std::max({kLeastLearned, kRowsPerList * traits.lists, traits.training_rows});
     const auto sample = static_cast<double>(std::min(index.live_rows(), train_sample(index)));
     return index.live_rows() >= enough &&
            sample >= factor * static_cast<double>(index.learned_rows());
@@ -270,7 +273,7 @@ CollectionTrainReport CollectionImpl::train(const CollectionTrainOptions& option
     Picture picture;
     picture.ids = picture_.ids;
     picture.index.emplace(model, staged_shape());
-    if (raw.live_rows() >= picture.index->coarse_traits().training_rows) {
+    if (raw.live_rows() >= std::max(kLeastLearned, picture.index->coarse_traits().training_rows)) {
         const std::vector<std::uint64_t> sample = sample_rows(
             raw.rows(), raw.live_rows(), train_sample(*picture.index),
             [&](std::uint64_t row) { return raw.is_live(row); });

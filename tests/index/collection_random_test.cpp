@@ -25,8 +25,9 @@ using test::ScoreTable;
 
 constexpr std::array kFactories = {
     "ARFC12",         "ARFC12/4",       "ARFC12/8/4",    "ARFC12/4,IVF8",    "ARFC12/8/4,IVF40",
-    "ARFC12/4,IVF64", "ARFC12/4,HNSW8", "ARFC12/4,NSG8", "ARFC12/4,PQ8x4fs", "ARFC12/4,IVF8,SQ8"};
-constexpr std::size_t kSteps = 40;
+    "ARFC12/1,IVF33", "ARFC12/4,HNSW3", "ARFC12/4,NSG4", "ARFC12/4,PQ8x4fs", "ARFC12/4,IVF8,SQ8"};
+constexpr std::size_t kSteps = 25;
+constexpr std::size_t kMostIds = 2500;
 
 /// Recall@10 of searches without options against scans by whole codes, over a round: defaults
 /// promise .99 of rows like those they were measured on, while these rows come and go.
@@ -96,10 +97,11 @@ class Round {
 
     void play() {
         SCOPED_TRACE(factory_ + " " + std::string(to_string(metric_)));
-        upsert(draw_.between(0, 1200));
+        // Lists are learned from 1,000 points on: some rounds begin with few, some with more.
+        upsert(draw_.one_in(3) ? draw_.between(0, 300) : draw_.between(1300, kMostIds));
         for (std::size_t step = 0; step < kSteps && !testing::Test::HasFailure(); ++step) {
-            const std::string name = take_a_step();
-            SCOPED_TRACE("step " + std::to_string(step) + ", " + name);
+            SCOPED_TRACE("step " + std::to_string(step));
+            SCOPED_TRACE(take_a_step());
             note_coarse_file();
             check(*collection_, model_);
             ++reached_.steps;
@@ -143,7 +145,7 @@ class Round {
         const bool has_payloads = draw_.one_in(2);
         for (std::size_t i = 0; i < count; ++i) {
             const bool repeats = !ids.empty() && draw_.one_in(8);
-            ids.push_back(repeats ? draw_.of(ids) : id_of(draw_.between(0, 3000)));
+            ids.push_back(repeats ? draw_.of(ids) : id_of(draw_.between(0, kMostIds)));
             const std::size_t row = draw_.between(0, kRows - 1);
             const std::span<const float> values = model_.scores().row(row).row(0);
             rows.insert(rows.end(), values.begin(), values.end());
@@ -162,7 +164,7 @@ class Round {
         std::vector<PointId> ids;
         std::size_t existed = 0;
         for (std::size_t i = 0; i < count; ++i) {
-            ids.push_back(id_of(draw_.between(0, 3000)));
+            ids.push_back(id_of(draw_.between(0, kMostIds)));
             existed += model_.remove(ids.back()) ? 1 : 0;
         }
         EXPECT_EQ(collection_->remove(ids, draw_.one_in(4)), existed);
@@ -191,7 +193,7 @@ class Round {
     void refuse() {
         std::vector<float> rows(2 * kDim, 1.0F);
         rows[kDim + draw_.between(0, kDim - 1)] = std::numeric_limits<float>::infinity();
-        const std::array<PointId, 2> ids = {id_of(draw_.between(0, 3000)), 1};
+        const std::array<PointId, 2> ids = {id_of(draw_.between(0, kMostIds)), 1};
         ARFC_EXPECT_ERROR(
             collection_->upsert(ids, test::view(rows, kDim)), ErrorKind::kInvalidArgument,
             "not finite (NaN or infinity) in row: 1");
@@ -202,7 +204,8 @@ class Round {
         std::vector<PointId> present;
         for (std::size_t i = draw_.between(0, 60); i > 0; --i) {
             ids.push_back(
-                !ids.empty() && draw_.one_in(6) ? draw_.of(ids) : id_of(draw_.between(0, 3000)));
+                !ids.empty() && draw_.one_in(6) ? draw_.of(ids)
+                                                : id_of(draw_.between(0, kMostIds)));
             if (model_.find(ids.back()) != nullptr) {
                 present.push_back(ids.back());
             }
@@ -474,7 +477,7 @@ class Round {
 };
 
 TEST(CollectionRandomTest, AnswersAsBruteForceDoes) {
-    const test::RandomRun run(2 * kFactories.size());
+    const test::RandomRun run(kFactories.size());
     Reached reached;
     std::size_t rounds = 0;
     run.play([&](std::uint64_t seed) {
@@ -487,7 +490,7 @@ TEST(CollectionRandomTest, AnswersAsBruteForceDoes) {
               << " trainings, " << reached.readers << " readers, " << reached.learned
               << " coarse files; least recall@10 of a round " << reached.least_recall << " ("
               << reached.least_recall_of << ")" << std::endl;
-    if (rounds >= 2 * kFactories.size() && !HasFailure()) {
+    if (rounds >= kFactories.size() && !HasFailure()) {
         EXPECT_TRUE(reached.lists_per_row.contains(1));
         EXPECT_GT(reached.lists_per_row.size(), 1U) << "no row was in several lists";
         EXPECT_GT(reached.trainings, 0U);

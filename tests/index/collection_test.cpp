@@ -635,6 +635,16 @@ TEST_F(CollectionTest, FewRowsCanBeLearnedFromAndAreKept) {
     EXPECT_FALSE(std::filesystem::exists(path() / "coarse.arfc")) << "ten rows make no 16 lists";
 }
 
+TEST_F(CollectionTest, DefaultsSufficeWhenFewRowsThatItLearnedFromBecomeMany) {
+    const auto collection = create("ARFC24/2");
+    collection->upsert(ids_from(0, 50), test::view(rows_, kDim).slice(0, 50));
+    collection->train({.time_budget_s = 0.3, .minimum_recall = 0.0});
+    collection->upsert(ids_from(50, 949), test::view(rows_, kDim).slice(50, 949));
+    EXPECT_GE(
+        recall(collection->search(queries()), collection->search(queries(), {.exact = true})),
+        0.99);
+}
+
 TEST_F(CollectionTest, ListsAreLearnedFromThirtyRowsEachAndAgainFromTwice) {
     const auto coarse = [&] {
         const auto file = path() / "coarse.arfc";
