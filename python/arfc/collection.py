@@ -69,9 +69,9 @@ class SearchAnswer(Sequence[list[Hit]]):
     """Per query, each hit's payload as JSON text, "" where it has none; None: not asked for."""
     stages: list[StageUsage]
     certainty: list[str] | None = None
-    """Per query, with `until`: "none", "confident", "codes" (proved to be the answer of scoring every
-    row by its longest stored prefix) or "originals" (proved to be the nearest by the vectors that
-    were encoded, too); None: not asked for."""
+    """Per query, with `until`: "none", "confident", "codes" (proved to be the answer of scoring
+    every row by its longest stored prefix) or "originals" (proved to be the nearest by the vectors
+    that were encoded, too); None: not asked for."""
 
     @property
     def certain(self) -> list[bool] | None:
@@ -330,8 +330,8 @@ class Collection:
                       by its longest prefix. {"confidence": p}: until it is so with probability p in
                       (0, 1), as calibrated on the collection's rows. None: stages with limits. It
                       decides what is scanned and kept, so it takes no stages, nprobe or exact.
-        max_bytes     With `until`, code bytes that may be read for a query, >= 1; where they run out
-                      the answer says so, and may hold fewer than k. None: as many as it takes.
+        max_bytes     With `until`, code bytes that may be read for a query, >= 1; where they run
+                      out the answer says so, and may hold fewer than k. None: no bound.
 
         Raises InvalidArgumentError, UnsupportedError (`filter`), CorruptionError, StorageIoError,
         FailedPreconditionError (a confidence before there is a calibration: call `optimize`).

@@ -174,17 +174,15 @@ class Index:
         """Searches with `params.until`, and tells how sure each answer is; ARFC only.
 
         Returns (D, I, certainty): D and I as `search`; per query "none", "confident", "codes"
-        (proved to be the answer of scoring every row by its whole code) or "originals" (proved to be
-        the nearest of the rows that were added, too). Raises what `search` raises, and
+        (proved to be the answer of scoring every row by its whole code) or "originals" (proved to
+        be the nearest of the rows that were added, too). Raises what `search` raises, and
         FailedPreconditionError: a confidence of an index without a calibration.
         """
         queries = as_matrix(q, "Queries", dim=self.d)
         count = as_count(k, "k")
         distances = allocate(queries.shape[0], count, np.float32)
         labels = allocate(queries.shape[0], count, np.int64)
-        certainty = self._native.search_certified(
-            queries, *_parameters(params), distances, labels
-        )
+        certainty = self._native.search_certified(queries, *_parameters(params), distances, labels)
         return distances, labels, certainty
 
     def range_search(
