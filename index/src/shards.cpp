@@ -54,15 +54,14 @@ class ShardParameters {
 /// What several indexes say of how sure their answers are, for who asks.
 class CertaintyOfParts {
   public:
-    /// @param shares  Indexes among which the rows of one answer lie: each may miss its share.
+    /// @param shares  Indexes among which the rows of one answer lie: each may miss its share, and
+    ///                read its share.
     CertaintyOfParts(const faiss::SearchParameters* params, std::size_t parts, std::size_t shares)
         : of_parts_(parts) {
         for (std::vector<Certainty>& certainty : of_parts_) {
             params_.push_back(with_certainty(params, &certainty));
-            if (params_.back() != nullptr && params_.back()->until &&
-                params_.back()->until->confidence) {
-                double& confidence = *params_.back()->until->confidence;
-                confidence = 1.0 - (1.0 - confidence) / static_cast<double>(shares);
+            if (params_.back() != nullptr && params_.back()->until) {
+                divide(*params_.back()->until, shares);
             }
         }
         const auto* const arfc = dynamic_cast<const SearchParametersARFC*>(params);
@@ -102,6 +101,15 @@ class CertaintyOfParts {
     }
 
   private:
+    static void divide(Until& until, std::size_t shares) {
+        if (until.confidence) {
+            until.confidence = 1.0 - (1.0 - *until.confidence) / static_cast<double>(shares);
+        }
+        if (until.max_bytes) {
+            until.max_bytes = *until.max_bytes / shares;
+        }
+    }
+
     std::vector<std::vector<Certainty>> of_parts_;
     std::vector<std::unique_ptr<SearchParametersARFC>> params_;
     std::vector<Certainty>* out_ = nullptr;

@@ -70,6 +70,7 @@ class StagedIndex::Search {
         answer_.scores.assign(queries_.rows() * request_.k, kNoScore);
         if (request_.until) {
             answer_.certainty.assign(queries_.rows(), Certainty::kNone);
+            level_lengths_ = index_.level_lengths();
         }
         terms_.resize(queries_.rows());
         index_.compressor().query_terms(queries_, terms_);
@@ -1041,7 +1042,7 @@ class StagedIndex::Search {
     std::vector<bool> accepted_;                ///< [rows]; empty: asked when met.
     std::vector<Compressor::QueryTerms> terms_; ///< [m].
     std::array<float, 256> levels_ = index_.level_terms();
-    std::array<Bounds, 256> level_lengths_ = index_.level_lengths();
+    std::array<Bounds, 256> level_lengths_ = {}; ///< Of a refinement.
     Calibration::Plan plan_; ///< Of a confidence.
     StagedAnswer answer_;
 };

@@ -59,8 +59,8 @@ class RaggedTails final : public TailSource {
 };
 
 /// What a random case is drawn from.
-enum class Symbols { kFading, kWhole, kNoTail, kHuge, kTiny, kCancelling };
-constexpr int kKinds = 6;
+enum class Symbols { kFading, kWhole, kNoTail, kHuge, kTiny, kCancelling, kSteep, kSteeper };
+constexpr int kKinds = 8;
 
 std::vector<float> random_symbols(
     Symbols kind, std::size_t tokens, std::size_t dim, std::mt19937& random) {
@@ -68,10 +68,13 @@ std::vector<float> random_symbols(
     std::uniform_int_distribution<int> whole(-2, 2);
     std::vector<float> symbols;
     for (std::size_t t = 0; t < tokens; ++t) {
+        const float fading = kind == Symbols::kSteep   ? 0.1F
+                           : kind == Symbols::kSteeper ? 0.02F
+                                                       : 0.5F;
         const float scale =
-            std::pow(0.5F, static_cast<float>(t)) * (kind == Symbols::kHuge   ? 1e5F
-                                                     : kind == Symbols::kTiny ? 1e-5F
-                                                                              : 1.0F);
+            std::pow(fading, static_cast<float>(t)) * (kind == Symbols::kHuge   ? 1e5F
+                                                       : kind == Symbols::kTiny ? 1e-5F
+                                                                                : 1.0F);
         for (std::size_t i = 0; i < kSymbols * dim; ++i) {
             const bool is_zero = kind == Symbols::kNoTail && t > 0;
             // What the first tokens add and take away again leaves rounding, and little else.
@@ -145,8 +148,8 @@ struct Case {
         add_codes(count);
         originals.resize(count * dim);
         compressor->decode({codes.data(), count, tokens}, {originals.data(), count, dim});
-        constexpr float kNoise[] = {0.0F, 1e-6F, 0.01F, 0.3F};
-        const float noise = kNoise[draw() % 4];
+        constexpr float kNoise[] = {0.0F, 1e-6F, 0.003F, 0.01F, 0.03F, 0.3F};
+        const float noise = kNoise[draw() % std::size(kNoise)];
         std::normal_distribution<float> normal;
         for (std::size_t i = 0; i < count; ++i) {
             const std::span<float> row(originals.data() + i * dim, dim);
