@@ -112,7 +112,7 @@ class ResidualCompressor final : public Compressor {
     double rotation_norm_ = 0.0;         ///< Frobenius's.
     std::vector<double> summed_lengths_; ///< [code_bytes + 1]: of the mean and of the longest
                                          ///< symbol of each token before.
-    FeatureMap features_; ///< Of model_.features, where those are.
+    FeatureMap features_;                ///< Of model_.features, where those are.
     struct LazyEncoder;
     std::shared_ptr<LazyEncoder> encoder_;
 };

@@ -1043,7 +1043,7 @@ class StagedIndex::Search {
     std::vector<Compressor::QueryTerms> terms_; ///< [m].
     std::array<float, 256> levels_ = index_.level_terms();
     std::array<Bounds, 256> level_lengths_ = {}; ///< Of a refinement.
-    Calibration::Plan plan_; ///< Of a confidence.
+    Calibration::Plan plan_;                     ///< Of a confidence.
     StagedAnswer answer_;
 };
 

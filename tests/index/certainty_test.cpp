@@ -144,7 +144,8 @@ struct Case {
         codes.clear();
         lengths.clear();
         live.clear();
-        const std::size_t count = 1 + draw() % 40;
+        // Many: more than a proof ranks before it goes by bounds.
+        const std::size_t count = 1 + draw() % (draw() % 3 == 0 ? 250 : 40);
         add_codes(count);
         originals.resize(count * dim);
         compressor->decode({codes.data(), count, tokens}, {originals.data(), count, dim});
@@ -614,6 +615,49 @@ TEST(Certainty, TakesTiesByTheSmallerRow) {
     const StagedAnswer nothing = index.search({query.data(), 1, 1}, none, &tails);
     EXPECT_EQ(nothing.rows, std::vector<std::uint64_t>(3, kNoRow));
     EXPECT_EQ(nothing.certainty[0], Certainty::kOriginals);
+}
+
+/// A row whose head is far, whose code is nearer and whose original is nearest: a proof by codes
+/// need not read it, one by originals must not overlook it.
+TEST(Certainty, MindsRowsThatItDidNotRead) {
+    std::vector<float> symbols(2 * kSymbols, 0.0F);
+    symbols[0] = 10.0F; // The answer's head,
+    symbols[1] = 5.0F;  // that of the row in question,
+    symbols[2] = 6.0F;  // and of many, which are ranked before it.
+    symbols[kSymbols + 1] = 4.9F;
+    const auto compressor =
+        std::make_shared<const VectorCompressor>(Metric::kInnerProduct, 1, symbols);
+    std::vector<std::byte> codes = {std::byte{0}, std::byte{0}, std::byte{1}, std::byte{1}};
+    std::vector<float> originals(2);
+    for (std::size_t i = 0; i < 300; ++i) {
+        codes.insert(codes.end(), {std::byte{2}, std::byte{0}});
+        originals.push_back(6.0F);
+    }
+    std::vector<std::byte> heads;
+    for (std::size_t i = 0; i < codes.size(); i += 2) {
+        heads.push_back(codes[i]);
+    }
+    const MemoryTails tails(codes.data() + 1, 2, 1);
+    const std::vector<float> query = {1.0F};
+    const struct {
+        float original_of_answer;
+        float original_of_row;
+        std::size_t ranked;
+        Certainty certainty;
+    } cases[] = {
+        {9.5F, 10.3F, 201, Certainty::kCodes}, // Is read for the second proof, and forbids it.
+        {9.95F, 9.88F, 200, Certainty::kOriginals}}; // Cannot be as near, whatever it is.
+    for (const auto& c : cases) {
+        originals[0] = c.original_of_answer;
+        originals[1] = c.original_of_row;
+        StagedIndex index(compressor, {.stage_bytes = {1, 2}, .error_radii = true});
+        const auto radii = index.error_radii({codes.data(), 302, 2}, {originals.data(), 302, 1});
+        index.add({heads.data(), 302, 1}, {}, {radii.data(), 302, 2});
+        const StagedAnswer answer = index.search({query.data(), 1, 1}, certain(1), &tails);
+        EXPECT_EQ(answer.rows[0], 0U);
+        EXPECT_EQ(answer.stages[1].candidates, c.ranked);
+        EXPECT_EQ(answer.certainty[0], c.certainty);
+    }
 }
 
 TEST(Certainty, LeavesSearchesWithoutUntilAsTheyWere) {
