@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 
+#include <cmath>
+#include <limits>
 #include <new>
 #include <nlohmann/json.hpp>
 
@@ -107,6 +109,17 @@ std::unique_ptr<Compressor> Compressor::open(
         fail(ErrorKind::kCorruption, "Model's manifest.json cannot be read: ", error.what());
     }
     return open(files, device);
+}
+
+double Compressor::reconstruction_length(float row_term) const noexcept {
+    const auto term = static_cast<double>(row_term);
+    return metric() == Metric::kCosine ? 1.0 / term
+         : metric() == Metric::kL2     ? std::sqrt(term)
+                                       : std::numeric_limits<double>::quiet_NaN();
+}
+
+double Compressor::sum_error(std::size_t, double) const noexcept {
+    return std::numeric_limits<double>::infinity();
 }
 
 void Compressor::features(

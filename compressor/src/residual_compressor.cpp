@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <mutex>
 #include <utility>
 
@@ -160,6 +161,7 @@ void ResidualCompressor::prepare() {
         late_.push_back(std::move(token));
         codebook += kSymbols * width;
     }
+    sum_lengths();
     encoder_ = std::make_shared<LazyEncoder>();
     if (has_features()) {
         features_ = FeatureMap(model_.features);
@@ -179,6 +181,28 @@ void ResidualCompressor::decode_early_symbols() {
     for_each_tile(symbols.rows(), map.flop(), [&](std::size_t first, std::size_t count) {
         multiply(map, symbols.slice(first, count), decoded_early_.data() + first * d);
     });
+}
+
+void ResidualCompressor::sum_lengths() {
+    const auto length = [](const float* values, std::size_t count) {
+        double squared = 0.0;
+        for (std::size_t i = 0; i < count; ++i) {
+            squared += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+        }
+        return std::sqrt(squared);
+    };
+    rotation_norm_ = length(model_.rotation.data(), model_.rotation.size());
+    const std::size_t early = model_.early_tokens();
+    summed_lengths_ = {length(decoded_mean_.data(), model_.dim)};
+    for (std::size_t t = 0; t < model_.code_bytes; ++t) {
+        const std::size_t width = t < early ? model_.dim : late_[t - early].width;
+        const float* const symbols = t < early ? decoded_symbol(t, 0) : late_[t - early].codebook;
+        double longest = 0.0;
+        for (std::size_t symbol = 0; symbol < kSymbols; ++symbol) {
+            longest = std::max(longest, length(symbols + symbol * width, width));
+        }
+        summed_lengths_.push_back(summed_lengths_.back() + longest);
+    }
 }
 
 void ResidualCompressor::multiply(
@@ -529,6 +553,37 @@ void ResidualCompressor::row_terms(
             terms[i] = row_term(squared);
         }
     });
+}
+
+/// Undoes row_term().
+double ResidualCompressor::reconstruction_length(float row_term) const noexcept {
+    const double length = Compressor::reconstruction_length(row_term);
+    if (model_.metric != Metric::kCosine || model_.norm_shrinkage == 0.0 || length >= 1.0) {
+        return length;
+    }
+    return model_.norm_shrinkage < 1.0 ? std::pow(length, 1.0 / (1.0 - model_.norm_shrinkage))
+                                       : std::numeric_limits<double>::quiet_NaN();
+}
+
+/// A float sum of n products is wrong by at most gamma(n) times the sum of their magnitudes, in any
+/// order, fused or not (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+/// Turning the query and turning the reconstruction back err by gamma(dim) times the rotation's
+/// Frobenius norm, of a length each; products with symbols, their sums, and the sum of symbols by
+/// shares of the lengths of what is summed.
+double ResidualCompressor::sum_error(std::size_t num_bytes, double length) const noexcept {
+    if (!model_.entry.empty()) {
+        return std::numeric_limits<double>::infinity();
+    }
+    const auto gamma = [](std::size_t n) {
+        const double rounding = static_cast<double>(n) * 0x1p-24;
+        return rounding / (1.0 - rounding);
+    };
+    // Four more: normalising the query, and second-order terms.
+    const double summed = summed_lengths_[std::min(num_bytes, model_.code_bytes)];
+    const double turning = 2.0 * gamma(model_.dim + 4) * rotation_norm_ * std::min(length, summed);
+    const double summing = (gamma(model_.dim + 4) + 2.0 * gamma(num_bytes + 4)) * summed;
+    constexpr double kSlack = 1.01; // Of products of such errors.
+    return kSlack * (turning + summing);
 }
 
 void ResidualCompressor::score(

@@ -40,6 +40,8 @@ class ResidualCompressor final : public Compressor {
         MatrixView<float> tables) const override;
     void query_terms(MatrixView<const float> queries, std::span<QueryTerms> terms) const override;
     void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const override;
+    [[nodiscard]] double reconstruction_length(float row_term) const noexcept override;
+    [[nodiscard]] double sum_error(std::size_t num_bytes, double length) const noexcept override;
     void score(
         MatrixView<const float> queries, MatrixView<const std::byte> codes, bool neural,
         MatrixView<float> scores) const override;
@@ -60,6 +62,7 @@ class ResidualCompressor final : public Compressor {
 
     void prepare();
     void decode_early_symbols();
+    void sum_lengths();
     /// Multiplies each row of `rows` [n, dim] by a packed [dim, dim] matrix. @param out  [n, dim].
     void multiply(const PackedMatrix& matrix, MatrixView<const float> rows, float* out) const;
     [[nodiscard]] const float* decoded_symbol(
@@ -106,7 +109,10 @@ class ResidualCompressor final : public Compressor {
     std::vector<float> decoded_early_; ///< [early tokens, 256, dim]: what those decode to.
     std::vector<PackedMatrix> early_;  ///< Of decoded_early_.
     std::vector<LateToken> late_;
-    FeatureMap features_; ///< Of model_.features, where those are.
+    double rotation_norm_ = 0.0;         ///< Frobenius's.
+    std::vector<double> summed_lengths_; ///< [code_bytes + 1]: of the mean and of the longest
+                                         ///< symbol of each token before.
+    FeatureMap features_;                ///< Of model_.features, where those are.
     struct LazyEncoder;
     std::shared_ptr<LazyEncoder> encoder_;
 };

@@ -71,7 +71,11 @@ struct ArfcIndex::State {
         return spec.code_bytes() - head_bytes();
     }
     [[nodiscard]] StagedShape shape() const {
-        return {.stage_bytes = spec.stage_bytes, .nlist = spec.nlist, .coarse = spec.coarse};
+        return {
+            .stage_bytes = spec.stage_bytes,
+            .nlist = spec.nlist,
+            .coarse = spec.coarse,
+            .error_radii = spec.error_radii};
     }
     [[nodiscard]] MemoryTails tail_source() const noexcept {
         return {tails.data(), tail_bytes(), tail_bytes()};
@@ -103,7 +107,12 @@ struct ArfcIndex::State {
     }
 
     void add(MatrixView<const float> rows, const std::int64_t* new_ids);
-    void add_codes(MatrixView<const std::byte> codes, const std::int64_t* new_ids);
+    /// @param radii  [codes, stages]; empty where the index keeps none.
+    void add_codes(
+        MatrixView<const std::byte> codes, std::span<const ErrorRadius> radii,
+        const std::int64_t* new_ids);
+    [[nodiscard]] std::vector<ErrorRadius> radii_of(
+        const State& other, MatrixView<const std::byte> codes) const;
     [[nodiscard]] std::vector<std::byte> all_codes() const;
     [[nodiscard]] std::vector<std::uint64_t> rows_of(
         std::span<const std::int64_t> keys, std::int64_t ntotal) const;
@@ -120,10 +129,21 @@ void ArfcIndex::State::add(MatrixView<const float> rows, const std::int64_t* new
         const std::size_t count = std::min(kEncodedRows, rows.rows() - first);
         compressor->encode(rows.slice(first, count), spec.code_bytes(), view.slice(first, count));
     }
-    add_codes(view, new_ids);
+    add_codes(view, index->error_radii(view, rows), new_ids);
 }
 
-void ArfcIndex::State::add_codes(MatrixView<const std::byte> codes, const std::int64_t* new_ids) {
+/// Takes over the error radii of another index's rows, or measures what codes alone tell.
+std::vector<ErrorRadius> ArfcIndex::State::radii_of(
+    const State& other, MatrixView<const std::byte> codes) const {
+    const std::span<const ErrorRadius> theirs = other.index->all_error_radii();
+    return spec.error_radii && !theirs.empty() && spec.stage_bytes == other.spec.stage_bytes
+             ? std::vector<ErrorRadius>(theirs.begin(), theirs.end())
+             : index->error_radii(codes, {});
+}
+
+void ArfcIndex::State::add_codes(
+    MatrixView<const std::byte> codes, std::span<const ErrorRadius> radii,
+    const std::int64_t* new_ids) {
     const std::vector<std::byte> heads = columns(codes, 0, head_bytes());
     const std::vector<std::byte> new_tails = columns(codes, head_bytes(), tail_bytes());
     const std::vector<float> terms = index->rank_terms(codes);
@@ -133,7 +153,9 @@ void ArfcIndex::State::add_codes(MatrixView<const std::byte> codes, const std::i
         ids.reserve(std::max(ids.size(), before) + std::max(codes.rows(), before / 2));
     }
     const std::size_t later = spec.stage_bytes.size() - 1;
-    index->add({heads.data(), codes.rows(), head_bytes()}, {terms.data(), codes.rows(), later});
+    index->add(
+        {heads.data(), codes.rows(), head_bytes()}, {terms.data(), codes.rows(), later},
+        {radii.data(), radii.empty() ? 0 : codes.rows(), later + 1});
     append(tails, new_tails);
     if (new_ids != nullptr && !has_ids) { // Rows that had positions for ids keep them.
         for (std::size_t row = 0; row < before; ++row) {
@@ -355,6 +377,7 @@ StagedRequest to_request(const faiss::SearchParameters* params, bool has_structu
         request.stages = arfc->stages;
         request.nprobe = arfc->nprobe;
         request.ef_search = arfc->efSearch;
+        request.until = arfc->until;
     } else if (const auto* ivf = dynamic_cast<const faiss::SearchParametersIVF*>(params)) {
         if (ivf->max_codes != 0 || ivf->quantizer_params != nullptr) {
             fail(
@@ -382,10 +405,10 @@ StagedRequest to_request(const faiss::SearchParameters* params, bool has_structu
 
 StagedRequest ArfcIndex::request(const faiss::SearchParameters* params) const {
     StagedRequest request = to_request(params, has_graph());
-    if (!request.nprobe) {
+    if (!request.nprobe && !request.until) {
         request.nprobe = search_defaults.nprobe;
     }
-    if (!request.ef_search) {
+    if (!request.ef_search && !request.until) {
         request.ef_search = search_defaults.ef_search;
     }
     if (params != nullptr && params->sel != nullptr) {
@@ -398,7 +421,7 @@ StagedRequest ArfcIndex::request(const faiss::SearchParameters* params) const {
 
 /// Where no stages are named, those of the factory string keep what search_defaults says.
 void ArfcIndex::apply_default_limits(StagedRequest& request) const {
-    if (!request.stages.empty() || search_defaults.limits.empty()) {
+    if (!request.stages.empty() || request.until || search_defaults.limits.empty()) {
         return;
     }
     request.stages = state_->index->default_stages(request.k);
@@ -427,6 +450,11 @@ StagedAnswer ArfcIndex::answer_search(
     apply_default_limits(request);
     const MemoryTails tails = state_->tail_source();
     StagedAnswer answer = state_->index->search(queries, request, &tails);
+    if (const auto* arfc = dynamic_cast<const SearchParametersARFC*>(params);
+        arfc != nullptr && arfc->certainty != nullptr) {
+        *arfc->certainty = answer.certainty;
+        arfc->certainty->resize(queries.rows(), Certainty::kNone);
+    }
     const std::vector<float> scales = state_->scales(queries);
     const bool is_l2 = metric_type == faiss::METRIC_L2;
     for (std::size_t i = 0; i < answer.rows.size(); ++i) {
@@ -574,10 +602,10 @@ void ArfcIndex::merge_from(faiss::Index& other, std::int64_t add_id) {
     }
     try {
         const std::vector<std::byte> codes = from.state_->all_codes();
+        const MatrixView<const std::byte> view(codes.data(), count, state_->spec.code_bytes());
         if (count > 0) {
             state_->add_codes(
-                {codes.data(), count, state_->spec.code_bytes()},
-                by_position ? nullptr : ids.data());
+                view, state_->radii_of(*from.state_, view), by_position ? nullptr : ids.data());
         }
     } catch (const std::bad_alloc&) {
         fail(ErrorKind::kResourceExhausted, "Memory ran out while rows were merged: ", count);
@@ -645,6 +673,10 @@ bool ArfcIndex::has_graph() const noexcept {
     return state_->coarse.takes_ef_search;
 }
 
+bool ArfcIndex::keeps_error_radii() const noexcept {
+    return state_->spec.error_radii;
+}
+
 std::size_t ArfcIndex::default_nprobe() const {
     require_trained(is_trained);
     return state_->index->default_nprobe();
@@ -661,6 +693,7 @@ ArfcIndex::Bytes ArfcIndex::resident_bytes() const noexcept {
         const StagedBytes staged = state_->index->resident_bytes();
         bytes.codes = staged.heads + state_->tails.size();
         bytes.terms = staged.scan_terms + staged.rank_terms;
+        bytes.radii = staged.error_radii + staged.calibration;
         bytes.lists = staged.lists + staged.structure;
         bytes.ids = state_->ids.size() * sizeof(std::int64_t);
         bytes.model = state_->compressor->model_bytes();

@@ -243,7 +243,7 @@ void CollectionImpl::finish_interrupted_training() {
 }
 
 StagedShape CollectionImpl::staged_shape() const {
-    return {spec_.stage_bytes, spec_.nlist, spec_.coarse};
+    return {spec_.stage_bytes, spec_.nlist, spec_.coarse, spec_.error_radii};
 }
 
 CollectionImpl::Picture CollectionImpl::load_picture() const {
@@ -399,6 +399,7 @@ CollectionInfo CollectionImpl::info() const {
         info.nlist = index.coarse_traits().lists;
         info.resident_head_bytes = bytes.heads;
         info.resident_norm_bytes = bytes.scan_terms + bytes.rank_terms;
+        info.resident_radius_bytes = bytes.error_radii;
         info.resident_bytes = bytes.total() + info.resident_id_bytes;
         info.model_bytes = compressor_->model_bytes();
         info.held_out_recall = compressor_->report().recall;

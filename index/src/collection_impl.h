@@ -84,6 +84,12 @@ class CollectionImpl final : public Collection {
         std::optional<StagedIndex> index; ///< Once there is one.
     };
 
+    /// What an index keeps of rows beside their heads.
+    struct RowTerms {
+        std::vector<float> rank;        ///< StagedIndex::rank_terms().
+        std::vector<ErrorRadius> radii; ///< StagedIndex::error_radii().
+    };
+
     // collection.cpp
     void require_open(bool for_writing) const;
     void check_rows(MatrixView<const float> rows, std::string_view what) const;
@@ -105,7 +111,7 @@ class CollectionImpl final : public Collection {
 
     // collection_write.cpp
     void apply(
-        const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
+        const storage::Mutation& mutation, const RowTerms& terms, bool wait,
         storage::Published& published);
     void learn_lists_when_due();
     [[nodiscard]] bool lists_lag_by(const StagedIndex& index, double factor) const;

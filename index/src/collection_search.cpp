@@ -37,8 +37,10 @@ StagedRequest staged_request(const SearchOptions& options, const StagedIndex& in
         .k = k,
         .stages = options.stages,
         .nprobe = options.nprobe,
-        .ef_search = index.coarse_traits().takes_ef_search ? options.ef_search : std::nullopt};
-    if (!options.exact) {
+        .ef_search = index.coarse_traits().takes_ef_search ? options.ef_search : std::nullopt,
+        .until = options.until};
+    request.exhaustive = options.exact;
+    if (!options.exact || options.until) {
         return request;
     }
     if (!options.stages.empty()) {
@@ -50,7 +52,6 @@ StagedRequest staged_request(const SearchOptions& options, const StagedIndex& in
     if (index.code_bytes() > index.head_bytes()) {
         request.stages.push_back({index.code_bytes(), k});
     }
-    request.exhaustive = true;
     return request;
 }
 
@@ -61,6 +62,9 @@ SearchAnswer CollectionImpl::search(
     check_rows(queries, "Query");
     if (options.k < 1) {
         fail(ErrorKind::kInvalidArgument, "Number of answers is less than one: ", options.k);
+    }
+    if (options.until) {
+        check_until(*options.until);
     }
     SearchAnswer answer;
     answer.hits.resize(queries.rows());
@@ -88,12 +92,14 @@ SearchAnswer CollectionImpl::search(
             }
         }
         answer.stages = found.stages;
+        answer.certainty = found.certainty;
     } else {
-        if (!options.stages.empty() || options.nprobe) {
+        if (!options.stages.empty() || options.nprobe ||
+            (options.until && options.until->max_bytes)) {
             fail(
                 ErrorKind::kFailedPrecondition,
-                "Collection has no model yet, so a search has neither stages nor lists; train it "
-                "first: ",
+                "Collection has no model yet, so a search has neither stages nor lists, and "
+                "reads every row; train it first: ",
                 directory_.string());
         }
         const auto start = std::chrono::steady_clock::now();
@@ -108,6 +114,7 @@ SearchAnswer CollectionImpl::search(
         const std::size_t row_bytes = manifest_.dim * sizeof(float);
         const std::size_t scored = picture_.raw->live_rows() * queries.rows();
         answer.stages = {{row_bytes, scored, scored * row_bytes, 1000.0 * seconds}};
+        answer.certainty.assign(options.until ? queries.rows() : 0, Certainty::kCodes);
     }
     for (std::size_t q = 0; q < answer.hits.size(); ++q) {
         if (options.with_payload) {

@@ -117,14 +117,15 @@ void CollectionImpl::upsert(
     compressor_->encode(embeddings, bytes, {codes.data(), ids.size(), bytes});
     const std::vector<std::byte> heads = columns(codes, bytes, 0, head_bytes);
     const std::vector<std::byte> tails = columns(codes, bytes, head_bytes, bytes - head_bytes);
-    const std::vector<float> rank_terms =
-        picture_.index->rank_terms({codes.data(), ids.size(), bytes});
+    const MatrixView<const std::byte> view(codes.data(), ids.size(), bytes);
+    const RowTerms terms{
+        picture_.index->rank_terms(view), picture_.index->error_radii(view, embeddings)};
     mutation.heads = {heads.data(), ids.size(), head_bytes};
     mutation.tails = {tails.data(), tails.empty() ? 0 : ids.size(), bytes - head_bytes};
     if (manifest_.keep_raw) {
         mutation.raw = embeddings;
     }
-    apply(mutation, rank_terms, wait, published);
+    apply(mutation, terms, wait, published);
     follow_in_calibration(published, mutation.raw.empty() ? embeddings : MatrixView<const float>());
     learn_lists_when_due();
 }
@@ -143,7 +144,7 @@ std::size_t CollectionImpl::remove(std::span<const PointId> ids, bool wait) {
 
 /// Writes to the store, then brings memory up to it; searches see both steps as one.
 void CollectionImpl::apply(
-    const storage::Mutation& mutation, std::span<const float> rank_terms, bool wait,
+    const storage::Mutation& mutation, const RowTerms& terms, bool wait,
     storage::Published& published) {
     published = store_->write(
         mutation, wait ? storage::Durability::kSynced : storage::Durability::kBuffered);
@@ -153,8 +154,10 @@ void CollectionImpl::apply(
         picture_.ids.insert(picture_.ids.end(), mutation.ids.begin(), mutation.ids.end());
         if (picture_.index) {
             const std::size_t later = spec_.stage_bytes.size() - 1;
+            const std::size_t rows = mutation.ids.size();
             picture_.index->add(
-                mutation.heads, {rank_terms.data(), later == 0 ? 0 : mutation.ids.size(), later});
+                mutation.heads, {terms.rank.data(), later == 0 ? 0 : rows, later},
+                {terms.radii.data(), terms.radii.empty() ? 0 : rows, later + 1});
             picture_.index->erase(published.tombstones);
         } else {
             picture_.raw->add(mutation.raw);
@@ -208,7 +211,13 @@ void CollectionImpl::learn_lists(const ProgressFunction& progress) {
 bool CollectionImpl::optimize(const ProgressFunction& progress) {
     const std::lock_guard writing(write_mutex_);
     require_open(true);
-    if (!picture_.index || !lists_lag_by(*picture_.index, kWorthLearning)) {
+    if (!picture_.index) {
+        return false;
+    }
+    const StagedIndex& index = *picture_.index;
+    const bool cuts = index.shape().stage_bytes.size() > 1 || index.coarse_traits().lists > 1;
+    const bool is_calibrated = !index.is_trained() || !cuts || index.calibrated_by() > 0;
+    if (is_calibrated && !lists_lag_by(index, kWorthLearning)) {
         return false;
     }
     learn_lists(progress);
@@ -354,9 +363,14 @@ void CollectionImpl::write_all_codes(
         store_->write_codes(
             first, {heads.data(), count, head_bytes},
             {tails.data(), tails.empty() ? 0 : count, bytes - head_bytes});
-        const std::vector<float> terms = index.rank_terms({codes.data(), count, bytes});
+        const MatrixView<const std::byte> view(codes.data(), count, bytes);
+        const std::vector<float> terms = index.rank_terms(view);
+        const std::vector<ErrorRadius> radii = // Of tombstones, which have no code, nobody asks.
+            index.error_radii(view, {raw.row(first).data(), count, manifest_.dim});
         const std::size_t later = spec_.stage_bytes.size() - 1;
-        index.add({heads.data(), count, head_bytes}, {terms.data(), later == 0 ? 0 : count, later});
+        index.add(
+            {heads.data(), count, head_bytes}, {terms.data(), later == 0 ? 0 : count, later},
+            {radii.data(), radii.empty() ? 0 : count, later + 1});
         if (progress &&
             !progress({.stage = "encoding", .done = first + count, .total = raw.rows()})) {
             fail(

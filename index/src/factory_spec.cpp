@@ -31,6 +31,7 @@ class Parser {
             refuse_what_stands_before();
         }
         spec.stage_bytes = sizes();
+        spec.error_radii = take("_R");
         if (take(",")) {
             coarse(spec);
         }
@@ -161,6 +162,7 @@ std::string to_string(const FactorySpec& spec) {
     for (auto bytes = spec.stage_bytes.rbegin(); bytes != spec.stage_bytes.rend(); ++bytes) {
         text.append(bytes == spec.stage_bytes.rbegin() ? "" : "/").append(std::to_string(*bytes));
     }
+    text.append(spec.error_radii ? "_R" : "");
     if (spec.nlist > 0) {
         text.append(",IVF").append(std::to_string(spec.nlist));
     }

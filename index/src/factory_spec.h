@@ -19,6 +19,7 @@ enum class IdMap : std::uint8_t {
 struct FactorySpec {
     IdMap id_map = IdMap::kNone;
     std::vector<std::size_t> stage_bytes; ///< Ascending prefix lengths; the last is the code's.
+    bool error_radii = false;             ///< "_R": keep what proofs need.
     std::size_t nlist = 0;                ///< IVF lists; 0: none.
     std::string coarse;                   ///< Coarse structure, as its kind writes it; empty: none.
 

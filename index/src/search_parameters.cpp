@@ -38,4 +38,15 @@ std::unique_ptr<faiss::SearchParameters> with_selector(
         typeid(params).name());
 }
 
+std::unique_ptr<SearchParametersARFC> with_certainty(
+    const faiss::SearchParameters* params, std::vector<Certainty>* certainty) {
+    const auto* const arfc = dynamic_cast<const SearchParametersARFC*>(params);
+    if (arfc == nullptr || (!arfc->until && arfc->certainty == nullptr)) {
+        return nullptr;
+    }
+    auto made = std::make_unique<SearchParametersARFC>(*arfc);
+    made->certainty = certainty;
+    return made;
+}
+
 } // namespace arfc

@@ -51,6 +51,70 @@ class ShardParameters {
     const faiss::SearchParameters* params_;
 };
 
+/// What several indexes say of how sure their answers are, for who asks.
+class CertaintyOfParts {
+  public:
+    /// @param shares  Indexes among which the rows of one answer lie: each may miss its share, and
+    ///                read its share.
+    CertaintyOfParts(const faiss::SearchParameters* params, std::size_t parts, std::size_t shares)
+        : of_parts_(parts) {
+        for (std::vector<Certainty>& certainty : of_parts_) {
+            params_.push_back(with_certainty(params, &certainty));
+            if (params_.back() != nullptr && params_.back()->until) {
+                divide(*params_.back()->until, shares);
+            }
+        }
+        const auto* const arfc = dynamic_cast<const SearchParametersARFC*>(params);
+        out_ = arfc == nullptr ? nullptr : arfc->certainty;
+    }
+
+    /// Returns the parameters of one index; the caller's, where nobody asks.
+    [[nodiscard]] const faiss::SearchParameters* of(
+        std::size_t part, const faiss::SearchParameters* params) const noexcept {
+        return params_[part] == nullptr ? params : params_[part].get();
+    }
+
+    /// Tells the least of what shards say. The nearest originals of each are not those of all:
+    /// which of them those are, codes alone decide.
+    void tell_least(std::size_t queries) const {
+        if (out_ == nullptr) {
+            return;
+        }
+        const Certainty most = of_parts_.size() == 1 ? Certainty::kOriginals : Certainty::kCodes;
+        out_->assign(queries, most);
+        for (const std::vector<Certainty>& certainty : of_parts_) {
+            for (std::size_t q = 0; q < queries; ++q) {
+                const Certainty one = q < certainty.size() ? certainty[q] : Certainty::kNone;
+                (*out_)[q] = std::min((*out_)[q], one);
+            }
+        }
+    }
+
+    /// Tells what replicas say, one after another.
+    void tell_all() const {
+        if (out_ != nullptr) {
+            out_->clear();
+            for (const std::vector<Certainty>& certainty : of_parts_) {
+                out_->insert(out_->end(), certainty.begin(), certainty.end());
+            }
+        }
+    }
+
+  private:
+    static void divide(Until& until, std::size_t shares) {
+        if (until.confidence) {
+            until.confidence = 1.0 - (1.0 - *until.confidence) / static_cast<double>(shares);
+        }
+        if (until.max_bytes) {
+            until.max_bytes = *until.max_bytes / shares;
+        }
+    }
+
+    std::vector<std::vector<Certainty>> of_parts_;
+    std::vector<std::unique_ptr<SearchParametersARFC>> params_;
+    std::vector<Certainty>* out_ = nullptr;
+};
+
 /// Calls work(i, child) for every index behind; each finishes, then the first error is thrown.
 /// FAISS would put several errors' texts into one exception without a kind.
 template <class Parent, class Work>
@@ -258,8 +322,9 @@ void ShardsIndex::search(
     const Ids first = first_ids();
     const std::size_t size = queries * answers;
     Answers all{std::vector<float>(first.size() * size), Ids(first.size() * size)};
+    const CertaintyOfParts certainty(params, first.size(), first.size());
     for_each_child(*this, [&](std::size_t i, const faiss::Index& shard) {
-        const ShardParameters shifted(params, first[i]);
+        const ShardParameters shifted(certainty.of(i, params), first[i]);
         std::int64_t* const found = all.labels.data() + i * size;
         shard.search(n, x, k, all.distances.data() + i * size, found, shifted.get());
         for (std::size_t j = 0; j < size; ++j) {
@@ -271,6 +336,7 @@ void ShardsIndex::search(
             all, q, queries, answers, metric_type == faiss::METRIC_L2, distances + q * answers,
             labels + q * answers);
     }
+    certainty.tell_least(queries);
 }
 
 void ShardsIndex::range_search(
@@ -364,14 +430,16 @@ void ReplicasIndex::search(
     require_children(*this);
     const std::size_t queries = checked_count(n);
     const auto answers = static_cast<std::size_t>(std::max<std::int64_t>(k, 0));
+    const CertaintyOfParts certainty(params, static_cast<std::size_t>(count()), 1);
     for_each_child(*this, [&](std::size_t i, const faiss::Index& replica) {
         const auto [begin, end] = run(i, static_cast<std::size_t>(count()), queries);
         if (begin < end) {
             replica.search(
                 static_cast<std::int64_t>(end - begin), x + begin * static_cast<std::size_t>(d), k,
-                distances + begin * answers, labels + begin * answers, params);
+                distances + begin * answers, labels + begin * answers, certainty.of(i, params));
         }
     });
+    certainty.tell_all();
 }
 
 void ReplicasIndex::range_search(

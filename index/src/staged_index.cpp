@@ -13,7 +13,7 @@ namespace arfc {
 namespace {
 
 constexpr std::string_view kMagic = "ARFCLIST";
-constexpr std::uint32_t kFormat = 0;
+constexpr std::uint32_t kFormat = 1; // 0: without calibration and error radii.
 constexpr std::string_view kWhat = "Coarse file";
 constexpr std::size_t kDigestSize = 64;
 constexpr std::size_t kDecodedRows = 4096; // Reconstructed at a time: 6 MB at 384 floats.
@@ -140,7 +140,23 @@ std::vector<std::uint32_t> StagedIndex::assign(MatrixView<const std::byte> heads
     return lists;
 }
 
-void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float> rank_terms) {
+std::vector<ErrorRadius> StagedIndex::error_radii(
+    MatrixView<const std::byte> codes, MatrixView<const float> originals) const {
+    if (codes.cols() != code_bytes() ||
+        (!originals.empty() &&
+         (originals.rows() != codes.rows() || originals.cols() != compressor_->dim()))) {
+        fail(
+            ErrorKind::kInvalidArgument, "Codes and originals have other shapes than [n, ",
+            code_bytes(), "] and [n, ", compressor_->dim(), "]: [", codes.rows(), ", ",
+            codes.cols(), "] and [", originals.rows(), ", ", originals.cols(), "]");
+    }
+    return shape_.error_radii ? measure_radii(*compressor_, shape_.stage_bytes, codes, originals)
+                              : std::vector<ErrorRadius>();
+}
+
+void StagedIndex::add(
+    MatrixView<const std::byte> heads, MatrixView<const float> rank_terms,
+    MatrixView<const ErrorRadius> radii) {
     const std::size_t count = heads.rows();
     if (count == 0) {
         return;
@@ -156,6 +172,12 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
         fail(
             ErrorKind::kInvalidArgument, "Row terms have a shape other than the rows ask for: [",
             rank_terms.rows(), ", ", rank_terms.cols(), "], expected [", count, ", ", later, "]");
+    }
+    const std::size_t stages = shape_.stage_bytes.size();
+    if (!radii.empty() && (radii.rows() != count || radii.cols() != stages)) {
+        fail(
+            ErrorKind::kInvalidArgument, "Error radii have a shape other than the rows ask for: [",
+            radii.rows(), ", ", radii.cols(), "], expected [", count, ", ", stages, "]");
     }
     if (count > std::numeric_limits<std::uint32_t>::max() - rows()) {
         fail(
@@ -193,7 +215,20 @@ void StagedIndex::add(MatrixView<const std::byte> heads, MatrixView<const float>
     for (std::vector<float>& column : rank_terms_) {
         grow(column, count);
     }
+    const std::size_t first = rows();
+    if (shape_.error_radii) {
+        grow(radii_, count * stages);
+    }
     append(heads, lists, terms, levels);
+    if (shape_.error_radii) {
+        radii_.resize((first + count) * stages, kUnknownRadius);
+        const std::span<ErrorRadius> added = std::span(radii_).subspan(first * stages);
+        if (!radii.empty()) {
+            std::copy_n(radii.data(), added.size(), added.data());
+        } else if (!covered_.radii.empty()) {
+            std::copy_n(covered_.radii.data() + first * stages, known * stages, added.data());
+        }
+    }
     for (std::size_t stage = 0; stage < rank_terms_.size(); ++stage) {
         for (std::size_t i = 0; i < count; ++i) {
             rank_terms_[stage].push_back(
@@ -324,6 +359,7 @@ void StagedIndex::compact() {
     for (std::vector<float>& column : rank_terms_) {
         keep_if(column, 1, [&](std::size_t row) { return live_[row]; });
     }
+    keep_if(radii_, shape_.stage_bytes.size(), [&](std::size_t row) { return live_[row]; });
     for (List& list : lists_) {
         const auto is_kept = [&](std::size_t place) { return live_[row_at(list, place)]; };
         keep_if(list.heads, head_bytes(), is_kept);
@@ -356,6 +392,7 @@ void StagedIndex::clear() {
     for (std::vector<float>& column : rank_terms_) {
         column.clear();
     }
+    radii_.clear();
     live_.clear();
     erased_ = 0;
     covered_ = {};
@@ -423,6 +460,8 @@ StagedBytes StagedIndex::resident_bytes() const noexcept {
     for (const std::vector<float>& column : rank_terms_) {
         bytes.rank_terms += column.size() * sizeof(float);
     }
+    bytes.error_radii = radii_.size() * sizeof(ErrorRadius);
+    bytes.calibration = calibration_.bytes();
     bytes.lists += (rows() + 7) / 8 + coarse_.nlist() * coarse_.dim() * sizeof(float);
     bytes.structure = structure_ == nullptr ? 0 : structure_->bytes();
     return bytes;
@@ -440,6 +479,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     }
     out.number(static_cast<std::uint32_t>(shape_.nlist));
     out.text(shape_.coarse);
+    out.number(static_cast<std::uint8_t>(shape_.error_radii ? 1 : 0));
     out.number(learned_rows_);
     out.number(scale_.low);
     out.number(scale_.high);
@@ -449,6 +489,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     out.number(static_cast<std::uint32_t>(default_nprobe_));
     out.number(static_cast<std::uint8_t>(copies()));
     out.array(std::span<const float>(coarse_.centroids()));
+    calibration_.write(out);
     out.number(static_cast<std::uint64_t>(rows()));
     if (list_count() > 1) {
         out.array(std::span<const std::uint32_t>(list_of_row()));
@@ -466,6 +507,7 @@ std::string StagedIndex::save(std::uint64_t sequence) const {
     }
     out.array(std::span<const float>(terms));
     out.array(std::span<const std::uint8_t>(levels));
+    out.array(std::span<const ErrorRadius>(radii_));
     if (structure_ != nullptr) {
         structure_->save(out);
     }
@@ -488,7 +530,8 @@ StagedIndex::Restored StagedIndex::restore(std::string_view bytes) {
     }
     ByteReader in(bytes.substr(0, bytes.size() - kDigestSize), kWhat);
     (void)in.array<char>(kMagic.size());
-    if (const auto format = in.number<std::uint32_t>(); format > kFormat) {
+    const auto format = in.number<std::uint32_t>();
+    if (format > kFormat) {
         fail(
             ErrorKind::kUnsupported, "Coarse file is of a newer format: ", format,
             ", this version reads up to ", kFormat);
@@ -508,19 +551,21 @@ StagedIndex::Restored StagedIndex::restore(std::string_view bytes) {
     const std::vector<std::uint32_t> stages = in.array<std::uint32_t>(in.number<std::uint32_t>());
     const auto nlist = in.number<std::uint32_t>();
     const std::string_view coarse = in.text();
+    const bool has_radii = format > 0 && in.number<std::uint8_t>() != 0;
     if (!std::ranges::equal(stages, shape_.stage_bytes) || nlist != shape_.nlist ||
-        coarse != shape_.coarse) {
+        coarse != shape_.coarse || has_radii != shape_.error_radii) {
         fail(
             ErrorKind::kFailedPrecondition,
             "Coarse file was made for another factory string: ", stages.size(), " prefixes, ",
-            nlist, " lists and \"", coarse, "\", expected ", shape_.stage_bytes.size(), ", ",
-            shape_.nlist, " and \"", shape_.coarse, "\"");
+            nlist, " lists, \"", coarse, "\" and radii ", has_radii, ", expected ",
+            shape_.stage_bytes.size(), ", ", shape_.nlist, ", \"", shape_.coarse, "\" and ",
+            shape_.error_radii);
     }
-    read_training_and_rows(in, restored);
+    read_training_and_rows(in, format, restored);
     return restored;
 }
 
-void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
+void StagedIndex::read_training_and_rows(ByteReader& in, std::uint32_t format, Restored& restored) {
     StagedIndex read(compressor_, shape_);
     read.learned_rows_ = in.number<std::uint64_t>();
     read.scale_.low = in.number<float>();
@@ -549,6 +594,9 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
         read.coarse_ = CoarseQuantizer(compressor_->metric(), compressor_->dim(), centroids);
         read.lists_.resize(lists * copies);
     }
+    if (format > 0) {
+        read.calibration_ = Calibration::read(in, shape_.stage_bytes.size(), lists);
+    }
     const auto count = in.number<std::uint64_t>();
     in.require(count <= std::numeric_limits<std::uint32_t>::max(), "row count ", count);
     read.covered_.rows = count;
@@ -565,6 +613,9 @@ void StagedIndex::read_training_and_rows(ByteReader& in, Restored& restored) {
         read.covered_.terms = in.array<float>(count);
     } else if (read.scan_term_kind() == TermKind::kLevel) {
         read.covered_.levels = in.array<std::uint8_t>(count);
+    }
+    if (shape_.error_radii) {
+        read.covered_.radii = in.array<ErrorRadius>(count * shape_.stage_bytes.size());
     }
     if (read.structure_ != nullptr) {
         read.structure_->restore(in, count);

@@ -16,9 +16,13 @@
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/progress.h"
 #include "arfc/compressor/compressor.h"
+#include "arfc/index/certainty.h"
 #include "arfc/index/stage.h"
+#include "calibration.h"
 #include "coarse_quantizer.h"
 #include "coarse_structure.h"
+#include "error_radii.h"
+#include "score_bounds.h"
 
 namespace arfc {
 
@@ -53,8 +57,9 @@ struct StagedShape {
                                           ///< first is the head; the last is what rows are ranked
                                           ///< by.
     std::size_t nlist = 0;                ///< Inverted lists once trained; 0: none.
-    std::string coarse; ///< Coarse structure instead of lists, such as "HNSW32", as its kind
-                        ///< writes it; empty: none.
+    std::string coarse;       ///< Coarse structure instead of lists, such as "HNSW32", as its kind
+                              ///< writes it; empty: none.
+    bool error_radii = false; ///< Keep what proofs need: two bytes a row and stage.
 };
 
 /// How StagedIndex::train works.
@@ -78,13 +83,19 @@ struct StagedRequest {
     bool exhaustive = false; ///< Scan every head, whatever lists or structure there are.
     std::function<bool(std::uint64_t)> accepts; ///< Where set, only rows that it accepts are
                                                 ///< scored. Called from many threads.
+    std::optional<Until> until; ///< Where set it decides what is scanned and kept: no stages,
+                                ///< nprobe, ef_search or exhaustive beside it.
 };
+
+/// @throws Error  kInvalidArgument: a confidence outside (0, 1), or a budget of no bytes.
+void check_until(const Until& until);
 
 /// Best rows of each query, best first; equal scores: smaller row first.
 struct StagedAnswer {
-    std::vector<std::uint64_t> rows; ///< [m, k]; kNoRow where there were fewer.
-    std::vector<float> scores;       ///< [m, k]; larger = closer, -infinity beside kNoRow.
-    std::vector<StageUsage> stages;  ///< One for each stage that ran.
+    std::vector<std::uint64_t> rows;  ///< [m, k]; kNoRow where there were fewer.
+    std::vector<float> scores;        ///< [m, k]; larger = closer, -infinity beside kNoRow.
+    std::vector<StageUsage> stages;   ///< One for each stage that ran.
+    std::vector<Certainty> certainty; ///< [m] where `until` was asked, else empty.
 };
 
 /// Says whether a row of this score answers query `query` of a range search; larger = closer.
@@ -100,14 +111,16 @@ struct StagedRangeAnswer {
 /// Resident bytes in use, by kind; the model is not among them, nor the spare room (at most half as
 /// much again) that arrays keep for rows to come until compact().
 struct StagedBytes {
-    std::size_t heads = 0;      ///< Head tokens.
-    std::size_t scan_terms = 0; ///< Row terms of the head: one byte each, four in a single-stage
-                                ///< index.
-    std::size_t rank_terms = 0; ///< Cached row terms of later stages: four bytes a row and stage.
-    std::size_t lists = 0;      ///< Row numbers in lists, tombstone bits, centroids.
-    std::size_t structure = 0;  ///< Links of a graph, or whatever else the coarse structure keeps.
+    std::size_t heads = 0;       ///< Head tokens.
+    std::size_t scan_terms = 0;  ///< Row terms of the head: one byte each, four in a single-stage
+                                 ///< index.
+    std::size_t rank_terms = 0;  ///< Cached row terms of later stages: four bytes a row and stage.
+    std::size_t error_radii = 0; ///< Two bytes a row and stage, where they are kept.
+    std::size_t calibration = 0; ///< Margins of the questions asked in training.
+    std::size_t lists = 0;       ///< Row numbers in lists, tombstone bits, centroids.
+    std::size_t structure = 0;   ///< Links of a graph, or whatever else the coarse structure keeps.
     [[nodiscard]] std::size_t total() const noexcept {
-        return heads + scan_terms + rank_terms + lists + structure;
+        return heads + scan_terms + rank_terms + error_radii + calibration + lists + structure;
     }
 };
 
@@ -144,6 +157,14 @@ inline constexpr std::size_t kMostEfSearch = 1'000'000;
 /// so that queries which miss the first one meet it: a copy of the heads more for fewer lists to
 /// probe.
 ///
+/// Until: a search may be told to refine until its answer is proved or likely enough instead of by
+/// limits (Refinement). A proof is about every accepted row, so every head is scanned, whatever
+/// lists or structure there are; a confidence probes as many lists as calibration asks for, and
+/// scans every head where there is a structure. train() calibrates on up to 600 of its rows. An
+/// index with error radii keeps, for each row, how far the longest prefix lies from each shorter
+/// one and the original from that (error_radii.h), which spares a proof most of the tails and makes
+/// one against the originals possible.
+///
 /// Coarse structures: instead of lists a CoarseStructure may propose the rows that the first stage
 /// looks at; it then keeps them by the same scores as a scan. Every head is scanned all the same
 /// where that costs no more: among few rows, or where few are accepted; where a structure cannot
@@ -169,8 +190,8 @@ class StagedIndex {
     [[nodiscard]] std::size_t head_bytes() const noexcept { return shape_.stage_bytes.front(); }
     [[nodiscard]] std::size_t code_bytes() const noexcept { return shape_.stage_bytes.back(); }
 
-    /// Learns the scale of scan terms, the lists, and the default limits and nprobe; rows that are
-    /// there already are put into the new lists.
+    /// Learns the scale of scan terms, the lists, the default limits and nprobe, and calibrates
+    /// confidences; rows that are there already are put into the new lists.
     ///
     /// Defaults are the smallest of a grid whose recall@10 against exhaustive ranking by
     /// `code_bytes()`, over up to 200 of the rows as queries, is at least 0.995. They stay within
@@ -200,9 +221,25 @@ class StagedIndex {
     /// @param heads       [n, head_bytes()].
     /// @param rank_terms  [n, stages - 1] from rank_terms(), so that no search need compute them;
     ///                    or no rows.
+    /// @param radii       [n, stages] from error_radii(); or no rows: not known, so that proofs
+    /// read
+    ///                    these rows whole. Without effect where the shape keeps none.
+    ///                    Rows that come with terms or radii have tails of the whole length.
     /// @throws Error      kInvalidArgument: a shape. kResourceExhausted: more than 2^32 - 1 rows,
     ///                    or memory.
-    void add(MatrixView<const std::byte> heads, MatrixView<const float> rank_terms = {});
+    void add(
+        MatrixView<const std::byte> heads, MatrixView<const float> rank_terms = {},
+        MatrixView<const ErrorRadius> radii = {});
+
+    /// Computes what add() takes where the shape keeps error radii, else nothing.
+    /// @param codes      [n, code_bytes()].
+    /// @param originals  [n, dim] what the codes were made from; no rows: not known.
+    /// @returns [n, stages], or empty.
+    [[nodiscard]] std::vector<ErrorRadius> error_radii(
+        MatrixView<const std::byte> codes, MatrixView<const float> originals) const;
+
+    /// Copies error radii as add() takes them. @returns [rows(), stages], or empty.
+    [[nodiscard]] std::span<const ErrorRadius> all_error_radii() const noexcept { return radii_; }
 
     /// Computes what add() takes: the row terms of every later stage.
     /// @param codes  [n, code_bytes()].
@@ -239,7 +276,9 @@ class StagedIndex {
     /// Finds the best rows for each query, on num_threads() threads.
     /// @param queries  [m, dim] float32, finite; not zero under cosine.
     /// @param tails    Where tokens beyond the head are; may be null where no stage needs them.
-    /// @throws Error   kInvalidArgument: a shape, value or option. What `tails` throws.
+    /// @throws Error   kInvalidArgument: a shape, value or option. kFailedPrecondition: a
+    /// confidence
+    ///                 of an index that is not calibrated. What `tails` throws.
     [[nodiscard]] StagedAnswer search(
         MatrixView<const float> queries, const StagedRequest& request,
         const TailSource* tails) const;
@@ -260,6 +299,9 @@ class StagedIndex {
     /// measured at k = 10 and grow in proportion above.
     [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
     [[nodiscard]] std::size_t default_nprobe() const { return coarse_traits().nprobe; }
+
+    /// Returns how many questions confidences were calibrated by; 0: none can be asked.
+    [[nodiscard]] std::size_t calibrated_by() const noexcept { return calibration_.questions(); }
 
     /// Returns what lists or structure take of a search, and how many rows train() asks for.
     [[nodiscard]] CoarseTraits coarse_traits() const;
@@ -309,6 +351,7 @@ class StagedIndex {
         std::vector<std::uint32_t> lists;
         std::vector<std::uint8_t> levels;
         std::vector<float> terms;
+        std::vector<ErrorRadius> radii; ///< [rows, stages], where they are kept.
         std::size_t rows = 0;
     };
     enum class TermKind : std::uint8_t { kNone = 0, kFloat = 1, kLevel = 2 };
@@ -323,7 +366,16 @@ class StagedIndex {
     void learn_defaults(
         MatrixView<const std::byte> codes, MatrixView<const float> originals,
         const StagedTrainOptions& options);
+    void calibrate(MatrixView<const std::byte> codes, MatrixView<const float> originals);
+    [[nodiscard]] std::vector<float> terms_of_stages(MatrixView<const std::byte> codes) const;
+    [[nodiscard]] std::vector<std::uint32_t> lists_needed(
+        std::span<const float> query, std::span<const std::uint32_t> rows,
+        std::span<const std::uint32_t> lists) const;
+    /// Returns the lists to probe for each query, the nearest first: [queries, count].
+    [[nodiscard]] std::vector<std::uint32_t> nearest_lists(
+        MatrixView<const float> queries, std::size_t count) const;
     [[nodiscard]] std::array<float, 256> level_terms() const noexcept;
+    [[nodiscard]] std::array<Bounds, 256> level_lengths() const;
     [[nodiscard]] std::size_t list_count() const noexcept {
         return std::max<std::size_t>(coarse_.nlist(), 1);
     }
@@ -344,7 +396,7 @@ class StagedIndex {
     void append(
         MatrixView<const std::byte> heads, std::span<const std::uint32_t> lists,
         std::span<const float> terms, std::span<const std::uint8_t> levels);
-    void read_training_and_rows(ByteReader& in, Restored& restored);
+    void read_training_and_rows(ByteReader& in, std::uint32_t format, Restored& restored);
     [[nodiscard]] HeadRows head_rows() const noexcept;
     [[nodiscard]] CoarseStructure& own_structure();
     void cover_rows();
@@ -364,6 +416,8 @@ class StagedIndex {
     std::size_t erased_ = 0;
     mutable std::vector<std::vector<float>> rank_terms_; ///< [stages - 1][rows]; NaN: not known
                                                          ///< yet. Relaxed atomics.
+    std::vector<ErrorRadius> radii_;                     ///< [rows, stages]; empty: not kept.
+    Calibration calibration_;
     Covered covered_;
     std::shared_ptr<CoarseStructure> structure_; ///< Null: none. Shared with an index that learned
                                                  ///< anew, until either changes it.

@@ -17,8 +17,9 @@
 #include "head_sieve.h"
 #include "look_ups.h"
 #include "parallel.h"
+#include "refinement.h"
+#include "score_bounds.h"
 #include "staged_index.h"
-#include "unit_rows.h"
 
 namespace arfc {
 namespace {
@@ -107,6 +108,7 @@ class StagedIndex::Search {
         const TailSource* tails)
         : index_(index), queries_(queries), request_(request), tails_(tails) {
         check();
+        check_refinement();
         plan_stages();
         plan_lists();
         plan_structure();
@@ -116,6 +118,10 @@ class StagedIndex::Search {
     StagedAnswer run() {
         answer_.rows.assign(queries_.rows() * request_.k, kNoRow);
         answer_.scores.assign(queries_.rows() * request_.k, kNoScore);
+        if (request_.until) {
+            answer_.certainty.assign(queries_.rows(), Certainty::kNone);
+            level_lengths_ = index_.level_lengths();
+        }
         terms_.resize(queries_.rows());
         index_.compressor().query_terms(queries_, terms_);
         const std::size_t most = std::max<std::size_t>(stages_.front().limit, 1);
@@ -216,6 +222,34 @@ class StagedIndex::Search {
         }
     }
 
+    void check_refinement() const {
+        if (!request_.until) {
+            return;
+        }
+        const Until& until = *request_.until;
+        check_until(until);
+        if (!request_.stages.empty() || request_.nprobe || request_.ef_search ||
+            request_.exhaustive) {
+            fail(
+                ErrorKind::kInvalidArgument,
+                "Until decides what is scanned and kept, so a search with it takes no stages, "
+                "nprobe, efSearch or exhaustive scan of its own; stages: ",
+                request_.stages.size());
+        }
+        if (until.confidence && index_.calibrated_by() == 0 && cuts()) {
+            fail(
+                ErrorKind::kFailedPrecondition,
+                "Index has no calibration, so it knows no confidence; train it, or let the "
+                "collection optimize(), and ask again for: ",
+                *until.confidence);
+        }
+    }
+
+    /// Says whether a search by stages and lists leaves out any row.
+    [[nodiscard]] bool cuts() const noexcept {
+        return index_.shape().stage_bytes.size() > 1 || index_.list_count() > 1;
+    }
+
     void plan_stages() {
         const std::vector<Stage> defaults = index_.default_stages(request_.k);
         stages_ = request_.stages.empty() ? defaults : request_.stages;
@@ -248,9 +282,14 @@ class StagedIndex::Search {
     /// a filter accepts as the first stage keeps: of a rare one, all lists are scanned.
     void plan_lists() {
         const std::size_t lists = index_.list_count();
-        nprobe_ = request_.exhaustive
+        nprobe_ = request_.exhaustive || request_.until
                     ? lists
                     : std::min(request_.nprobe.value_or(index_.default_nprobe_), lists);
+        if (request_.until && request_.until->confidence) {
+            plan_ = index_.calibration_.plan(*request_.until->confidence, request_.k, lists);
+            nprobe_ = plan_.nprobe;
+            return;
+        }
         if (!request_.accepts || request_.nprobe || nprobe_ == lists) {
             return;
         }
@@ -267,8 +306,9 @@ class StagedIndex::Search {
     void plan_structure() {
         ask_ = request_.accepts || index_.erased_ > 0;
         const CoarseStructure* const structure = index_.structure_.get();
-        if (structure == nullptr || request_.exhaustive || structure->rows() > index_.rows() ||
-            structure->rows() == 0 || (request_.accepts && !traits_.selects)) {
+        if (structure == nullptr || request_.exhaustive || request_.until ||
+            structure->rows() > index_.rows() || structure->rows() == 0 ||
+            (request_.accepts && !traits_.selects)) {
             return;
         }
         beam_ = std::max(request_.ef_search.value_or(kDefaultEfSearch), stages_.front().limit);
@@ -326,6 +366,10 @@ class StagedIndex::Search {
     }
 
     void run_block(std::size_t first, std::size_t count) {
+        if (request_.until) {
+            refine_block(first, count);
+            return;
+        }
         const MatrixView<const float> block = queries_.slice(first, count);
         std::vector<Candidates> best(count);
         std::size_t done = 0; // Tokens in the sums.
@@ -358,11 +402,176 @@ class StagedIndex::Search {
             usage.milliseconds += milliseconds_since(start);
         }
         for (std::size_t q = 0; q < count; ++q) {
-            for (std::size_t i = 0; i < best[q].size(); ++i) {
-                answer_.rows[(first + q) * request_.k + i] = best[q][i].row;
-                answer_.scores[(first + q) * request_.k + i] = best[q][i].score;
-            }
+            set_answer(first + q, best[q]);
         }
+    }
+
+    void set_answer(std::size_t query, const Candidates& best) {
+        for (std::size_t i = 0; i < best.size(); ++i) {
+            answer_.rows[query * request_.k + i] = best[i].row;
+            answer_.scores[query * request_.k + i] = best[i].score;
+        }
+    }
+
+    /// Reads tails for the refinement of one query.
+    class Reader final : public PrefixReader {
+      public:
+        /// @param tables  Of all tokens.
+        /// @param counts  [stages].
+        Reader(
+            const Search& search, std::size_t query, const float* tables,
+            std::vector<Counts>& counts)
+            : search_(search), query_(query), tables_(tables), counts_(counts),
+              tails_(kMostRows * (search.index_.code_bytes() - search.index_.head_bytes())) {}
+
+        std::size_t read(std::size_t stage, std::span<Candidate> rows) override {
+            const std::size_t width = search_.stages_[stage].bytes - search_.index_.head_bytes();
+            const std::size_t done =
+                std::ranges::max(rows, {}, [](const Candidate& row) { return row.tokens; }).tokens;
+            const MatrixView<std::byte> tails(tails_.data(), rows.size(), width);
+            const std::size_t bytes =
+                search_.continue_sums(rows, done, tables_ + done * kSymbols, search_.tails_, tails);
+            search_.set_scores(query_, stage, rows, tails);
+            counts_[stage].rows += rows.size();
+            counts_[stage].bytes += bytes;
+            return bytes;
+        }
+
+        [[nodiscard]] float term(std::size_t stage, std::uint32_t row) const override {
+            std::vector<std::vector<float>>& terms = search_.index_.rank_terms_;
+            return stage == 0 || terms.empty() ? std::numeric_limits<float>::quiet_NaN()
+                                               : load(terms[stage - 1][row]);
+        }
+
+        [[nodiscard]] double radius(std::size_t stage, std::uint32_t row) const override {
+            return search_.radius(stage, row);
+        }
+
+      private:
+        const Search& search_;
+        std::size_t query_;
+        const float* tables_;
+        std::vector<Counts>& counts_;
+        std::vector<std::byte> tails_;
+    };
+
+    [[nodiscard]] double radius(std::size_t stage, std::uint32_t row) const noexcept {
+        const std::size_t at = row * index_.shape().stage_bytes.size() + stage;
+        return radius_of(index_.radii_.empty() ? kUnknownRadius : index_.radii_[at]);
+    }
+
+    /// Answers queries until their answers are proved or likely enough.
+    void refine_block(std::size_t first, std::size_t count) {
+        const Clock::time_point start = Clock::now();
+        const std::size_t width = stages_.back().bytes * kSymbols;
+        std::vector<float> tables(count * width);
+        index_.compressor().query_tables(
+            queries_.slice(first, count), 0, {tables.data(), count, width});
+        std::vector<Counts> counts(stages_.size());
+        std::vector<RefinedAnswer> answers(count);
+        for_each_in_parallel(count, [&](std::size_t q) {
+            answers[q] = refine(first + q, tables.data() + q * width, counts);
+        });
+        for (std::size_t q = 0; q < count; ++q) {
+            set_answer(first + q, answers[q].best);
+            answer_.certainty[first + q] = answers[q].certainty;
+        }
+        for (std::size_t s = 0; s < stages_.size(); ++s) {
+            answer_.stages[s].candidates += counts[s].rows.load();
+            answer_.stages[s].bytes_read += counts[s].bytes.load();
+        }
+        answer_.stages.front().milliseconds += milliseconds_since(start); // Stages take turns.
+    }
+
+    RefinedAnswer refine(
+        std::size_t query, const float* tables, std::vector<Counts>& counts) const {
+        const std::vector<std::size_t>& lengths = index_.shape().stage_bytes;
+        const ScoreBounds bounds(
+            index_.compressor(), lengths, queries_.row(query), tables, terms_[query]);
+        const bool is_proof = !request_.until->confidence;
+        std::vector<MetRow> rows;
+        const bool is_whole = meet_heads(query, tables, is_proof ? &bounds : nullptr, rows);
+        counts.front().rows += rows.size();
+        counts.front().bytes += rows.size() * index_.head_bytes();
+        std::optional<std::size_t> left = request_.until->max_bytes;
+        if (left) {
+            *left -= std::min(*left, rows.size() * index_.head_bytes());
+        }
+        if (nprobe_ < index_.list_count() && index_.copies() > 1) { // Met in several lists.
+            const auto row = [](const MetRow& met) { return met.candidate.row; };
+            std::ranges::sort(rows, {}, row);
+            const auto again = std::ranges::unique(rows, {}, row);
+            rows.erase(again.begin(), again.end());
+        }
+        Reader reader(*this, query, tables, counts);
+        Refinement refinement(reader, lengths, request_.k, left);
+        if (is_proof) {
+            const std::size_t ranked = lengths.size() > 1 ? stages_[lengths.size() - 2].limit : 0;
+            return refinement.until_certain(std::move(rows), ranked, bounds, is_whole);
+        }
+        return refinement.until_confident(
+            std::move(rows), plan_.margins, is_whole, is_whole && nprobe_ == index_.list_count());
+    }
+
+    /// Scores the heads of the probed lists, the nearest list first, as far as the budget bears:
+    /// room for the tails of k rows, or half of it, is kept.
+    /// @param bounds  Null: distances are not asked for.
+    /// @returns whether every accepted row of the lists was met.
+    bool meet_heads(
+        std::size_t query, const float* tables, const ScoreBounds* bounds,
+        std::vector<MetRow>& rows) const {
+        const std::size_t width = index_.head_bytes();
+        std::size_t most = std::numeric_limits<std::size_t>::max();
+        if (request_.until->max_bytes) {
+            const std::size_t budget = *request_.until->max_bytes;
+            const std::size_t tail = index_.code_bytes() - width;
+            const std::size_t tails = std::min(budget / 2, request_.k * tail);
+            most = (budget - tails) / width;
+        }
+        bool is_whole = true;
+        for_each_list(lists_to_meet(query), [&](const List& list) {
+            for (std::size_t at = 0; at < index_.list_rows(list) && is_whole; ++at) {
+                if (ask_ && !is_accepted(index_.row_at(list, at))) {
+                    continue;
+                }
+                if (rows.size() == most) {
+                    is_whole = false;
+                    return;
+                }
+                rows.push_back(met_row(list, at, query, tables, bounds));
+            }
+        });
+        return is_whole;
+    }
+
+    [[nodiscard]] std::vector<std::uint32_t> lists_to_meet(std::size_t query) const {
+        return index_.list_count() == 1 ? std::vector<std::uint32_t>{0}
+                                        : index_.nearest_lists(queries_.slice(query, 1), nprobe_);
+    }
+
+    [[nodiscard]] MetRow met_row(
+        const List& list, std::size_t at, std::size_t query, const float* tables,
+        const ScoreBounds* bounds) const {
+        const std::size_t width = index_.head_bytes();
+        const float term = !list.levels.empty() ? levels_[list.levels[at]]
+                         : !list.terms.empty()  ? list.terms[at]
+                                                : 0.0F;
+        MetRow met;
+        met.candidate = {
+            .sum = terms_[query].bias,
+            .row = index_.row_at(list, at),
+            .tokens = static_cast<std::uint32_t>(width),
+            .head = list.heads.data() + at * width};
+        add_look_ups(tables, met.candidate.head, width, width, 1, &met.candidate.sum);
+        met.candidate.score = orderable(Compressor::combine(
+            index_.compressor().metric(), met.candidate.sum, term, terms_[query].squared_norm));
+        if (bounds != nullptr && std::isfinite(radius(0, met.candidate.row))) {
+            const Bounds length = !list.levels.empty() ? level_lengths_[list.levels[at]]
+                                : !list.terms.empty()  ? bounds->length(term)
+                                                       : Bounds{};
+            met.set_distance(bounds->distance(0, met.candidate.sum, length));
+        }
+        return met;
     }
 
     /// Scores what the coarse structure proposes and the rows that it does not cover.
@@ -511,20 +720,13 @@ class StagedIndex::Search {
     /// Returns the lists of each query, the nearest first: [count, nprobe_].
     [[nodiscard]] std::vector<std::uint32_t> probed_lists(
         std::size_t first, std::size_t count) const {
+        if (nprobe_ < index_.list_count()) {
+            return index_.nearest_lists(queries_.slice(first, count), nprobe_);
+        }
         std::vector<std::uint32_t> lists(count * nprobe_);
-        if (nprobe_ == index_.list_count()) {
-            for (std::size_t i = 0; i < lists.size(); ++i) {
-                lists[i] = static_cast<std::uint32_t>(i % nprobe_);
-            }
-            return lists;
+        for (std::size_t i = 0; i < lists.size(); ++i) {
+            lists[i] = static_cast<std::uint32_t>(i % nprobe_);
         }
-        const MatrixView<const float> some = queries_.slice(first, count);
-        std::vector<float> directions(some.data(), some.data() + some.size());
-        const MatrixView<float> of_queries(directions.data(), count, some.cols());
-        for (std::size_t q = 0; index_.compressor().metric() == Metric::kCosine && q < count; ++q) {
-            normalise(of_queries.row(q));
-        }
-        index_.coarse_.probe(of_queries, {lists.data(), count, nprobe_});
         return lists;
     }
 
@@ -1023,6 +1225,8 @@ class StagedIndex::Search {
     std::vector<Compressor::QueryTerms> terms_; ///< [m].
     AlignedFloats tables_;                      ///< Of the block that is answered.
     std::array<float, 256> levels_ = index_.level_terms();
+    std::array<Bounds, 256> level_lengths_ = {}; ///< Of a refinement.
+    Calibration::Plan plan_;                     ///< Of a confidence.
     StagedAnswer answer_;
 };
 
@@ -1032,6 +1236,47 @@ std::array<float, 256> StagedIndex::level_terms() const noexcept {
         terms[level] = scale_.term(static_cast<std::uint8_t>(level));
     }
     return terms;
+}
+
+void check_until(const Until& until) {
+    if (until.confidence && !(*until.confidence > 0.0 && *until.confidence < 1.0)) {
+        fail(ErrorKind::kInvalidArgument, "Confidence is outside (0, 1): ", *until.confidence);
+    }
+    if (until.max_bytes && *until.max_bytes < 1) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Bytes that a search may read for a query are fewer than one: ", *until.max_bytes);
+    }
+}
+
+/// Returns the lengths of reconstructions whose terms have each level; those of the first and the
+/// last may lie beyond the scale.
+std::array<Bounds, 256> StagedIndex::level_lengths() const {
+    constexpr double kHalfStep = 0.51; // A little more, for rounding.
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    std::array<Bounds, 256> lengths = {};
+    if (!shape_.error_radii || scan_term_kind() != TermKind::kLevel) {
+        return lengths;
+    }
+    const bool is_inverse = compressor_->metric() == Metric::kCosine;
+    const auto highest = static_cast<double>(scale_.high);
+    const double half = kHalfStep * (highest - static_cast<double>(scale_.low)) / 255.0 +
+                        0x1p-21 * std::abs(highest);
+    for (std::size_t level = 0; level < lengths.size(); ++level) {
+        const auto middle = static_cast<double>(scale_.term(static_cast<std::uint8_t>(level)));
+        const auto low = static_cast<float>(middle - half);
+        const auto high = static_cast<float>(middle + half);
+        const bool is_first = level == 0 || !(half > 0.0) || !(low > 0.0F);
+        const bool is_last = level == 255 || !(half > 0.0);
+        const double of_low = is_inverse ? ScoreBounds::length(*compressor_, low).most
+                                         : ScoreBounds::length(*compressor_, low).least;
+        const double of_high = is_inverse ? ScoreBounds::length(*compressor_, high).least
+                                          : ScoreBounds::length(*compressor_, high).most;
+        lengths[level] = is_inverse
+                           ? Bounds{is_last ? 0.0 : of_high, is_first ? kInfinity : of_low}
+                           : Bounds{is_first ? 0.0 : of_low, is_last ? kInfinity : of_high};
+    }
+    return lengths;
 }
 
 StagedAnswer StagedIndex::search(
@@ -1049,6 +1294,13 @@ StagedAnswer StagedIndex::search(
 StagedRangeAnswer StagedIndex::range_search(
     MatrixView<const float> queries, const StagedRequest& request, const RangeTest& is_in,
     const TailSource* tails) const {
+    if (request.until) {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Range search leaves out no row of the lists it probes, so it takes no until; "
+            "queries: ",
+            queries.rows());
+    }
     try {
         StagedRequest of_lists = request;
         of_lists.exhaustive = request.exhaustive || structure_ != nullptr; // A walk finds the

@@ -7,6 +7,7 @@
 
 #include "arfc/base/error.h"
 #include "memory_tails.h"
+#include "sample_queries.h"
 #include "staged_index.h"
 
 namespace arfc {
@@ -28,16 +29,6 @@ constexpr std::size_t kMostTombstones = 8; // A graph of which more than an eigh
 constexpr std::size_t kListsGrid[] = {1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32};
 constexpr std::size_t kRowsGrid[] = {10, 15, 20, 30, 40, 50, 60, 80, 100, 125, 150, 175, 200};
 
-/// Copies columns [0, width) of `count` evenly spaced rows.
-template <class T>
-std::vector<T> spread(MatrixView<const T> rows, std::size_t count, std::size_t width) {
-    std::vector<T> out(count * width);
-    for (std::size_t i = 0; i < count; ++i) {
-        std::copy_n(rows.row(i * rows.rows() / count).data(), width, out.data() + i * width);
-    }
-    return out;
-}
-
 /// Asks a sample of rows for their neighbours, by every row's longest prefix and by stages.
 class RecallMeasurement {
   public:
@@ -48,19 +39,7 @@ class RecallMeasurement {
         : index_(index),
           tails_(
               codes.data() + index.head_bytes(), codes.cols(), codes.cols() - index.head_bytes()),
-          count_(std::min(kMeasuredQueries, codes.rows())), dim_(index.compressor().dim()) {
-        for (std::size_t i = 0; i < count_; ++i) {
-            own_.push_back(i * codes.rows() / count_);
-        }
-        if (!originals.empty()) {
-            queries_ = spread(originals, count_, dim_);
-        } else {
-            const std::vector<std::byte> chosen = spread(codes, count_, codes.cols());
-            queries_.resize(count_ * dim_);
-            index.compressor().decode(
-                {chosen.data(), count_, codes.cols()}, {queries_.data(), count_, dim_});
-        }
-        mix();
+          queries_(index.compressor(), codes, originals, kMeasuredQueries) {
         truth_ = ask_exhaustively(codes);
     }
 
@@ -76,10 +55,10 @@ class RecallMeasurement {
                 {index_.shape().stage_bytes[s], s < limits.size() ? limits[s] + 1 : 0});
         }
         const std::vector<std::uint64_t> rows =
-            without_own(index_.search({queries_.data(), count_, dim_}, request, &tails_));
+            without_own(index_.search(queries_.view(), request, &tails_));
         std::size_t found = 0;
         std::size_t wanted = 0;
-        for (std::size_t q = 0; q < count_; ++q) {
+        for (std::size_t q = 0; q < queries_.count; ++q) {
             const auto begin = static_cast<std::ptrdiff_t>(q * kAnswers);
             for (std::size_t i = q * kAnswers; i < (q + 1) * kAnswers && truth_[i] != kNoRow; ++i) {
                 ++wanted;
@@ -98,40 +77,18 @@ class RecallMeasurement {
         StagedIndex whole(shared, {.stage_bytes = {codes.cols()}, .nlist = 0});
         whole.add(codes);
         const StagedRequest request{.k = kAnswers + 1, .stages = {}, .nprobe = {}, .accepts = {}};
-        return without_own(whole.search({queries_.data(), count_, dim_}, request, nullptr));
+        return without_own(whole.search(queries_.view(), request, nullptr));
     }
 
-    /// Leaves a third of the queries rows and makes the others middles of two and of three rows
-    /// from different places: a user's question lies between rows more often than on one, and its
-    /// neighbours are in more lists than a row's. (Questions of the demo find in 32 of 256 lists
-    /// less than middles of two rows do and more than middles of three.)
-    void mix() {
-        std::vector<float> sum(dim_);
-        for (std::size_t q = 0; q < count_; ++q) {
-            if (q % 3 == 0) {
-                std::ranges::fill(sum, 0.0F);
-            }
-            const std::span<float> query = std::span(queries_).subspan(q * dim_, dim_);
-            for (std::size_t j = 0; j < dim_; ++j) {
-                sum[j] += query[j];
-            }
-            const auto rows = static_cast<float>(q % 3 + 1);
-            if (std::ranges::any_of(sum, [](float value) { return value != 0.0F; })) {
-                std::ranges::transform( // Opposite rows leave no direction.
-                    sum, query.begin(), [rows](float value) { return value / rows; });
-            }
-        }
-    }
-
-    /// Drops each query's own row, or its last answer where that row is not among them: [count,
-    /// kAnswers].
+    /// Drops each query's own row, or its last answer where that row is not among them:
+    /// [queries, kAnswers].
     [[nodiscard]] std::vector<std::uint64_t> without_own(const StagedAnswer& answer) const {
         std::vector<std::uint64_t> rows;
-        for (std::size_t q = 0; q < count_; ++q) {
+        for (std::size_t q = 0; q < queries_.count; ++q) {
             const auto begin =
                 answer.rows.begin() + static_cast<std::ptrdiff_t>(q * (kAnswers + 1));
             std::vector<std::uint64_t> some(begin, begin + kAnswers + 1);
-            std::erase(some, own_[q]);
+            std::erase(some, queries_.own[q]);
             rows.insert(rows.end(), some.begin(), some.begin() + kAnswers);
         }
         return rows;
@@ -139,11 +96,9 @@ class RecallMeasurement {
 
     const StagedIndex& index_;
     MemoryTails tails_;
-    std::size_t count_;
-    std::size_t dim_;
-    std::vector<std::uint64_t> own_;   ///< [count] row that each query is.
-    std::vector<float> queries_;       ///< [count, dim].
-    std::vector<std::uint64_t> truth_; ///< [count, kAnswers].
+    std::vector<std::uint64_t> own_; ///< [count] row that each query is.
+    SampleQueries queries_;
+    std::vector<std::uint64_t> truth_; ///< [queries, kAnswers].
 };
 
 /// Lists to probe, and rows that each stage but the last keeps.
@@ -242,7 +197,9 @@ StagedIndex StagedIndex::trained_anew(
     next.adopt_structure(std::move(fresh), *this, codes, options.seed);
     if (rows() > 0) {
         const std::vector<std::byte> heads = all_heads();
-        next.add({heads.data(), rows(), head_bytes()});
+        next.add(
+            {heads.data(), rows(), head_bytes()}, {},
+            {radii_.data(), radii_.empty() ? 0 : rows(), shape_.stage_bytes.size()});
         next.copy_rank_terms(*this);
         next.live_ = live_;
         next.erased_ = erased_;
@@ -352,6 +309,7 @@ void StagedIndex::learn_defaults(
             add({heads.data(), used, head_bytes()});
         }
         defaults = shrink(recall, widen(recall, std::move(defaults), list_count(), used));
+        calibrate(view, {kept.data(), kept.size() / compressor_->dim(), compressor_->dim()});
         clear();
     }
     default_nprobe_ = defaults.nprobe;

@@ -50,6 +50,8 @@ struct Parameters {
             made->stages = from.stages;
             made->nprobe = from.nprobe;
             made->efSearch = from.ef_search;
+            made->until = from.until;
+            made->certainty = from.certainty;
             params = std::move(made);
         } else {
             params = faiss_parameters(index, from);
@@ -63,6 +65,12 @@ struct Parameters {
     std::unique_ptr<faiss::SearchParameters> faiss_parameters(
         faiss::Index& index, const VectorSearchParameters& from) const {
         const auto* const ivf = behind_id_map<faiss::IndexIVF>(index);
+        if (from.until || from.certainty != nullptr) {
+            fail(
+                ErrorKind::kUnsupported,
+                "Index has no prefixes, so nothing tells how sure its answers are; factory strings "
+                "that begin with ARFC have them");
+        }
         if (!from.stages.empty() || (from.nprobe && ivf == nullptr)) {
             fail(
                 ErrorKind::kUnsupported, "Index has no ",

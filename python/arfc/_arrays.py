@@ -144,3 +144,25 @@ def as_stages(stages: Any) -> list[tuple[int, int]]:
             )
         )
     return pairs
+
+
+def as_until(until: Any, max_bytes: Any) -> tuple[float | None, int | None] | None:
+    """Returns what `until` and its budget say as (confidence, bytes); None: nothing is asked for.
+
+    A proof has no confidence.
+    """
+    budget = None if max_bytes is None else as_count(max_bytes, "max_bytes")
+    if until is None:
+        if budget is not None:
+            raise InvalidArgumentError(
+                f'max_bytes bounds what `until` reads; ask until="certain", too: {budget}'
+            )
+        return None
+    if isinstance(until, str) and until == "certain":
+        return None, budget
+    if not isinstance(until, Mapping) or set(until) != {"confidence"}:
+        raise InvalidArgumentError(f'Until is "certain" or {{"confidence": p}}: {until!r}')
+    confidence = until["confidence"]
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float | np.number):
+        raise InvalidArgumentError(f"Confidence must be a number in (0, 1): {confidence!r}")
+    return float(confidence), budget

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arfc import _arfc
-from arfc._arrays import as_count, as_ids, as_matrix, as_stages
+from arfc._arrays import as_count, as_ids, as_matrix, as_stages, as_until
 from arfc.compressor import (
     Compressor,
     Metric,
@@ -68,6 +68,17 @@ class SearchAnswer(Sequence[list[Hit]]):
     payloads: list[list[str]] | None
     """Per query, each hit's payload as JSON text, "" where it has none; None: not asked for."""
     stages: list[StageUsage]
+    certainty: list[str] | None = None
+    """Per query, with `until`: "none", "confident", "codes" (proved to be the answer of scoring
+    every row by its longest stored prefix) or "originals" (proved to be the nearest by the vectors
+    that were encoded, too); None: not asked for."""
+
+    @property
+    def certain(self) -> list[bool] | None:
+        """Per query, whether the answer is proved, by whichever reference; None: not asked for."""
+        if self.certainty is None:
+            return None
+        return [certainty in ("codes", "originals") for certainty in self.certainty]
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -137,6 +148,8 @@ class CollectionInfo:
     resident_head_bytes: int
     resident_id_bytes: int
     resident_norm_bytes: int
+    resident_radius_bytes: int
+    """Error radii ("_R" in the factory string), for proofs."""
     model_bytes: int
     disk_bytes: int
     calibration_rows: int
@@ -305,6 +318,8 @@ class Collection:
         exact: bool = False,
         with_payload: bool = False,
         ef_search: int | None = None,
+        until: str | Mapping[str, float] | None = None,
+        max_bytes: int | None = None,
     ) -> SearchAnswer:
         """Finds the best points of each query.
 
@@ -318,15 +333,22 @@ class Collection:
         with_payload  Return payloads too.
         ef_search     Rows that a walk through a graph keeps in view, >= 1; None: 128.
                       Without effect where there is no graph.
+        until         "certain": read on until each answer is proved to be that of scoring every row
+                      by its longest prefix. {"confidence": p}: until it is so with probability p in
+                      (0, 1), as calibrated on the collection's rows. None: stages with limits. It
+                      decides what is scanned and kept, so it takes no stages, nprobe or exact.
+        max_bytes     With `until`, code bytes that may be read for a query, >= 1; where they run
+                      out the answer says so, and may hold fewer than k. None: no bound.
 
-        Raises InvalidArgumentError, UnsupportedError (`filter`), CorruptionError, StorageIoError.
+        Raises InvalidArgumentError, UnsupportedError (`filter`), CorruptionError, StorageIoError,
+        FailedPreconditionError (a confidence before there is a calibration: call `optimize`).
         """
         if filter is not None:
             raise UnsupportedError("Filters are not offered by this version: pass filter=None")
         matrix = as_matrix(q, "Queries")
         lists = None if nprobe is None else as_count(nprobe, "nprobe")
         beam = None if ef_search is None else as_count(ef_search, "ef_search")
-        ids, scores, payloads, usage = self._native.search(
+        ids, scores, payloads, usage, certainty = self._native.search(
             matrix,
             as_count(k, "k"),
             as_stages(stages),
@@ -334,8 +356,10 @@ class Collection:
             beam,
             bool(exact),
             bool(with_payload),
+            as_until(until, max_bytes),
         )
-        return SearchAnswer(ids, scores, payloads, [StageUsage(*values) for values in usage])
+        stages_used = [StageUsage(*values) for values in usage]
+        return SearchAnswer(ids, scores, payloads, stages_used, certainty)
 
     def get(self, ids: Any, with_vector: bool = False) -> list[Point]:
         """Reads points; absent ones are left out.

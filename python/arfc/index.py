@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arfc import _arfc
-from arfc._arrays import allocate, as_codes, as_count, as_ids, as_matrix, as_stages
+from arfc._arrays import (
+    allocate,
+    as_codes,
+    as_count,
+    as_ids,
+    as_matrix,
+    as_stages,
+    as_until,
+)
 from arfc.compressor import (
     Compressor,
     ProgressFunction,
@@ -41,6 +49,11 @@ class SearchParametersARFC:
     """Rows that a walk through a graph keeps in view; named as FAISS names it."""
     sel: Any = None
     """Integer ids [n]: only these are answers."""
+    until: str | Mapping[str, float] | None = None
+    """"certain" or {"confidence": p}, instead of stages, nprobe and efSearch, as in
+    `Collection.search`; ARFC only. `Index.search_certified` tells what was reached."""
+    max_bytes: int | None = None
+    """With `until`, code bytes that may be read for a query; None: as many as it takes."""
 
 
 @final
@@ -171,6 +184,23 @@ class Index:
         labels = allocate(queries.shape[0], count, np.int64)
         self._native.search(queries, *_parameters(params), distances, labels)
         return distances, labels
+
+    def search_certified(
+        self, q: Any, k: int, params: SearchParametersARFC
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
+        """Searches with `params.until`, and tells how sure each answer is; ARFC only.
+
+        Returns (D, I, certainty): D and I as `search`; per query "none", "confident", "codes"
+        (proved to be the answer of scoring every row by its whole code) or "originals" (proved to
+        be the nearest of the rows that were added, too). Raises what `search` raises, and
+        FailedPreconditionError: a confidence of an index without a calibration.
+        """
+        queries = as_matrix(q, "Queries", dim=self.d)
+        count = as_count(k, "k")
+        distances = allocate(queries.shape[0], count, np.float32)
+        labels = allocate(queries.shape[0], count, np.int64)
+        certainty = self._native.search_certified(queries, *_parameters(params), distances, labels)
+        return distances, labels, certainty
 
     def range_search(
         self, q: Any, radius: float, params: SearchParametersARFC | None = None
@@ -349,9 +379,15 @@ def write_index(index: Index, path: str | os.PathLike[str]) -> None:
 
 def _parameters(
     params: Any,
-) -> tuple[list[tuple[int, int]], int | None, int | None, NDArray[np.int64] | None]:
+) -> tuple[
+    list[tuple[int, int]],
+    int | None,
+    int | None,
+    NDArray[np.int64] | None,
+    tuple[float | None, int | None] | None,
+]:
     if params is None:
-        return [], None, None, None
+        return [], None, None, None, None
     if not isinstance(params, SearchParametersARFC):
         raise InvalidArgumentError(
             f"Search parameters must be SearchParametersARFC: {type(params).__name__}"
@@ -363,4 +399,5 @@ def _parameters(
         lists,
         beam,
         None if params.sel is None else as_ids(params.sel, np.int64),
+        as_until(params.until, params.max_bytes),
     )

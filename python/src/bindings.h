@@ -7,10 +7,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "arfc/base/error.h"
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/progress.h"
+#include "arfc/index/certainty.h"
 
 // The native module is thin: it takes C-contiguous arrays of the right type in the caller's memory,
 // lets the interpreter go while a room works, and fills arrays that the package allocated. What
@@ -52,6 +56,24 @@ template <class T>
     const nb::capsule owner(
         kept, [](void* held) noexcept { delete static_cast<std::vector<T>*>(held); });
     return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape, owner));
+}
+
+/// What python/arfc/_arrays.py makes of `until` and its budget: (confidence, bytes), or None.
+using UntilPair = std::optional<std::pair<std::optional<double>, std::optional<std::size_t>>>;
+
+[[nodiscard]] inline std::optional<Until> to_until(const UntilPair& until) {
+    return until ? std::optional(Until{.confidence = until->first, .max_bytes = until->second})
+                 : std::nullopt;
+}
+
+/// Returns the words for what answers are sure of. Needs the interpreter's lock.
+[[nodiscard]] inline nb::list names(const std::vector<Certainty>& certainty) {
+    nb::list words;
+    for (const Certainty one : certainty) {
+        const std::string_view word = to_string(one);
+        words.append(nb::str(word.data(), word.size()));
+    }
+    return words;
 }
 
 /// Returns a progress function that lets Ctrl-C through and then calls `callback(stage, done,

@@ -79,8 +79,9 @@ std::size_t remove(Collection& collection, const Vector<const std::uint64_t>& id
     return collection.remove(view(ids), wait);
 }
 
-/// Returns (ids, scores, payloads or None, stages): a NumPy vector per query, a tuple per stage.
-nb::tuple to_tuple(const SearchAnswer& answer, bool with_payload) {
+/// Returns (ids, scores, payloads or None, stages, certainty or None): a NumPy vector per query, a
+/// tuple per stage, a word per query.
+nb::tuple to_tuple(const SearchAnswer& answer, bool with_payload, bool with_certainty) {
     nb::list ids;
     nb::list scores;
     nb::list payloads;
@@ -104,20 +105,23 @@ nb::tuple to_tuple(const SearchAnswer& answer, bool with_payload) {
         stages.append(
             nb::make_tuple(stage.bytes, stage.candidates, stage.bytes_read, stage.milliseconds));
     }
-    return nb::make_tuple(ids, scores, with_payload ? nb::object(payloads) : nb::none(), stages);
+    return nb::make_tuple(
+        ids, scores, with_payload ? nb::object(payloads) : nb::none(), stages,
+        with_certainty ? nb::object(names(answer.certainty)) : nb::none());
 }
 
 nb::tuple search(
     const Collection& collection, const Matrix<const float>& queries, std::size_t k,
     const std::vector<std::pair<std::size_t, std::size_t>>& stages,
     std::optional<std::size_t> nprobe, std::optional<std::size_t> ef_search, bool exact,
-    bool with_payload) {
+    bool with_payload, const UntilPair& until) {
     SearchOptions options;
     options.k = k;
     options.nprobe = nprobe;
     options.ef_search = ef_search;
     options.exact = exact;
     options.with_payload = with_payload;
+    options.until = to_until(until);
     for (const auto& [length, limit] : stages) {
         options.stages.push_back({.bytes = length, .limit = limit});
     }
@@ -126,7 +130,7 @@ nb::tuple search(
         const nb::gil_scoped_release unlocked;
         answer = collection.search(python::view(queries), options);
     }
-    return to_tuple(answer, with_payload);
+    return to_tuple(answer, with_payload, until.has_value());
 }
 
 /// Returns a list of (id, payload text, vector or None).
@@ -169,6 +173,7 @@ nb::dict info(const Collection& collection) {
     values["resident_head_bytes"] = read.resident_head_bytes;
     values["resident_id_bytes"] = read.resident_id_bytes;
     values["resident_norm_bytes"] = read.resident_norm_bytes;
+    values["resident_radius_bytes"] = read.resident_radius_bytes;
     values["model_bytes"] = read.model_bytes;
     values["disk_bytes"] = read.disk_bytes;
     values["calibration_rows"] = read.calibration_rows;
@@ -201,7 +206,7 @@ void bind_collection(nb::module_& module) {
         .def("remove", &remove, "ids"_a.noconvert(), "wait"_a)
         .def(
             "search", &search, "queries"_a.noconvert(), "k"_a, "stages"_a, "nprobe"_a.none(),
-            "ef_search"_a.none(), "exact"_a, "with_payload"_a)
+            "ef_search"_a.none(), "exact"_a, "with_payload"_a, "until"_a.none())
         .def("get", &get, "ids"_a.noconvert(), "with_vector"_a)
         .def("info", &info)
         .def(

@@ -107,13 +107,15 @@ std::span<const std::int64_t> view(const Ids& ids) noexcept {
 
 VectorSearchParameters search_parameters(
     const StagePairs& stages, std::optional<std::size_t> nprobe,
-    std::optional<std::size_t> ef_search, const std::optional<Ids>& allowed) {
+    std::optional<std::size_t> ef_search, const std::optional<Ids>& allowed,
+    const UntilPair& until) {
     VectorSearchParameters parameters;
     for (const auto& [length, limit] : stages) {
         parameters.stages.push_back({.bytes = length, .limit = limit});
     }
     parameters.nprobe = nprobe;
     parameters.ef_search = ef_search;
+    parameters.until = to_until(until);
     if (allowed) {
         const std::span<const std::int64_t> ids = view(*allowed);
         parameters.allowed_ids.emplace(ids.begin(), ids.end());
@@ -162,9 +164,10 @@ void add_with_ids(SharedIndex& index, const Matrix<const float>& rows, const Ids
 void search(
     const SharedIndex& index, const Matrix<const float>& queries, const StagePairs& stages,
     std::optional<std::size_t> nprobe, std::optional<std::size_t> ef_search,
-    const std::optional<Ids>& allowed, const Matrix<float>& distances,
+    const std::optional<Ids>& allowed, const UntilPair& until, const Matrix<float>& distances,
     const Matrix<std::int64_t>& labels) {
-    const VectorSearchParameters parameters = search_parameters(stages, nprobe, ef_search, allowed);
+    const VectorSearchParameters parameters =
+        search_parameters(stages, nprobe, ef_search, allowed, until);
     index.read([&](const VectorIndex& self) {
         self.search(
             python::view(queries), labels.shape(1), parameters, python::view(distances),
@@ -172,12 +175,32 @@ void search(
     });
 }
 
+/// Searches, and returns a word for how sure each answer is.
+nb::list search_certified(
+    const SharedIndex& index, const Matrix<const float>& queries, const StagePairs& stages,
+    std::optional<std::size_t> nprobe, std::optional<std::size_t> ef_search,
+    const std::optional<Ids>& allowed, const UntilPair& until, const Matrix<float>& distances,
+    const Matrix<std::int64_t>& labels) {
+    VectorSearchParameters parameters =
+        search_parameters(stages, nprobe, ef_search, allowed, until);
+    std::vector<Certainty> certainty;
+    parameters.certainty = &certainty;
+    index.read([&](const VectorIndex& self) {
+        self.search(
+            python::view(queries), labels.shape(1), parameters, python::view(distances),
+            python::view(labels));
+    });
+    return names(certainty);
+}
+
 /// Returns (offsets, distances, labels).
 nb::tuple range_search(
     const SharedIndex& index, const Matrix<const float>& queries, float radius,
     const StagePairs& stages, std::optional<std::size_t> nprobe,
-    std::optional<std::size_t> ef_search, const std::optional<Ids>& allowed) {
-    const VectorSearchParameters parameters = search_parameters(stages, nprobe, ef_search, allowed);
+    std::optional<std::size_t> ef_search, const std::optional<Ids>& allowed,
+    const UntilPair& until) {
+    const VectorSearchParameters parameters =
+        search_parameters(stages, nprobe, ef_search, allowed, until);
     VectorIndex::RangeAnswer answer = index.read([&](const VectorIndex& self) {
         return self.range_search(python::view(queries), radius, parameters);
     });
@@ -211,9 +234,10 @@ nb::object reconstruct_rows(const SharedIndex& index, std::size_t first, std::si
 void search_and_reconstruct(
     const SharedIndex& index, const Matrix<const float>& queries, const StagePairs& stages,
     std::optional<std::size_t> nprobe, std::optional<std::size_t> ef_search,
-    const std::optional<Ids>& allowed, const Matrix<float>& distances,
+    const std::optional<Ids>& allowed, const UntilPair& until, const Matrix<float>& distances,
     const Matrix<std::int64_t>& labels, const Matrix<float>& reconstructed) {
-    const VectorSearchParameters parameters = search_parameters(stages, nprobe, ef_search, allowed);
+    const VectorSearchParameters parameters =
+        search_parameters(stages, nprobe, ef_search, allowed, until);
     index.read([&](const VectorIndex& self) {
         self.search_and_reconstruct(
             python::view(queries), labels.shape(1), parameters, python::view(distances),
@@ -259,18 +283,24 @@ void bind_index(nb::module_& module) {
         .def("add_with_ids", &add_with_ids, "rows"_a.noconvert(), "ids"_a.noconvert())
         .def(
             "search", &search, "queries"_a.noconvert(), "stages"_a, "nprobe"_a.none(),
-            "ef_search"_a.none(), "allowed"_a.noconvert().none(), "distances"_a.noconvert(),
-            "labels"_a.noconvert())
+            "ef_search"_a.none(), "allowed"_a.noconvert().none(), "until"_a.none(),
+            "distances"_a.noconvert(), "labels"_a.noconvert())
+        .def(
+            "search_certified", &search_certified, "queries"_a.noconvert(), "stages"_a,
+            "nprobe"_a.none(), "ef_search"_a.none(), "allowed"_a.noconvert().none(),
+            "until"_a.none(), "distances"_a.noconvert(), "labels"_a.noconvert())
         .def(
             "range_search", &range_search, "queries"_a.noconvert(), "radius"_a, "stages"_a,
-            "nprobe"_a.none(), "ef_search"_a.none(), "allowed"_a.noconvert().none())
+            "nprobe"_a.none(), "ef_search"_a.none(), "allowed"_a.noconvert().none(),
+            "until"_a.none())
         .def("reconstruct", &reconstruct, "id"_a)
         .def("reconstruct_batch", &reconstruct_batch, "ids"_a.noconvert())
         .def("reconstruct_rows", &reconstruct_rows, "first"_a, "count"_a)
         .def(
             "search_and_reconstruct", &search_and_reconstruct, "queries"_a.noconvert(), "stages"_a,
             "nprobe"_a.none(), "ef_search"_a.none(), "allowed"_a.noconvert().none(),
-            "distances"_a.noconvert(), "labels"_a.noconvert(), "reconstructed"_a.noconvert())
+            "until"_a.none(), "distances"_a.noconvert(), "labels"_a.noconvert(),
+            "reconstructed"_a.noconvert())
         .def("encode", &encode, "rows"_a.noconvert(), "codes"_a.noconvert())
         .def("decode", &decode, "codes"_a.noconvert(), "rows"_a.noconvert())
         .def(

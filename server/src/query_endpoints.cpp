@@ -41,7 +41,7 @@ constexpr std::string_view kOptionalFields[] = {
     "limit", "offset", "score_threshold", "with_payload", "with_vector", "params",
 };
 constexpr std::string_view kOptionalParameters[] = {"exact", "hnsw_ef", "arfc"};
-constexpr std::string_view kOptionalExtensions[] = {"stages", "nprobe"};
+constexpr std::string_view kOptionalExtensions[] = {"stages", "nprobe", "until", "max_bytes"};
 constexpr std::string_view kParametersNotOffered[] = {"indexed_only", "acorn", "idf"};
 
 /// One query as it was asked.
@@ -94,7 +94,31 @@ Stage read_stage(JsonValue& value) {
     return stage;
 }
 
+/// Reads "certain" or {"confidence": p}.
+Until read_until(JsonValue& value) {
+    Until until;
+    if (value.type() == JsonValue::Type::kObject) {
+        value.each_field([&](std::string_view name, JsonValue& field) {
+            if (name == "confidence") {
+                until.confidence = field.number();
+            } else {
+                field.refuse(name);
+            }
+        });
+        if (!until.confidence) {
+            refuse_missing(value.path().field("confidence").text());
+        }
+    } else if (const std::string_view word = value.string(); word != "certain") {
+        fail(
+            ErrorKind::kInvalidArgument,
+            "Field is neither \"certain\" nor an object with \"confidence\": ", value.path().text(),
+            ", \"", word, "\"");
+    }
+    return until;
+}
+
 void read_extension(JsonValue& extension, SearchOptions& search) {
+    std::optional<std::uint64_t> max_bytes;
     extension.each_field([&](std::string_view name, JsonValue& field) {
         if (field.is_absent(name, kOptionalExtensions)) {
             return;
@@ -104,10 +128,20 @@ void read_extension(JsonValue& extension, SearchOptions& search) {
                 [&](std::size_t, JsonValue& stage) { search.stages.push_back(read_stage(stage)); });
         } else if (name == "nprobe") {
             search.nprobe = field.unsigned_number(1);
+        } else if (name == "until") {
+            search.until = read_until(field);
+        } else if (name == "max_bytes") {
+            max_bytes = field.unsigned_number(1);
         } else {
             field.refuse(name);
         }
     });
+    if (max_bytes && !search.until) {
+        refuse_missing(extension.path().field("until").text());
+    }
+    if (search.until) {
+        search.until->max_bytes = max_bytes;
+    }
 }
 
 void read_parameters(JsonValue& parameters, SearchOptions& search) {
@@ -215,12 +249,12 @@ void write_hit(JsonWriter& json, const Hit& hit, const Query& query, const Vecto
     json.end_object();
 }
 
-void write_usage(JsonWriter& json, const std::vector<StageUsage>& stages) {
+void write_usage(JsonWriter& json, const SearchAnswer& answer) {
     json.key("arfc");
     json.begin_object();
     json.key("stages");
     json.begin_array();
-    for (const StageUsage& stage : stages) {
+    for (const StageUsage& stage : answer.stages) {
         json.begin_object();
         json.field("bytes", stage.bytes);
         json.field("candidates", stage.candidates);
@@ -229,6 +263,11 @@ void write_usage(JsonWriter& json, const std::vector<StageUsage>& stages) {
         json.end_object();
     }
     json.end_array();
+    if (!answer.certainty.empty()) {
+        const Certainty certainty = answer.certainty.front();
+        json.field("certain", certainty >= Certainty::kCodes);
+        json.field("certainty", to_string(certainty));
+    }
     json.end_object();
 }
 
@@ -251,7 +290,7 @@ Response query_points(const Call& call, Registry& registry) {
         write_hit(json, hit, query, vectors);
     }
     json.end_array();
-    write_usage(json, answer.stages);
+    write_usage(json, answer);
     json.end_object();
     return success.finish();
 }

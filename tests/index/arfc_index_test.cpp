@@ -505,6 +505,58 @@ TEST(ArfcIndex, MergesRowsOfTheSameModel) {
     EXPECT_EQ(first, moved);
 }
 
+/// Proofs need what add() measures of rows; it goes with them through merges and files.
+TEST(ArfcIndex, KeepsErrorRadiiOfRowsThatMove) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
+        const auto whole = trained_index("ARFC12/4_R,IVF7", metric, rows);
+        const auto left = trained_index("ARFC12/4_R,IVF7", metric, rows);
+        const auto right = trained_index("ARFC12/4_R,IVF7", metric, rows);
+        EXPECT_TRUE(whole->keeps_error_radii());
+        whole->add(kN, rows.data());
+        left->add(400, rows.data());
+        right->add(kN - 400, rows.data() + 400 * kDim);
+        left->merge_from(*right);
+        const std::size_t radii = whole->resident_bytes().radii;
+        EXPECT_GE(radii, kN * 4);
+        EXPECT_EQ(left->resident_bytes().radii, radii);
+        const TemporaryDirectory directory;
+        write_index(*whole, directory / "index");
+        const auto read = read_index(directory / "index");
+        SearchParametersARFC params;
+        std::vector<Certainty> certainty;
+        params.certainty = &certainty;
+        EXPECT_EQ(search(*whole, queries, 9, &params), search(*whole, queries, 9));
+        EXPECT_EQ(certainty, std::vector<Certainty>(kM, Certainty::kNone)) << "nothing was asked";
+        params.until = Until{};
+        const Answer answer = search(*whole, queries, 9, &params);
+        EXPECT_GE(std::ranges::min(certainty), Certainty::kCodes);
+        SearchParametersARFC all;
+        all.nprobe = 7;
+        all.stages = {{4, kN}, {12, 0}};
+        EXPECT_EQ(answer, search(*whole, queries, 9, &all));
+        const std::vector<Certainty> expected = certainty;
+        for (const faiss::Index* const other :
+             {static_cast<faiss::Index*>(left.get()), read.get()}) {
+            EXPECT_EQ(search(*other, queries, 9, &params), answer);
+            EXPECT_EQ(certainty, expected);
+        }
+        // Settings on the index are for searches that do not say when to stop.
+        whole->search_defaults.nprobe = 1;
+        whole->search_defaults.limits[4] = 9;
+        EXPECT_EQ(search(*whole, queries, 9, &params), answer);
+        params.nprobe = 2;
+        ARFC_EXPECT_ERROR(
+            search(*whole, queries, 9, &params), ErrorKind::kInvalidArgument, "takes no stages");
+    }
+    ArfcIndex untrained(static_cast<int>(kDim), "ARFC12/4_R", faiss::METRIC_L2);
+    SearchParametersARFC params;
+    params.until = Until{};
+    ARFC_EXPECT_ERROR(
+        search(untrained, queries, 9, &params), ErrorKind::kFailedPrecondition, "not trained");
+}
+
 TEST(ArfcIndex, LinksMergedRowsIntoItsGraph) {
     const Rows rows(kN, 1);
     const Rows queries(kM, 2);

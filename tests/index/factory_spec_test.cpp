@@ -25,6 +25,8 @@ TEST(FactorySpec, ReadsWhatTheGrammarSays) {
         {384, "ARFC96/16", IdMap::kNone, {16, 96}, 0, "ARFC96/16"},
         {384, "ARFC96/32/8", IdMap::kNone, {8, 32, 96}, 0, "ARFC96/32/8"},
         {384, "ARFC96/16,IVF256", IdMap::kNone, {16, 96}, 256, "ARFC96/16,IVF256"},
+        {384, "ARFC96_R", IdMap::kNone, {96}, 0, "ARFC96_R"},
+        {384, "ARFCx16/16_R,IVF8", IdMap::kNone, {16, 96}, 8, "ARFC96/16_R,IVF8"},
         {384, "ARFC96,IVF1", IdMap::kNone, {96}, 1, "ARFC96,IVF1"},
         {384, "IDMap2,ARFC96/16,IVF256", IdMap::kIdMap2, {16, 96}, 256, "IDMap2,ARFC96/16,IVF256"},
         {384, "IDMap,ARFC8", IdMap::kIdMap, {8}, 0, "IDMap,ARFC8"},
@@ -47,6 +49,7 @@ TEST(FactorySpec, ReadsWhatTheGrammarSays) {
         EXPECT_EQ(spec.id_map, c.id_map) << c.text;
         EXPECT_EQ(spec.stage_bytes, c.stages) << c.text;
         EXPECT_EQ(spec.nlist, c.nlist) << c.text;
+        EXPECT_EQ(spec.error_radii, c.text.find("_R") != std::string::npos) << c.text;
         EXPECT_EQ(to_string(spec), c.canonical);
         EXPECT_EQ(to_string(parse_factory(c.dim, c.canonical)), c.canonical);
     }
@@ -74,6 +77,9 @@ TEST(FactorySpec, RefusesBadStringsWithTheColumn) {
         {"ARFC96/16/32",
          "wrong at column 11, expected a prefix shorter than the 16 bytes before it, found 32"},
         {"ARFC96/0", "wrong at column 8, expected a size"},
+        {"ARFC96_Q", "wrong at column 7, expected the end"},
+        {"ARFC96_R_R", "wrong at column 9, expected the end"},
+        {"ARFC96_R/16", "wrong at column 9, expected the end"},
         {"ARFC96x", "wrong at column 7, expected the end"},
         {"ARFC96,", "wrong at column 8, expected IVF<n>"},
         {"ARFC96,IVF", "wrong at column 11, expected a number of lists"},

@@ -103,6 +103,47 @@ TEST_P(Threads, ShardsAnswerAsOneIndexDoes) {
     }
 }
 
+TEST_P(Threads, TellHowSureTheirAnswersAre) {
+    const Rows rows(kN, 1);
+    const Rows queries(kM, 2);
+    for (const faiss::MetricType metric : {faiss::METRIC_L2, faiss::METRIC_INNER_PRODUCT}) {
+        const auto one = whole(metric, rows);
+        const SearchParametersARFC all = everything();
+        SearchParametersARFC params;
+        std::vector<Certainty> certainty;
+        params.until = Until{};
+        params.certainty = &certainty;
+        ShardsIndex shards(copies(3, metric, rows), GetParam(), true);
+        shards.add(kN, rows.data());
+        EXPECT_EQ(search(shards, queries, 9, &params), search(*one, queries, 9, &all));
+        EXPECT_EQ(certainty, std::vector<Certainty>(kM, Certainty::kCodes));
+        // Every row is an answer of its shard, and so nearest there; of all of them codes choose.
+        (void)search(shards, queries, 350, &params);
+        EXPECT_EQ(certainty, std::vector<Certainty>(kM, Certainty::kCodes));
+        params.until->max_bytes = 100;
+        (void)search(shards, queries, 9, &params);
+        EXPECT_EQ(certainty, std::vector<Certainty>(kM, Certainty::kNone));
+        ReplicasIndex replicas(copies(2, metric, rows), GetParam());
+        replicas.add(kN, rows.data());
+        params.until = Until{.confidence = 0.9};
+        const Answer answer = search(replicas, queries, 9, &params);
+        ASSERT_EQ(certainty.size(), kM);
+        std::vector<Certainty> of_one;
+        params.certainty = &of_one;
+        EXPECT_EQ(answer, search(*one, queries, 9, &params));
+        EXPECT_EQ(certainty, of_one);
+        // A third of what may be missed for each: as many rows are found at least.
+        params.certainty = &certainty;
+        (void)search(shards, queries, 9, &params);
+        EXPECT_EQ(certainty.size(), kM);
+        EXPECT_TRUE(std::ranges::none_of(
+            certainty, [](Certainty sure) { return sure == Certainty::kNone; }));
+        params.until.reset();
+        (void)search(shards, queries, 9, &params);
+        EXPECT_EQ(certainty, std::vector<Certainty>(kM, Certainty::kNone));
+    }
+}
+
 TEST_P(Threads, ShardsRemoveAndForget) {
     const Rows rows(kN, 1);
     const Rows queries(kM, 2);

@@ -1049,7 +1049,9 @@ TEST(StagedIndex, ScoresHugeQueriesWithoutHarm) {
 
 TEST(StagedIndex, RefusesDamagedCoarseFiles) {
     Fixture saved(Metric::kCosine, {kHead, kCodeBytes}, 5);
-    saved.train().add(0, 40);
+    saved.index.train( // Few questions to calibrate by, so that every byte can be damaged.
+        saved.model.code_view().slice(0, 20), saved.model.row_view().slice(0, 20));
+    saved.add(0, 40);
     const std::string good = saved.index.save(1);
     const auto expect_refusal = [&](const std::string& bytes, const std::string& what) {
         StagedIndex index(saved.model.compressor, saved.index.shape());
@@ -1111,17 +1113,15 @@ TEST(StagedIndex, RefusesFieldsOutOfRange) {
     const std::string good = saved.index.save();
     const std::string body = good.substr(0, good.size() - 64);
     const std::size_t scale =
-        8 + 4 + 8 + saved.model.compressor->id().size() + 8 + 4 + 2 * 4 + 4 + 8 + 8; // Magic,
-                                                                                     // format, id,
-                                                                                     // mark,
-                                                                                     // stages,
-                                                                                     // lists, no
-                                                                                     // structure,
-                                                                                     // rows.
+        8 + 4 + 8 + saved.model.compressor->id().size() + 8 + 4 + 2 * 4 + 4 + 8 + 1 + 8; // Magic,
+    // format, id, mark, stages, lists, no structure, no radii, rows.
     const std::size_t nprobe = scale + 2 * 4 + 8;
     const std::size_t copies = nprobe + 4;
     const std::size_t centroids = copies + 1;
-    const std::size_t count = centroids + 5 * kDim * 4;
+    const std::size_t calibration = centroids + 5 * kDim * 4;
+    constexpr std::size_t kQuestions = 600;
+    const std::size_t needed = calibration + 4 + 3 * kQuestions * 4; // Lists, behind the margins.
+    const std::size_t count = needed + 3 * kQuestions * 4;
     const auto refuse = [&](std::size_t offset, auto value, const std::string& text) {
         std::string bytes = body;
         std::memcpy(bytes.data() + offset, &value, sizeof(value));
@@ -1136,9 +1136,42 @@ TEST(StagedIndex, RefusesFieldsOutOfRange) {
     refuse(copies, std::uint8_t{0}, "lists a row 0");
     refuse(copies, std::uint8_t{4}, "lists a row 4");
     refuse(centroids + 4, std::nanf(""), "a centroid is not finite");
+    refuse(calibration, std::uint32_t{1'000'001}, "calibrated by questions 1000001");
+    refuse(calibration + 4, -1.0F, "margins that do not ascend");
+    refuse(calibration + 4, INFINITY, "margins that do not ascend");
+    refuse(needed, std::uint32_t{0}, "lists that do not ascend within [1, 5]");
+    refuse(count - 4, std::uint32_t{6}, "lists that do not ascend within [1, 5]");
     refuse(count, std::uint64_t{1} << 32U, "row count 4294967296");
     refuse(count + 8 + 3 * 4, std::uint32_t{5}, "row 3 is in list 5 of 5");
     refuse(count, std::uint64_t{39}, "longer than its sizes say");
+}
+
+/// A file of format 0 says neither whether there are radii nor what confidences are kept by.
+TEST(StagedIndex, ReadsFilesOfFormat0) {
+    Fixture saved(Metric::kCosine, {kHead, kCodeBytes}, 5);
+    saved.train().add(0, 40);
+    std::string bytes = saved.index.save();
+    bytes.resize(bytes.size() - 64);
+    const std::size_t radii =
+        8 + 4 + 8 + saved.model.compressor->id().size() + 8 + 4 + 2 * 4 + 4 + 8;
+    const std::size_t calibration = radii + 1 + 8 + 2 * 4 + 8 + 4 + 1 + 5 * kDim * 4;
+    bytes.erase(calibration, 4 + 600 * 3 * (4 + 4));
+    bytes.erase(radii, 1);
+    const std::uint32_t format = 0;
+    std::memcpy(bytes.data() + 8, &format, sizeof(format));
+    StagedIndex index(saved.model.compressor, saved.index.shape());
+    EXPECT_EQ(index.restore(bytes + sha256_hex(bytes)).rows, 40U);
+    index.add({saved.heads.data(), 40, kHead});
+    const MemoryTails tails = saved.tails();
+    const auto search = [&](const StagedRequest& request) {
+        return index.search(saved.model.query_view(), request, &tails);
+    };
+    EXPECT_EQ(search({}).rows, saved.search({}).rows);
+    EXPECT_EQ(index.calibrated_by(), 0U);
+    EXPECT_EQ(search({.until = Until{}}).rows, saved.search({.until = Until{}}).rows);
+    ARFC_EXPECT_ERROR(
+        (void)search({.until = Until{.confidence = 0.9}}), ErrorKind::kFailedPrecondition,
+        "no calibration, so it knows no confidence");
 }
 
 TEST(StagedIndex, SaysWhatIsWrongWithAFile) {
@@ -1159,7 +1192,7 @@ TEST(StagedIndex, SaysWhatIsWrongWithAFile) {
     refuse("", "does not begin as one, or is too short, in bytes: 0");
     refuse(good.substr(0, 75), "does not begin as one, or is too short, in bytes: 75");
     refuse(with(0, 'B'), "does not begin as one");
-    refuse(with(8, std::uint32_t{1}), "newer format: 1", ErrorKind::kUnsupported);
+    refuse(with(8, std::uint32_t{2}), "newer format: 2", ErrorKind::kUnsupported);
     // Of each row the list nearest to it, among the first five, then one of the five that follow.
     const std::size_t lists = good.size() - 64 - 40 - 40 * 2 * 4;
     refuse(with(lists + 4 * 7, std::uint32_t{2}), "row 3 is in list 2 of 5");

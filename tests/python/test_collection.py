@@ -58,6 +58,41 @@ def test_exact_answers_are_the_compressors_scores(coded, model, rows, queries):
     np.testing.assert_array_equal(np.stack(answer.scores), np.take_along_axis(scores, order, 1))
 
 
+def test_a_proof_is_the_exact_answer_and_says_so(tmp_path, model, rows, queries):
+    exact = None
+    for factory in (FACTORY, f"ARFC{CODE_BYTES}/8_R,IVF16"):
+        with arfc.Collection.create(tmp_path / factory[-8:], DIM, "cosine", factory, model) as made:
+            made.upsert(np.arange(len(rows)), rows)
+            assert made.info().resident_radius_bytes == (4 * len(rows) if "_R" in factory else 0)
+            exact = np.stack(made.search(queries, 5, exact=True).ids)
+            answer = made.search(queries, 5, until="certain")
+            np.testing.assert_array_equal(np.stack(answer.ids), exact)
+            assert answer.certain == [True] * len(queries)
+            assert set(answer.certainty) <= {"codes", "originals"}
+            short = made.search(queries, 5, until="certain", max_bytes=100)
+            assert short.certain == [False] * len(queries)
+            assert sum(stage.bytes_read for stage in short.stages) <= 100 * len(queries)
+            likely = made.search(queries, 5, until={"confidence": 0.9})
+            assert set(likely.certainty) <= {"confident", "codes"}
+            same = [np.array_equal(*pair) for pair in zip(likely.ids, exact, strict=True)]
+            assert np.mean(same) > 0.7
+            assert made.search(queries, 5).certain is None
+
+
+def test_radii_of_a_collection_outlive_it(tmp_path, rows, queries):
+    place = tmp_path / "kept"
+    with arfc.Collection.create(place, DIM, "cosine", f"ARFC{CODE_BYTES}/8_R,IVF16") as made:
+        made.upsert(np.arange(len(rows)), rows)
+        made.train()
+        before = made.search(queries, 5, until="certain")
+    with arfc.Collection.open(place) as again:
+        after = again.search(queries, 5, until="certain")
+        tails = [answer.stages[1].bytes_read for answer in (before, after)]
+        assert tails[1] < len(rows) * len(queries) * (CODE_BYTES - 8) / 2
+        assert before.certainty == after.certainty
+        np.testing.assert_array_equal(np.stack(before.ids), np.stack(after.ids))
+
+
 def test_stages_and_lists_trade_quality(coded, rows, queries):
     def found(asking, **options):
         answer = coded.search(asking, 10, **options)
@@ -238,6 +273,14 @@ def test_a_closed_collection_refuses_everything_but_closing(tmp_path, rows):
         (lambda c, x: c.search(x * np.nan), arfc.InvalidArgumentError, r"finite"),
         (lambda c, x: c.search(x, stages=[4]), arfc.InvalidArgumentError, r"4"),
         (lambda c, x: c.search(x, nprobe=17), arfc.InvalidArgumentError, r"17"),
+        (lambda c, x: c.search(x, until="sure"), arfc.InvalidArgumentError, r"'sure'"),
+        (lambda c, x: c.search(x, until={"recall": 0.9}), arfc.InvalidArgumentError, r"recall"),
+        (lambda c, x: c.search(x, until={"confidence": 1}), arfc.InvalidArgumentError, r": 1"),
+        (lambda c, x: c.search(x, until={"confidence": "1"}), arfc.InvalidArgumentError, r"'1'"),
+        (lambda c, x: c.search(x, max_bytes=5), arfc.InvalidArgumentError, r"until"),
+        (lambda c, x: c.search(x, until="certain", max_bytes=0), arfc.InvalidArgumentError, r"0"),
+        (lambda c, x: c.search(x, until="certain", nprobe=3), arfc.InvalidArgumentError, r"nprobe"),
+        (lambda c, x: c.search(x, until="certain", exact=True), arfc.InvalidArgumentError, r"exh"),
         (lambda c, x: c.upsert([1], x), arfc.InvalidArgumentError, r"1 ids, 2 rows"),
         (lambda c, x: c.upsert([1, -2], x), arfc.InvalidArgumentError, r"-2"),
         (lambda c, x: c.upsert([1, 2], x * 0), arfc.InvalidArgumentError, r"zero"),

@@ -264,6 +264,33 @@ def test_a_callback_that_uses_its_own_index_is_refused_and_does_not_hang(rows):
     assert not index.is_trained
 
 
+def test_an_index_tells_how_sure_answers_are(trained, tmp_path, queries):
+    index = trained("ARFC16/8,IVF16", tmp_path)
+    every = arfc.SearchParametersARFC(nprobe=16)
+    proof = arfc.SearchParametersARFC(until="certain")
+    scores, labels, certainty = index.search_certified(queries, 5, proof)
+    assert set(certainty) <= {"codes", "originals"}
+    d, i = index.search(queries, 5, proof)
+    np.testing.assert_array_equal(labels, i)
+    np.testing.assert_array_equal(scores, d)
+    _, _, short = index.search_certified(
+        queries, 5, arfc.SearchParametersARFC(until="certain", max_bytes=50)
+    )
+    assert short == ["none"] * len(queries)
+    _, _, likely = index.search_certified(
+        queries, 5, arfc.SearchParametersARFC(until={"confidence": 0.8})
+    )
+    assert set(likely) <= {"confident", "codes"}
+    assert index.search_certified(queries, 5, every)[2] == ["none"] * len(queries)
+    for wrong in ("sure", {"confidence": 2}, {"confidence": True}, 0.9):
+        with pytest.raises(arfc.InvalidArgumentError):
+            index.search(queries, 5, arfc.SearchParametersARFC(until=wrong))
+    flat = arfc.index_factory(index.d, "Flat", arfc.METRIC_L2)
+    flat.add(queries)
+    with pytest.raises(arfc.UnsupportedError, match=r"how sure"):
+        flat.search_certified(queries, 5, proof)
+
+
 def test_range_search_of_faiss_indexes_gives_limits(rows):
     index = arfc.index_factory(DIM, "Flat")
     index.add(rows)

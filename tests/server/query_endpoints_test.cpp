@@ -63,6 +63,31 @@ TEST_F(QueryEndpointsTest, ScoresEuclidByPositiveDistances) {
     EXPECT_FLOAT_EQ(query(R"({"query":[3,4,0,0],"limit":1})").result()["points"][0]["score"], 0);
 }
 
+TEST_F(QueryEndpointsTest, SaysHowSureAnswersAre) {
+    fill("Cosine");
+    const auto certainty = [&](const std::string& extension) {
+        const Answer answer =
+            query(R"({"query":[2,0,0,0],"limit":2,"params":{"arfc":)" + extension + "}}");
+        EXPECT_THAT(ids(answer), ElementsAre(1, 2)) << answer.body;
+        return answer.result()["arfc"];
+    };
+    EXPECT_FALSE(certainty("{}").contains("certain"));
+    EXPECT_FALSE(certainty(R"({"until":null,"max_bytes":null})").contains("certainty"));
+    for (const char* const until : {R"("certain")", R"({"confidence":0.9})"}) { // Raw rows: exact.
+        const json raw = certainty(R"({"until":)" + std::string(until) + "}");
+        EXPECT_EQ(raw["certain"], true);
+        EXPECT_EQ(raw["certainty"], "codes");
+    }
+    refused(
+        Method::kPost, kPath,
+        R"({"query":[2,0,0,0],"params":{"arfc":{"until":"certain","max_bytes":9}}})", 409,
+        "reads every row");
+    ASSERT_EQ(ask(Method::kPost, "/collections/c/train", "{}").status, 200U);
+    const json coded = certainty(R"({"until":"certain","max_bytes":100000})");
+    EXPECT_EQ(coded["certain"], true);
+    EXPECT_EQ(coded["certainty"], "codes");
+}
+
 TEST_F(QueryEndpointsTest, ThresholdsMeanBetterUnderEveryDistance) {
     fill("Cosine");
     EXPECT_THAT(ids(query(R"({"query":[1,0,0,0],"score_threshold":0.5})")), ElementsAre(1, 2));
@@ -173,6 +198,20 @@ TEST_F(QueryEndpointsTest, RefusesQueriesWithTheFieldsPath) {
         {R"({"query":[1,0,0,0],"params":{"arfc":{"probe":3}}})", 400,
          "Field is unknown: params.arfc.probe"},
         {R"({"query":[1,0,0,0],"params":{"arfc":{"nprobe":0}}})", 400, "params.arfc.nprobe, 0"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"until":"sure"}}})", 400,
+         "neither \"certain\" nor an object with \"confidence\": params.arfc.until, \"sure\""},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"until":3}}})", 400,
+         "params.arfc.until is a number"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"until":{}}}})", 400,
+         "Field is missing: params.arfc.until.confidence"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"until":{"confidence":1}}}})", 400,
+         "Confidence is outside (0, 1): 1"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"until":{"recall":0.9}}}})", 400,
+         "Field is unknown: params.arfc.until.recall"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"until":"certain","max_bytes":0}}})", 400,
+         "params.arfc.max_bytes, 0"},
+        {R"({"query":[1,0,0,0],"params":{"arfc":{"max_bytes":100}}})", 400,
+         "Field is missing: params.arfc.until"},
         {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":{}}}})", 400,
          "params.arfc.stages is an object"},
         {R"({"query":[1,0,0,0],"params":{"arfc":{"stages":[{"limit":3}]}}})", 400,

@@ -279,6 +279,22 @@ class Compressor {
     /// @param terms  Out, [n].
     virtual void row_terms(MatrixView<const std::byte> codes, std::span<float> terms) const = 0;
 
+    /// Returns the length of the reconstruction that a row term belongs to, within rounding; NaN
+    /// where the term does not tell it.
+    /// @param row_term  Of metric cosine or L2, as row_terms() gives it.
+    [[nodiscard]] virtual double reconstruction_length(float row_term) const noexcept;
+
+    /// Bounds what rounding does to sums: |sum - <q, decode(code)>| <= sum_error() * |q| for the
+    /// float sum of the bias and of the look-ups of every prefix of at most `num_bytes` tokens, the
+    /// product in exact arithmetic, q L2-normalised under cosine.
+    /// @param num_bytes  In [1, code_bytes()].
+    /// @param length     At least |decode(code)|; infinity: not known. The error grows at most in
+    ///                   proportion.
+    /// @returns infinity where nothing is known, as where pairs taught a map: sums are then
+    /// products
+    ///          of other rows than decode() gives.
+    [[nodiscard]] virtual double sum_error(std::size_t num_bytes, double length) const noexcept;
+
     /// Turns a sum of look-ups into a score, larger = closer: cosine, inner product, or minus
     /// squared distance.
     [[nodiscard]] static float combine(

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "arfc/base/progress.h"
+#include "arfc/index/certainty.h"
 #include "arfc/index/stage.h"
 
 namespace arfc {
@@ -42,6 +43,11 @@ struct SearchParametersARFC : faiss::SearchParameters {
     std::optional<std::size_t> nprobe; ///< Inverted lists to scan, in [1, nlist].
     /// Rows that a walk through a graph keeps in view, >= 1; named as FAISS's.
     std::optional<std::size_t> efSearch; // NOLINT(readability-identifier-naming)
+    std::optional<Until> until; ///< Where set it decides what is scanned and kept: no stages,
+                                ///< nprobe or efSearch beside it. docs/certainty.md.
+    /// Out, where set: how sure each answer is, [n]; kNone where `until` was not. FAISS's interface
+    /// has no other place for it, so parameters with it serve one search at a time.
+    std::vector<Certainty>* certainty = nullptr;
 };
 
 /// What searches of one index do where their parameters do not say: FAISS's habit of settings on
@@ -102,7 +108,8 @@ class ArfcIndex : public faiss::Index {
     /// @param params  Null, SearchParametersARFC, SearchParametersIVF (its nprobe),
     ///                SearchParametersHNSW (its efSearch), or plain SearchParameters; `sel` is
     ///                asked before a row is scored, in a graph before it is kept.
-    /// @throws Error  kFailedPrecondition: not trained. kInvalidArgument: a value or parameter.
+    /// @throws Error  kFailedPrecondition: not trained, or a confidence of an index that was read
+    ///                from a file without calibration. kInvalidArgument: a value or parameter.
     ///                kUnsupported: other parameters, or max_codes.
     void search(
         std::int64_t n, const float* x, std::int64_t k, float* distances, std::int64_t* labels,
@@ -189,11 +196,13 @@ class ArfcIndex : public faiss::Index {
     [[nodiscard]] std::size_t default_nprobe() const; ///< Lists that a search scans unless told
                                                       ///< otherwise.
     [[nodiscard]] std::vector<Stage> default_stages(std::size_t k = 10) const;
+    [[nodiscard]] bool keeps_error_radii() const noexcept; ///< "_R", for proofs: docs/certainty.md.
 
     /// Resident bytes in use, by kind.
     struct Bytes {
         std::size_t codes = 0; ///< Heads and tails.
         std::size_t terms = 0; ///< Row terms.
+        std::size_t radii = 0; ///< Error radii ("_R"), and what confidences were calibrated by.
         std::size_t lists = 0; ///< Row numbers in lists and centroids, or links of a graph.
         std::size_t ids = 0;   ///< The caller's ids.
         std::size_t model = 0; ///< Weights, whatever the row count.

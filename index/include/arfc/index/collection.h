@@ -15,6 +15,7 @@
 #include "arfc/base/point_id.h"
 #include "arfc/base/progress.h"
 #include "arfc/compressor/compressor.h"
+#include "arfc/index/certainty.h"
 #include "arfc/index/plan.h"
 #include "arfc/index/stage.h"
 
@@ -49,6 +50,8 @@ struct SearchOptions {
     bool exact = false; ///< Scan every row; rank every row by the longest prefix (or raw rows).
     std::function<bool(PointId)> filter; ///< Where set, only points that it accepts. Called from
                                          ///< many threads.
+    std::optional<Until> until; ///< Where set it decides what is scanned and kept: no stages,
+                                ///< nprobe, ef_search or exact beside it. docs/certainty.md.
     bool with_payload = false;
 };
 
@@ -61,6 +64,7 @@ struct Hit {
 struct SearchAnswer {
     std::vector<std::vector<Hit>> hits; ///< [m], each at most k, best first; ties by smaller id.
     std::vector<StageUsage> stages;
+    std::vector<Certainty> certainty; ///< [m] where `until` was asked, else empty.
 };
 
 struct CollectionTrainOptions {
@@ -97,6 +101,7 @@ struct CollectionInfo {
     std::uint64_t resident_bytes = 0; ///< Codes, ids, norms, lists and the calibration sample held
                                       ///< in memory, model excluded.
     std::uint64_t resident_head_bytes = 0, resident_id_bytes = 0, resident_norm_bytes = 0;
+    std::uint64_t resident_radius_bytes = 0; ///< Error radii ("_R").
     std::uint64_t model_bytes = 0;
     std::uint64_t disk_bytes = 0;
     std::size_t calibration_rows = 0;    ///< Kept uncompressed beside the codes.
@@ -150,17 +155,19 @@ class Collection {
     /// Deletes points; absent ones are ignored. @returns how many existed.
     virtual std::size_t remove(std::span<const PointId> ids, bool wait = true) = 0;
 
-    /// Learns lists and search defaults anew where the rows have grown by a tenth since they were
-    /// learned. A collection does so by itself each time its rows have doubled; this is for the end
-    /// of a load. Searches go on meanwhile, writes wait.
+    /// Learns lists, search defaults and what confidences are kept by anew, where the rows have
+    /// grown by a tenth since they were learned or an earlier version learned them. A collection
+    /// does so by itself each time its rows have doubled; this is for the end of a load. Searches
+    /// go on meanwhile, writes wait.
     /// @returns whether there was anything to learn.
     /// @throws Error  kFailedPrecondition: read-only or closed. kCancelled, kIo.
     virtual bool optimize(const ProgressFunction& progress = {}) = 0;
 
     /// Finds the best points for each query.
     /// @param queries [m, dim] float32, finite.
-    /// @throws Error  kInvalidArgument: a shape, value or option. kCorruption, kIo: a tail cannot
-    /// be read.
+    /// @throws Error  kInvalidArgument: a shape, value or option. kFailedPrecondition: a confidence
+    /// before there is a calibration (optimize() makes one). kCorruption, kIo: a tail cannot be
+    /// read.
     [[nodiscard]] virtual SearchAnswer search(
         MatrixView<const float> queries, const SearchOptions& options = {}) const = 0;
 

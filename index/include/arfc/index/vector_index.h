@@ -13,6 +13,7 @@
 #include "arfc/base/matrix_view.h"
 #include "arfc/base/metric.h"
 #include "arfc/base/progress.h"
+#include "arfc/index/certainty.h"
 #include "arfc/index/stage.h"
 
 namespace arfc {
@@ -33,6 +34,10 @@ struct VectorSearchParameters {
     std::optional<std::size_t> ef_search; ///< Rows that a walk through a graph keeps in view.
     std::optional<std::vector<std::int64_t>> allowed_ids; ///< Only these ids; an empty list allows
                                                           ///< none.
+    std::optional<Until> until; ///< ARFC only; no stages, nprobe or ef_search beside it:
+                                ///< docs/certainty.md.
+    std::vector<Certainty>* certainty = nullptr; ///< Out, where set: how sure each answer of a
+                                                 ///< search() is, [m].
 };
 
 /// An index in memory made from a factory string: index_factory() for callers that know no FAISS.
