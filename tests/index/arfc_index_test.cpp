@@ -521,7 +521,7 @@ TEST(ArfcIndex, KeepsErrorRadiiOfRowsThatMove) {
         const std::size_t radii = whole->resident_bytes().radii;
         EXPECT_GE(radii, kN * 4);
         EXPECT_EQ(left->resident_bytes().radii, radii);
-        const TemporaryDirectory directory;
+        const test::TemporaryDirectory directory;
         write_index(*whole, directory / "index");
         const auto read = read_index(directory / "index");
         SearchParametersARFC params;
