@@ -68,6 +68,7 @@ std::size_t Refinement::read(std::size_t stage, std::span<MetRow*> rows) {
     return done;
 }
 
+/// Ranks whole the rows that are best by their heads: what the k-th best score is measured by.
 void Refinement::rank_first(std::vector<MetRow>& rows, std::size_t count) {
     count = std::min(std::max(count, k_), rows.size());
     std::partial_sort(
@@ -105,8 +106,10 @@ void Refinement::bound(MetRow& row, const ScoreBounds& bounds) const {
     row.bound = std::nextafter(static_cast<float>(most), kInfinity);
 }
 
+/// Ranks whole every row whose bound reaches the k-th best score. @returns false where the budget
+/// ran out.
 bool Refinement::rank_all_within_reach(std::vector<MetRow>& rows, const ScoreBounds& bounds) {
-    const auto is_nearer_to_first = [](const MetRow* a, const MetRow* b) {
+    const auto is_later = [](const MetRow* a, const MetRow* b) {
         return a->bound != b->bound ? a->bound < b->bound : a->candidate.row > b->candidate.row;
     };
     std::vector<MetRow*> heap;
@@ -118,7 +121,7 @@ bool Refinement::rank_all_within_reach(std::vector<MetRow>& rows, const ScoreBou
             }
         }
     }
-    std::make_heap(heap.begin(), heap.end(), is_nearer_to_first);
+    std::make_heap(heap.begin(), heap.end(), is_later);
     std::vector<MetRow*> some;
     while (!heap.empty() && heap.front()->bound >= threshold()) {
         const std::uint32_t stage = heap.front()->stage;
@@ -126,20 +129,21 @@ bool Refinement::rank_all_within_reach(std::vector<MetRow>& rows, const ScoreBou
         while (!heap.empty() && some.size() < PrefixReader::kMostRows &&
                heap.front()->stage == stage && heap.front()->bound >= threshold()) {
             some.push_back(heap.front());
-            std::pop_heap(heap.begin(), heap.end(), is_nearer_to_first);
+            std::pop_heap(heap.begin(), heap.end(), is_later);
             heap.pop_back();
         }
-        if (read(stage + 1, some) < some.size()) {
-            return false;
-        }
-        for (MetRow* const row : some) {
+        const std::size_t done = read(stage + 1, some);
+        for (MetRow* const row : std::span(some).first(done)) {
             if (is_ranked(*row)) {
                 keep(row->candidate);
             } else {
                 bound(*row, bounds);
                 heap.push_back(row);
-                std::push_heap(heap.begin(), heap.end(), is_nearer_to_first);
+                std::push_heap(heap.begin(), heap.end(), is_later);
             }
+        }
+        if (done < some.size()) {
+            return false;
         }
     }
     return true;

@@ -1266,8 +1266,9 @@ std::array<Bounds, 256> StagedIndex::level_lengths() const {
         const auto middle = static_cast<double>(scale_.term(static_cast<std::uint8_t>(level)));
         const auto low = static_cast<float>(middle - half);
         const auto high = static_cast<float>(middle + half);
-        const bool is_first = level == 0 || !(half > 0.0) || !(low > 0.0F);
-        const bool is_last = level == 255 || !(half > 0.0);
+        // A scale of no width gives every term the first level.
+        const bool is_first = level == 0 || !(low > 0.0F);
+        const bool is_last = level == 255 || !(scale_.high > scale_.low);
         const double of_low = is_inverse ? ScoreBounds::length(*compressor_, low).most
                                          : ScoreBounds::length(*compressor_, low).least;
         const double of_high = is_inverse ? ScoreBounds::length(*compressor_, high).least

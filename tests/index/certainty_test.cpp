@@ -660,6 +660,51 @@ TEST(Certainty, MindsRowsThatItDidNotRead) {
     }
 }
 
+/// Rows whose heads are longer or shorter than any that was trained on: the byte of their terms
+/// tells only on which side they are, and of a scale of no width not even that.
+TEST(Certainty, MindsHeadsBeyondTheScaleOfTraining) {
+    std::vector<float> symbols(2 * kSymbols * 2, 0.0F);
+    for (std::size_t k = 0; k < kSymbols; ++k) {
+        symbols[2 * k] = 0.3F + 0.01F * static_cast<float>(k);
+        symbols[2 * k + 1] = 0.2F * static_cast<float>(k % 7);
+        symbols[2 * (kSymbols + k)] = 0.05F * static_cast<float>(k % 5);
+    }
+    std::vector<std::byte> codes;
+    std::vector<std::byte> heads;
+    for (std::size_t row = 0; row < 1024; ++row) {
+        heads.push_back(static_cast<std::byte>(row % kSymbols));
+        codes.insert(codes.end(), {heads.back(), static_cast<std::byte>(row % 5)});
+    }
+    const MemoryTails tails(codes.data() + 1, 2, 1);
+    for (const Metric metric : {Metric::kCosine, Metric::kL2}) {
+        const auto compressor = std::make_shared<const VectorCompressor>(metric, 2, symbols);
+        std::vector<float> originals(1024 * 2);
+        compressor->decode({codes.data(), 1024, 2}, {originals.data(), 1024, 2});
+        for (const std::size_t spread : {0, 1, 3}) { // Trained on one head, on two, on a few.
+            std::vector<std::byte> taught;
+            for (std::size_t row = 0; row < 40; ++row) {
+                taught.push_back(static_cast<std::byte>(100 + row % (spread + 1)));
+                taught.push_back(std::byte{1});
+            }
+            StagedIndex index(compressor, {.stage_bytes = {1, 2}, .error_radii = true});
+            index.train({taught.data(), 40, 2}, {});
+            const auto radii =
+                index.error_radii({codes.data(), 1024, 2}, {originals.data(), 1024, 2});
+            index.add({heads.data(), 1024, 1}, {}, {radii.data(), 1024, 2});
+            for (int turn = 0; turn < 32; ++turn) {
+                const float angle = 0.2F * static_cast<float>(turn);
+                const std::vector<float> query = {2.0F * std::cos(angle), 2.0F * std::sin(angle)};
+                const MatrixView<const float> view(query.data(), 1, 2);
+                const StagedAnswer answer = index.search(view, certain(3), &tails);
+                StagedRequest all{.k = 3, .stages = {{1, 1024}, {2, 0}}};
+                all.exhaustive = true;
+                ASSERT_EQ(answer.rows, index.search(view, all, &tails).rows)
+                    << to_string(metric) << ", " << spread << ", " << angle;
+            }
+        }
+    }
+}
+
 TEST(Certainty, LeavesSearchesWithoutUntilAsTheyWere) {
     const Trained plain(Metric::kCosine, {3, 6, kCodeBytes}, 7, "", false);
     const Trained radii(Metric::kCosine);

@@ -637,8 +637,8 @@ TEST(CoarseStructure, CountsTheBytesOfAGraph) {
     EXPECT_GE(bytes.structure, kMany * 128);
     EXPECT_LE(bytes.structure, kMany * 140 + kHead * kSymbols * kDim * 4 + 1000);
     EXPECT_EQ(
-        bytes.total(),
-        bytes.heads + bytes.scan_terms + bytes.rank_terms + bytes.lists + bytes.structure);
+        bytes.total(), bytes.heads + bytes.scan_terms + bytes.rank_terms + bytes.error_radii +
+                           bytes.calibration + bytes.lists + bytes.structure);
 }
 
 } // namespace
