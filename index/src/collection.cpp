@@ -437,8 +437,8 @@ void CollectionImpl::close() {
     std::exception_ptr failure;
     try {
         if (!read_only_ && !damaged_) {
-            save_calibration();
             save_coarse();
+            save_calibration();
         }
     } catch (const Error&) {
         failure = std::current_exception(); // The file can be made again; the store must be closed

@@ -49,10 +49,9 @@ RecallEstimate estimate_recall(const RecallBySize& recalls, double doublings, st
         const double moved = of_whole * recalls.whole[i] + of_half * recalls.half[i] - centre;
         squares += moved * moved;
     }
-    const double margin = 1.96 * std::sqrt(squares) / static_cast<double>(count);
-    return {
-        recall, std::max(0.0, std::min(recall, other) - margin),
-        std::min(1.0, std::max(recall, other) + margin)};
+    const double margin =
+        std::abs(other - recall) + 1.96 * std::sqrt(squares) / static_cast<double>(count);
+    return {recall, std::max(0.0, recall - margin), std::min(1.0, recall + margin)};
 }
 
 } // namespace arfc

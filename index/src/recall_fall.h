@@ -25,8 +25,8 @@ struct RecallBySize {
 /// of a cluster become as many as the answers, and falls from there on, so that a mean over earlier
 /// doublings would say too little.
 ///
-/// The interval is 1.96 standard errors of the mean over queries, and reaches to what the last two
-/// doublings together would say.
+/// The interval is 1.96 standard errors of the mean over queries, beyond what the last two
+/// doublings together would say: what changed between them may change as much again, either way.
 /// @param recalls    m >= 1 queries.
 /// @param doublings  log2 of the size over that of `whole`, >= 0.
 /// @param k          Answers of a query: a mean recall of 1 stands for one less than half an answer

@@ -195,12 +195,13 @@ TEST_F(CollectionTest, TrainingReplacesRowsByCodes) {
     EXPECT_EQ(info.metric, Metric::kCosine);
     EXPECT_EQ(info.factory, "ARFC24/8,IVF16");
     EXPECT_EQ(info.tombstones, 0U);
+    EXPECT_EQ(info.calibration_bytes, 2000 * (2 * kDim + 12));
     // Heads, ids and terms; numbers of rows in lists, a bit each, and centroids; what 600 questions
     // told of margins and of lists, for three numbers of answers.
-    constexpr std::size_t kCalibration = 600 * 3 * (4 + 4);
+    constexpr std::size_t kMargins = 600 * 3 * (4 + 4);
     EXPECT_EQ(
-        info.resident_bytes,
-        (8 + 8 + 5 + 4) * kRows + (kRows + 7) / 8 + 16 * kDim * 4 + kCalibration);
+        info.resident_bytes - info.calibration_bytes,
+        (8 + 8 + 5 + 4) * kRows + (kRows + 7) / 8 + 16 * kDim * 4 + kMargins);
     EXPECT_EQ(info.model_bytes, collection->model()->model_bytes());
     EXPECT_GT(info.disk_bytes, 0U);
     ASSERT_FALSE(info.held_out_recall.empty());

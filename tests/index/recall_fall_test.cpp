@@ -48,10 +48,11 @@ TEST(RecallFall, DoesNotGoOnRising) {
 }
 
 TEST(RecallFall, IntervalReachesToWhatTwoDoublingsSay) {
-    const RecallEstimate estimate = estimate_recall(sizes(0.9, 0.72, 0.7), 4, 10);
-    const double slope = (log_odds(0.7) - log_odds(0.9)) / 2;
-    const double other = 1.0 / (1.0 + std::exp(-(log_odds(0.7) + 4 * slope)));
+    const RecallEstimate estimate = estimate_recall(sizes(0.75, 0.72, 0.7), 2, 10);
+    const double slope = (log_odds(0.7) - log_odds(0.75)) / 2;
+    const double other = 1.0 / (1.0 + std::exp(-(log_odds(0.7) + 2 * slope)));
     EXPECT_LT(estimate.low, other);
+    EXPECT_NEAR(estimate.high - estimate.recall, estimate.recall - estimate.low, 1e-9);
     EXPECT_GT(estimate.recall, other);
 }
 
