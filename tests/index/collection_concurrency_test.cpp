@@ -48,11 +48,10 @@ std::string payload_of(std::size_t row, std::size_t generation) {
 class SharedCollection {
   public:
     SharedCollection(const std::string& factory, Metric metric, bool has_model)
-        : metric_(metric),
-          scores_(metric, has_model ? test::trained_model(metric).compressor : nullptr) {
+        : metric_(metric), scores_(metric, has_model ? test::quick_model(metric) : nullptr) {
         const std::filesystem::path model = directory_ / "model";
         if (has_model) {
-            test::trained_model(metric).compressor->save(model);
+            test::quick_model(metric)->save(model);
         }
         collection_ = Collection::create(
             path(), {.dim = kDim,
@@ -368,7 +367,7 @@ TEST_P(CollectionConcurrencyTest, EveryAnswerIsOfOneState) {
             jobs.emplace_back([&](test::Draw& draw) {
                 if (collection.model() == nullptr) {
                     std::this_thread::sleep_for(std::chrono::milliseconds(200));
-                    shared.collection().train({.time_budget_s = 0.2, .minimum_recall = 0.0});
+                    shared.collection().train({.time_budget_s = 0.1, .minimum_recall = 0.0});
                 }
                 shared.search_exactly(collection, shared.grown(), draw);
             });

@@ -19,15 +19,38 @@
 
 namespace arfc::test {
 
+/// Rows of random operations; some are there twice, so that scores tie.
+inline const std::vector<float>& rows_to_draw() {
+    static const std::vector<float> rows = [] {
+        std::vector<float> out = random_rows(kRows, kDim, 1);
+        std::copy_n(out.begin(), 50 * kDim, out.end() - 50 * static_cast<std::ptrdiff_t>(kDim));
+        return out;
+    }();
+    return rows;
+}
+
+/// A model of a part of the rows, made in half a second, once a process and metric: how good its
+/// codes are is of no matter here.
+inline std::shared_ptr<const Compressor> quick_model(Metric metric) {
+    static std::map<Metric, std::shared_ptr<const Compressor>> models;
+    std::shared_ptr<const Compressor>& model = models[metric];
+    if (model == nullptr) {
+        model = Compressor::train(
+            view(rows_to_draw(), kDim).slice(100, 300),
+            {.code_bytes = kCodeBytes, .metric = metric});
+    }
+    return model;
+}
+
 /// What every query scores every row of a test, by every prefix of a model's codes: what a
-/// collection of these rows must answer with. Rows are those of trained_model(); queries are its
-/// queries and some of the rows. Const members may be called from many threads.
+/// collection of these rows must answer with. Rows are rows_to_draw(); some are queries, too. Const
+/// members may be called from many threads.
 class ScoreTable {
   public:
     /// @param compressor  Null: scores are those of float32 rows, in double precision.
     ScoreTable(Metric metric, std::shared_ptr<const Compressor> compressor)
-        : metric_(metric), compressor_(std::move(compressor)), rows_(trained_model(metric).rows),
-          queries_(trained_model(metric).queries) {
+        : metric_(metric), compressor_(std::move(compressor)), rows_(rows_to_draw()),
+          queries_(random_rows(kQueries, kDim, 2)) {
         // Rows that are there twice, and others.
         queries_.insert(queries_.end(), rows_.begin(), rows_.begin() + 10 * kDim);
         queries_.insert(queries_.end(), rows_.begin() + 700 * kDim, rows_.begin() + 710 * kDim);

@@ -48,15 +48,11 @@ struct Reached {
     std::string least_recall_of;
 };
 
-std::shared_ptr<const Compressor> model_of(Metric metric) {
-    return test::trained_model(metric).compressor;
-}
-
 std::shared_ptr<const ScoreTable> scores_of_model(Metric metric) {
     static std::map<Metric, std::shared_ptr<const ScoreTable>> tables;
     std::shared_ptr<const ScoreTable>& table = tables[metric];
     if (table == nullptr) {
-        table = std::make_shared<const ScoreTable>(metric, model_of(metric));
+        table = std::make_shared<const ScoreTable>(metric, test::quick_model(metric));
     }
     return table;
 }
@@ -86,7 +82,7 @@ class Round {
                          : std::make_shared<const ScoreTable>(metric_, nullptr)) {
         const std::filesystem::path model = directory_ / "model";
         if (has_model_) {
-            model_of(metric_)->save(model);
+            test::quick_model(metric_)->save(model);
         }
         collection_ = Collection::create(
             path(), {.dim = kDim,
@@ -180,9 +176,7 @@ class Round {
             return;
         }
         const CollectionTrainReport report = collection_->train(
-            {.time_budget_s = 0.2,
-             .keep_raw = draw_.one_in(2),
-             .minimum_recall = draw_.one_in(2) ? 0.9 : 0.0});
+            {.keep_raw = draw_.one_in(2), .minimum_recall = draw_.one_in(2) ? 0.9 : 0.0});
         EXPECT_EQ(report.rows, model_.size());
         has_model_ = true;
         model_.use(std::make_shared<const ScoreTable>(metric_, collection_->model()));
