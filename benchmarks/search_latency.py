@@ -64,6 +64,8 @@ class Cell:
     build: str
     step: int
     """0: building; else the pass."""
+    searches: str = ""
+    """What chose search settings; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
         results.add(cell, value)
     for step in range(1, args.passes + 1):
         for engine, build in builds:
-            cell = Cell(data.digest, engine, build, step)
+            cell = asking(data, engine, build, step, args)
             if cell in results:
                 continue
             request = {
@@ -171,7 +173,7 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
                 "folder": str(folder_of(args, engine, build)),
                 "queries": str(data.queries.resolve()),
                 "truth": str(data.truth.resolve()),
-                "searches": ENGINES[engine].searches(build)[: args.searches],
+                "searches": chosen_searches(engine, build, args),
                 "singles": min(SINGLES, args.queries),
                 "with_hits": step == 1,
             }
@@ -179,11 +181,11 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
             print(f"pass {step}: {engine} {build}", file=sys.stderr, flush=True)
 
 
-def points(data: Data, builds: list[tuple[str, str]], results: Results[Cell], passes: int):
+def points(data: Data, builds: list[tuple[str, str]], results: Results[Cell], args) -> list[Point]:
     """Returns the medians of what was measured, one a build and search setting."""
     found = []
     for engine, build in builds:
-        values = [results[Cell(data.digest, engine, build, i + 1)] for i in range(passes)]
+        values = [results[asking(data, engine, build, i + 1, args)] for i in range(args.passes)]
         memory = statistics.median(value["memory"] for value in values) / data.count
         for search, first in values[0]["searches"].items():
             each = [value["searches"][search] for value in values]
@@ -333,6 +335,18 @@ def wanted_engines(text: str | None, parser: argparse.ArgumentParser) -> list[st
     return names
 
 
+def asking(data: Data, engine: str, build: str, step: int, args: argparse.Namespace) -> Cell:
+    """Returns the cell of a pass."""
+    return Cell(data.digest, engine, build, step, args.searches.pattern if args.searches else "")
+
+
+def chosen_searches(engine: str, build: str, args: argparse.Namespace) -> list[str]:
+    searches = ENGINES[engine].searches(build)
+    if args.searches:
+        searches = [search for search in searches if args.searches.search(search)]
+    return searches[:2] if args.quick else searches
+
+
 def chosen_builds(engine: str, lists: int, args: argparse.Namespace) -> list[str]:
     builds = ENGINES[engine].builds(lists, args.model)
     if args.builds:
@@ -351,7 +365,9 @@ def main() -> None:
     parser.add_argument("--engines", help="names, separated by commas; default: all")
     parser.add_argument("--lists", type=int, help="inverted lists; default: about 4 sqrt(rows)")
     parser.add_argument("--builds", type=re.compile, help="only those that this expression finds")
-    parser.add_argument("--searches", type=int, help="only the first so many of each build")
+    parser.add_argument(
+        "--searches", type=re.compile, help="only search settings that this expression finds"
+    )
     parser.add_argument("--passes", type=int, default=5)
     parser.add_argument(
         "--model",
@@ -368,14 +384,13 @@ def main() -> None:
     engines = wanted_engines(args.engines, parser)
     if args.quick:
         args.rows, args.queries, args.passes, args.model_seconds = 2_000, 100, 1, 2.0
-        args.searches = 2
     data = prepared(args)
     lists = args.lists or list_count(args.rows)
     builds = [(engine, build) for engine in engines for build in chosen_builds(engine, lists, args)]
     results = Results(args.work / "results.jsonl", Cell)
     measure(data, builds, results, args)
     print(f"{args.rows:,} rows, {args.queries:,} queries, median of {args.passes} passes")
-    found = points(data, builds, results, args.passes)
+    found = points(data, builds, results, args)
     for limit in BANDS:
         report_band(found, limit)
     report_builds(data, builds, results)
