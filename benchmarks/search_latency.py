@@ -3,7 +3,8 @@ r"""Sets arfc beside other engines: recall, queries a second, latency and bytes 
 
     .venv/bin/pip install -r benchmarks/peers/requirements.txt
     .venv/bin/python benchmarks/search_latency.py --work FOLDER [--rows 1000000] \
-        [--data ROWS.npy] [--queries 2000] [--engines arfc,hnswlib] [--passes 5] [--picture OUT.png]
+        [--data ROWS.npy] [--queries 2000] [--engines arfc,hnswlib] [--builds REGEX] [--passes 5] \
+        [--picture OUT.png]
 
 --rows are indexed and --queries others ask. They are the rows of --data, in any order, or made by
 million_rows.py. Recall@10 counts the ten rows of largest cosine, by the uncompressed rows.
@@ -63,6 +64,8 @@ class Cell:
     build: str
     step: int
     """0: building; else the pass."""
+    searches: str = ""
+    """What chose search settings; empty: all."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Data:
     digest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Point:
     """A build at one search setting."""
 
@@ -150,7 +153,7 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
             "build": build,
             "rows": str(data.rows.resolve()),
             "count": data.count,
-            "training": min(TRAINING_ROWS * list_count(data.count), data.count),
+            "training": min(TRAINING_ROWS * (args.lists or list_count(data.count)), data.count),
             "folder": str(folder),
             "models": str(args.work.resolve() / f"models-{data.digest}"),
             "model_seconds": args.model_seconds,
@@ -160,7 +163,7 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
         results.add(cell, value)
     for step in range(1, args.passes + 1):
         for engine, build in builds:
-            cell = Cell(data.digest, engine, build, step)
+            cell = asking(data, engine, build, step, args)
             if cell in results:
                 continue
             request = {
@@ -170,7 +173,7 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
                 "folder": str(folder_of(args, engine, build)),
                 "queries": str(data.queries.resolve()),
                 "truth": str(data.truth.resolve()),
-                "searches": ENGINES[engine].searches(build)[: args.searches],
+                "searches": chosen_searches(engine, build, args),
                 "singles": min(SINGLES, args.queries),
                 "with_hits": step == 1,
             }
@@ -178,11 +181,11 @@ def measure(data: Data, builds: list[tuple[str, str]], results: Results[Cell], a
             print(f"pass {step}: {engine} {build}", file=sys.stderr, flush=True)
 
 
-def points(data: Data, builds: list[tuple[str, str]], results: Results[Cell], passes: int):
+def points(data: Data, builds: list[tuple[str, str]], results: Results[Cell], args) -> list[Point]:
     """Returns the medians of what was measured, one a build and search setting."""
     found = []
     for engine, build in builds:
-        values = [results[Cell(data.digest, engine, build, i + 1)] for i in range(passes)]
+        values = [results[asking(data, engine, build, i + 1, args)] for i in range(args.passes)]
         memory = statistics.median(value["memory"] for value in values) / data.count
         for search, first in values[0]["searches"].items():
             each = [value["searches"][search] for value in values]
@@ -332,6 +335,25 @@ def wanted_engines(text: str | None, parser: argparse.ArgumentParser) -> list[st
     return names
 
 
+def asking(data: Data, engine: str, build: str, step: int, args: argparse.Namespace) -> Cell:
+    """Returns the cell of a pass."""
+    return Cell(data.digest, engine, build, step, args.searches.pattern if args.searches else "")
+
+
+def chosen_searches(engine: str, build: str, args: argparse.Namespace) -> list[str]:
+    searches = ENGINES[engine].searches(build)
+    if args.searches:
+        searches = [search for search in searches if args.searches.search(search)]
+    return searches[:2] if args.quick else searches
+
+
+def chosen_builds(engine: str, lists: int, args: argparse.Namespace) -> list[str]:
+    builds = ENGINES[engine].builds(lists, args.model)
+    if args.builds:
+        builds = [build for build in builds if args.builds.search(build)]
+    return builds[:1] if args.quick else builds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -341,9 +363,18 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=2_000)
     parser.add_argument("--data", type=pathlib.Path, help="[n, d] unit rows (.npy)")
     parser.add_argument("--engines", help="names, separated by commas; default: all")
-    parser.add_argument("--builds", type=int, help="only the first so many builds of each engine")
-    parser.add_argument("--searches", type=int, help="only the first so many of each build")
+    parser.add_argument("--lists", type=int, help="inverted lists; default: about 4 sqrt(rows)")
+    parser.add_argument("--builds", type=re.compile, help="only those that this expression finds")
+    parser.add_argument(
+        "--searches", type=re.compile, help="only search settings that this expression finds"
+    )
     parser.add_argument("--passes", type=int, default=5)
+    parser.add_argument(
+        "--model",
+        default="ready",
+        help="of arfc's: ready, which is for all-MiniLM-L6-v2, or code bytes to train one, 96c a"
+        " compact one (default: ready)",
+    )
     parser.add_argument(
         "--model-seconds", type=float, default=900, help="budget of training a model of arfc's"
     )
@@ -353,17 +384,13 @@ def main() -> None:
     engines = wanted_engines(args.engines, parser)
     if args.quick:
         args.rows, args.queries, args.passes, args.model_seconds = 2_000, 100, 1, 2.0
-        args.builds, args.searches = 1, 2
     data = prepared(args)
-    builds = [
-        (engine, build)
-        for engine in engines
-        for build in ENGINES[engine].builds(args.rows)[: args.builds]
-    ]
+    lists = args.lists or list_count(args.rows)
+    builds = [(engine, build) for engine in engines for build in chosen_builds(engine, lists, args)]
     results = Results(args.work / "results.jsonl", Cell)
     measure(data, builds, results, args)
     print(f"{args.rows:,} rows, {args.queries:,} queries, median of {args.passes} passes")
-    found = points(data, builds, results, args.passes)
+    found = points(data, builds, results, args)
     for limit in BANDS:
         report_band(found, limit)
     report_builds(data, builds, results)

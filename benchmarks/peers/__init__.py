@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .engine import Engine, Rival, grid, list_count
+from .engine import Engine, Rival, grid
 
-NPROBES = [4, 8, 16, 32, 64, 128]
+NPROBES = [8, 16, 32, 64, 128]
 BEAMS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512]
 
 
@@ -46,14 +46,16 @@ def _arfc_collection() -> type[Engine]:
     return ArfcCollection
 
 
-def _of_lists(*strings: str) -> Callable[[int], list[str]]:
-    """Puts the usual number of inverted lists in the place of L."""
-    return lambda rows: [s.replace("IVFL", f"IVF{list_count(rows)}") for s in strings]
+def _of_lists(*strings: str) -> Callable[[int, str], list[str]]:
+    """Puts the number of inverted lists in the place of L, and a model's name in that of MODEL."""
+    return lambda lists, model: [
+        string.replace("IVFL", f"IVF{lists}").replace("MODEL", model) for string in strings
+    ]
 
 
 def _ivf_searches(build: str) -> list[str]:
     if "Refine" in build or "RFlat" in build:
-        return grid(nprobe=[8, 16, 32, 64, 128], k_factor=[4, 10, 20])
+        return grid(nprobe=NPROBES, k_factor=[4, 10])
     return grid(nprobe=NPROBES)
 
 
@@ -69,7 +71,8 @@ def _beams(name: str) -> Callable[[str], list[str]]:
 
 
 def _arfc_searches(build: str) -> list[str]:
-    limits = {"limit": [50, 100, 200, 400]} if "/" in build else {}
+    has_later_stage = "/" in build.partition("ARFC")[2]
+    limits = {"limit": [50, 100, 200]} if has_later_stage else {}
     if "IVF" in build:
         return grid(nprobe=NPROBES, **limits)
     return grid(ef=[32, 64, 128, 256, 512], **limits)
@@ -79,21 +82,20 @@ ENGINES = {
     "arfc": Rival(
         _arfc,
         _of_lists(
-            "96c: ARFC96/16,IVFL",
-            "96c: ARFC88/16,IVFL",
-            "96c: ARFC96/32,IVFL",
-            "96c: ARFC64/16,IVFL",
-            "40c: ARFC40/16,IVFL",
-            "40c: ARFC32,IVFL",
-            "40c: ARFC24,IVFL",
-            "96c: ARFC96/16,HNSW8",
-            "96c: ARFC96/16,HNSW16",
+            "MODEL/1: ARFC72/16,IVFL",
+            "MODEL: ARFC96/16,IVFL",
+            "MODEL/1: ARFC96/16,IVFL",
+            "MODEL: ARFC48/8,IVFL",
+            "MODEL/1: ARFC40/16,IVFL",
+            "MODEL/1: ARFC24,IVFL",
+            "MODEL: ARFC96/16,HNSW8",
+            "MODEL: ARFC96/16,HNSW16",
         ),
         _arfc_searches,
     ),
     "arfc collection": Rival(
         _arfc_collection,
-        _of_lists("96c: ARFC96/16,IVFL", "96c: ARFC64/16,IVFL", "40c: ARFC40/8,IVFL"),
+        _of_lists("MODEL: ARFC96/16,IVFL", "MODEL: ARFC64/16,IVFL", "MODEL: ARFC40/8,IVFL"),
         _arfc_searches,
     ),
     "faiss ivf-pq fast scan": Rival(
@@ -124,6 +126,7 @@ ENGINES = {
     "faiss ivf-rabitq": Rival(
         _faiss,
         _of_lists(
+            "PCAR240,IVFL,RaBitQ3",
             "PCAR256,IVFL,RaBitQ2",
             "PCAR256,IVFL,RaBitQ3",
             "RR384,IVFL,RaBitQ",
@@ -162,4 +165,4 @@ ENGINES = {
         _beams("ef"),
     ),
 }
-"""Name -> engine. "IVFL" stands for the usual number of inverted lists."""
+"""Name -> engine."""

@@ -52,16 +52,19 @@ def stages(setting: dict[str, int], lengths: list[int]) -> list[dict[str, int] |
 
 
 class ArfcIndex(Engine):
-    """Builds are "<model>: <factory string>", of `model`."""
+    """Builds are "<model>: <factory string>", of `model`; behind a model's name and a slash stands
+    the number of lists a row, where it is not to be measured.
+    """
 
     @classmethod
     def build(cls, settings: str, data: Data, folder: pathlib.Path) -> Built:
         rows = data.rows
-        name, factory = settings.split(": ")
+        kind, factory = settings.split(": ")
+        name, _, lists = kind.partition("/")
         compressor = model(name, data)
         index = arfc.index_factory(rows.shape[1], factory, arfc.METRIC_INNER_PRODUCT)
         started = time.process_time()
-        index.train(data.train, model=compressor)
+        index.train(data.train, model=compressor, lists_per_row=int(lists) if lists else None)
         trained = time.process_time()
         arfc.write_index(index, folder / "index")
         fixed = (folder / "index").stat().st_size

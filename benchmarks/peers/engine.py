@@ -98,8 +98,9 @@ class Rival:
 
     load: Callable[[], type[Engine]]
     """Imports the engine, so that no process holds the library of another."""
-    builds: Callable[[int], list[str]]
-    """Lists settings to build for so many rows; the first are the most telling."""
+    builds: Callable[[int, str], list[str]]
+    """Lists the settings to build for a number of inverted lists and a model of arfc's, the most
+    telling first."""
     searches: Callable[[str], list[str]]
     """The search settings of a build."""
 

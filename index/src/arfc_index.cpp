@@ -326,6 +326,11 @@ void ArfcIndex::train(std::int64_t n, const float* x) {
     for (std::size_t i = 0; all_unit && i < rows.rows(); ++i) {
         all_unit = is_unit(rows.row(i));
     }
+    if (train_options.lists_per_row > kMostListsPerRow) {
+        fail(
+            ErrorKind::kInvalidArgument, "Lists a row are outside [0, ", kMostListsPerRow,
+            "]: ", train_options.lists_per_row);
+    }
     const std::size_t code_bytes = state_->spec.code_bytes();
     const Metric metric = metric_type == faiss::METRIC_L2 ? Metric::kL2
                         : all_unit                        ? Metric::kCosine
@@ -341,7 +346,9 @@ void ArfcIndex::train(std::int64_t n, const float* x) {
     compressor->encode(rows, code_bytes, {codes.data(), rows.rows(), code_bytes});
     index->train(
         {codes.data(), rows.rows(), code_bytes}, rows,
-        {.seed = train_options.seed, .progress = train_options.progress});
+        {.seed = train_options.seed,
+         .lists_per_row = train_options.lists_per_row,
+         .progress = train_options.progress});
     state_->compressor = compressor;
     state_->index = std::move(index);
     state_->is_cosine = all_unit;

@@ -62,10 +62,14 @@ struct StagedShape {
     bool error_radii = false; ///< Keep what proofs need: two bytes a row and stage.
 };
 
+/// Lists that a row is put into at most.
+inline constexpr std::size_t kMostListsPerRow = 3;
+
 /// How StagedIndex::train works.
 struct StagedTrainOptions {
     std::uint64_t seed = 0;
-    std::size_t lists_per_row = 0; ///< In [1, 3], at most nlist; 0: as many as recall asks for.
+    std::size_t lists_per_row = 0; ///< In [1, kMostListsPerRow], at most nlist; 0: as many as
+                                   ///< recall asks for.
     bool measures_defaults = true; ///< Else each row is in one list, and limits and nprobe are for
                                    ///< each search to say: 200 rows, one list by default.
     ProgressFunction progress;     ///< Stages "lists" and "defaults".
@@ -356,7 +360,6 @@ class StagedIndex {
     };
     enum class TermKind : std::uint8_t { kNone = 0, kFloat = 1, kLevel = 2 };
     class Search;
-    static constexpr std::size_t kMostListsPerRow = 3;
 
     [[nodiscard]] TermKind scan_term_kind() const noexcept;
     void learn_scale_and_lists(

@@ -120,7 +120,8 @@ class FaissVectorIndex final : public VectorIndex {
                 .seed = options.seed,
                 .device = options.device,
                 .progress = options.progress,
-                .model = options.model};
+                .model = options.model,
+                .lists_per_row = options.lists_per_row};
         } else if (!options.model.empty()) {
             fail(
                 ErrorKind::kUnsupported, "Index keeps no ARFC codes, so it takes no model: \"",

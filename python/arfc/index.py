@@ -116,6 +116,7 @@ class Index:
         device: str = "auto",
         progress: ProgressFunction | None = None,
         model: Compressor | str | os.PathLike[str] | None = None,
+        lists_per_row: int | None = None,
     ) -> None:
         """Learns from rows; the index must hold none.
 
@@ -124,6 +125,9 @@ class Index:
         model  A compressor or a model directory to use instead of training one, so that many
                indexes share what is learned once. Its codes are at least as long as the factory
                string's, of which theirs are then the beginnings; rows teach lists and defaults.
+        lists_per_row
+               With IVF: lists that each row is put into, in [1, 3]; each further one costs its
+               head, term and number again. None: as many as recall by few probed lists asks for.
         The other options are those of `Compressor.train`; FAISS's own indexes ignore them, and
         refuse a model.
 
@@ -141,6 +145,7 @@ class Index:
                 device,
                 native_progress(progress),
                 directory,
+                0 if lists_per_row is None else as_count(lists_per_row, "lists_per_row", 1, 3),
             )
 
     def add(self, x: Any) -> None:

@@ -143,13 +143,14 @@ std::unique_ptr<SharedIndex> open(const std::string& path) {
 void train(
     SharedIndex& index, const Matrix<const float>& rows, std::optional<double> time_budget_s,
     std::uint64_t seed, const std::string& device, const nb::object& progress,
-    const std::string& model) {
+    const std::string& model, std::size_t lists_per_row) {
     const VectorTrainOptions options{
         .time_budget_s = time_budget_s,
         .seed = seed,
         .device = device,
         .progress = progress_function(progress),
-        .model = model};
+        .model = model,
+        .lists_per_row = lists_per_row};
     index.write([&](VectorIndex& self) { self.train(python::view(rows), options); });
 }
 
@@ -278,7 +279,7 @@ void bind_index(nb::module_& module) {
     nb::class_<SharedIndex>(module, "Index")
         .def(
             "train", &train, "rows"_a.noconvert(), "time_budget_s"_a.none(), "seed"_a, "device"_a,
-            "progress"_a.none(), "model"_a)
+            "progress"_a.none(), "model"_a, "lists_per_row"_a)
         .def("add", &add, "rows"_a.noconvert())
         .def("add_with_ids", &add_with_ids, "rows"_a.noconvert(), "ids"_a.noconvert())
         .def(

@@ -749,6 +749,25 @@ TEST(ArfcIndex, TakesAModelThatWasTrainedBefore) {
     EXPECT_FALSE(missing.is_trained);
 }
 
+TEST(ArfcIndex, PutsRowsIntoAsManyListsAsItIsTold) {
+    const Rows rows(kN, 1);
+    const auto bytes = [&](std::size_t lists) {
+        ArfcIndex index(kDim, "ARFC6/3,IVF7", faiss::METRIC_L2);
+        index.train_options.lists_per_row = lists;
+        index.train(kN, rows.data());
+        index.add(kN, rows.data());
+        return index.resident_bytes();
+    };
+    const ArfcIndex::Bytes once = bytes(1);
+    const ArfcIndex::Bytes twice = bytes(2);
+    EXPECT_EQ(once.codes, kN * 6);
+    EXPECT_EQ(
+        twice.codes + twice.terms + twice.lists - once.codes - once.terms - once.lists,
+        kN * (3 + 1 + 4));
+    ARFC_EXPECT_ERROR(
+        (void)bytes(4), ErrorKind::kInvalidArgument, "Lists a row are outside [0, 3]: 4");
+}
+
 TEST(ArfcIndex, RefusesACoarsePartOfAnotherMetricBeforeItTrains) {
     const Rows rows(kN, 1); // Of any length, so that inner products are asked for.
     ArfcIndex index(kDim, "ARFC12/8,LSH", faiss::METRIC_INNER_PRODUCT);

@@ -210,6 +210,20 @@ def test_indexes_share_a_model(model, model_folder, rows, queries):
     np.testing.assert_array_equal(from_disk.sa_encode(rows), index.sa_encode(rows))
 
 
+def test_rows_are_put_into_as_many_lists_as_told(model, rows, tmp_path):
+    sizes = []
+    for lists in (1, 3):
+        index = arfc.index_factory(DIM, "ARFC16/8,IVF8", arfc.METRIC_INNER_PRODUCT)
+        index.train(rows, model=model, lists_per_row=lists)
+        index.add(rows)
+        arfc.write_index(index, tmp_path / "index")
+        sizes.append((tmp_path / "index").stat().st_size)
+    assert sizes[1] >= sizes[0] + 2 * 4 * len(rows)
+    index = arfc.index_factory(DIM, "ARFC16/8,IVF8", arfc.METRIC_INNER_PRODUCT)
+    with pytest.raises(arfc.InvalidArgumentError, match=r"lists_per_row is out of range: 0"):
+        index.train(rows, model=model, lists_per_row=0)
+
+
 @pytest.mark.parametrize(
     ("d", "factory", "metric", "kind", "message"),
     [

@@ -33,6 +33,9 @@ struct ArfcTrainOptions {
     std::filesystem::path model; ///< A model directory to use instead of training one, of the rows'
                                  ///< width, the metric that rows would be trained for, and codes at
                                  ///< least as long as the factory string's; empty: train one.
+    std::size_t lists_per_row = 0; ///< With IVF: lists that each row is put into, in [1, 3]; each
+                                   ///< further one costs its head, term and number again. 0: as
+                                   ///< many as recall by few probed lists asks for.
 };
 
 /// What a search of an ArfcIndex may be told, beside `sel`. Nothing set: what was measured best at

@@ -24,7 +24,8 @@ struct VectorTrainOptions {
     std::uint64_t seed = 0;
     std::string device = "auto"; ///< As in Compressor::open.
     ProgressFunction progress;
-    std::filesystem::path model; ///< As in ArfcTrainOptions.
+    std::filesystem::path model;   ///< As in ArfcTrainOptions, and
+    std::size_t lists_per_row = 0; ///< so is this.
 };
 
 /// How a search runs; nothing set: what was measured best at train time.
