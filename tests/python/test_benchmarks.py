@@ -32,7 +32,7 @@ def rows() -> np.ndarray:
 
 def run(program: str, *arguments: object) -> subprocess.CompletedProcess:
     command = [sys.executable, BENCHMARKS / program, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=900)
 
 
 def test_the_ten_nearest_are_those_of_a_sort(rows):
