@@ -18,9 +18,9 @@ alternate. Figures are medians of the passes:
   p50, p99  microseconds of the processor's time for a query that is asked alone
   bytes a row  what the process grew by, resident memory that is no file's, after its searches, and
         the cached pages of the files that it reads; plus the disk that it needs to answer. Ids,
-        graphs, codebooks, centroids and the model are in it. `structure` is what the layout asks
-        for.
-  build  seconds; of arfc without encoding, too
+        graphs, codebooks, centroids and the model are in it. `structure` is what the engine's file
+        holds, of collections what they say is resident.
+  build  seconds of the processor's time; of arfc without encoding, too
 
 FOLDER holds rows, indexes and results.jsonl: started again the program measures what is missing. A
 Markdown report goes to the standard output. --quick is all of it, small.
@@ -31,6 +31,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import pathlib
 import re
 import statistics
@@ -286,17 +287,21 @@ def report_builds(data: Data, builds: list[tuple[str, str]], results: Results[Ce
 
 
 def draw(some: list[Point], path: pathlib.Path, title: str) -> None:
-    """Draws recall against queries a second within each band: what no other setting of the engine
-    beats in both.
+    """Draws recall against queries a second within each band that holds something, and of all:
+    what no other setting of the engine beats in both.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, len(BANDS), figsize=(15, 5), sharey=True)
+    limits = [limit for limit in BANDS if any(point.bytes_a_row <= limit for point in some)]
+    limits.append(math.inf)
+    figure, panels = plt.subplots(
+        1, len(limits), figsize=(6 * len(limits), 5), sharey=True, squeeze=False
+    )
     names = list(ENGINES)
-    for axis, limit in zip(axes, BANDS, strict=True):
+    for axis, limit in zip(panels[0], limits, strict=True):
         for number, engine in enumerate(names):
             of_engine = sorted(
                 (p for p in some if p.engine == engine and p.bytes_a_row <= limit),
@@ -318,10 +323,10 @@ def draw(some: list[Point], path: pathlib.Path, title: str) -> None:
         axis.set_yscale("log")
         axis.set_xlim(0.6, 1.0)
         axis.set_xlabel("recall@10")
-        axis.set_title(f"at most {limit} bytes a row")
+        axis.set_title("any bytes" if limit == math.inf else f"at most {limit} bytes a row")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8, loc="lower left")
-    axes[0].set_ylabel("queries a second, one thread")
+    panels[0, 0].set_ylabel("queries a second, one thread")
     figure.suptitle(title)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
@@ -395,7 +400,7 @@ def main() -> None:
         report_band(found, limit)
     report_builds(data, builds, results)
     if args.picture:
-        draw(found, args.picture, f"{args.rows:,} rows of 384 floats")
+        draw(found, args.picture, f"{args.rows:,} rows")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Engine(abc.ABC):
     @property
     @abc.abstractmethod
     def memory_bytes(self) -> int:
-        """What the index holds in memory by its own account or layout."""
+        """What the index holds by its own account, or by its file where it gives none."""
 
     @property
     def disk_bytes(self) -> int:
