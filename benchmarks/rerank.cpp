@@ -21,6 +21,7 @@
 #include "rocks_snapshot.h"
 #include "seconds.h"
 #include "staged_index.h"
+#include "stored_tails.h"
 #include "temporary_directory.h"
 
 namespace arfc {
@@ -99,20 +100,6 @@ Rows& rows_of(std::size_t count) {
     }
     return *found;
 }
-
-/// Reads tails of a store, as a collection does.
-class StoredTails final : public TailSource {
-  public:
-    explicit StoredTails(const storage::Snapshot& snapshot) : snapshot_(snapshot) {}
-    void read_tails(
-        std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
-        std::span<std::size_t> lengths) const override {
-        snapshot_.read_tails(rows, tails, lengths);
-    }
-
-  private:
-    const storage::Snapshot& snapshot_;
-};
 
 /// Notes the rows that a search ranks.
 class NotedTails final : public TailSource {

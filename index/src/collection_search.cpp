@@ -3,24 +3,10 @@
 
 #include "arfc/base/error.h"
 #include "collection_impl.h"
+#include "stored_tails.h"
 
 namespace arfc {
 namespace {
-
-/// Reads tails from a state of the store.
-class StoredTails final : public TailSource {
-  public:
-    explicit StoredTails(const storage::Snapshot& snapshot) : snapshot_(snapshot) {}
-
-    void read_tails(
-        std::span<const std::uint64_t> rows, MatrixView<std::byte> tails,
-        std::span<std::size_t> lengths) const override {
-        snapshot_.read_tails(rows, tails, lengths);
-    }
-
-  private:
-    const storage::Snapshot& snapshot_;
-};
 
 /// Equal scores stand in the order of their ids, which users see, not of their rows, which they do
 /// not.

@@ -277,12 +277,20 @@ class Planner {
         return options_.most_bytes_per_row.value_or(std::numeric_limits<double>::infinity());
     }
 
-    double least_bytes(std::size_t length) {
-        if (!options_.most_bytes_per_row) {
-            return 0;
+    /// The way to scan a length that takes the fewest bytes: a tail costs a key of its own on disk,
+    /// a whole code more memory.
+    Configuration least_configuration(std::size_t length) {
+        const std::size_t bytes = ground_.lengths()[length];
+        Configuration whole = scan_configuration(bytes, length);
+        if (bytes <= kHeads[0]) {
+            return whole;
         }
-        const std::size_t head = std::min<std::size_t>(ground_.lengths()[length], kHeads[0]);
-        return bytes_of(scan_configuration(head, length));
+        Configuration two_stages = scan_configuration(kHeads[0], length);
+        return bytes_of(whole) <= bytes_of(two_stages) ? whole : two_stages;
+    }
+
+    double least_bytes(std::size_t length) {
+        return options_.most_bytes_per_row ? bytes_of(least_configuration(length)) : 0;
     }
 
     /// Ways to search a length that keep the budget; those that keep recall have it.
@@ -305,8 +313,8 @@ class Planner {
                 take(std::move(two_stages));
             }
         }
-        if (candidates.empty()) { // It keeps the whole code in memory.
-            Configuration one_stage = scan_configuration(ground_.lengths()[length], length);
+        Configuration one_stage = scan_configuration(ground_.lengths()[length], length);
+        if (candidates.empty() || bytes_of(one_stage) <= bytes_of(candidates.front())) {
             seek_limit(one_stage, wanted);
             take(std::move(one_stage));
         }
@@ -317,12 +325,12 @@ class Planner {
             add_lists(base, wanted, take);
             add_graph(base, wanted, take);
         }
-        if (candidates.empty()) { // The only head that keeps the budget finds too little.
-            Configuration least = scan_configuration(
-                std::min<std::size_t>(ground_.lengths()[length], kHeads[0]), length);
-            seek_limit(least, wanted);
-            candidates.push_back(std::move(least));
+        if (candidates.empty()) { // What keeps the budget finds too little.
+            candidates.push_back(least_configuration(length));
+            seek_limit(candidates.back(), wanted);
         }
+        std::ranges::stable_sort( // So that more bytes must be worth it: fastest().
+            candidates, {}, [&](const Configuration& candidate) { return bytes_of(candidate); });
         return candidates;
     }
 
