@@ -77,7 +77,7 @@ def measure(name: str, path: str, args: argparse.Namespace) -> float:
 
     def plan(target: float) -> arfc.Plan:
         return arfc.plan(
-            sample, model, target_recall=target, k=args.k, rows=len(parts.rows), seed=args.seed
+            sample, model, target_recall=target, k=args.k, ntotal=len(parts.rows), seed=args.seed
         )
 
     curve = plan(0.9).curve

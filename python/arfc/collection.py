@@ -386,7 +386,7 @@ class Collection:
         target_recall: float = 0.9,
         k: int = 10,
         max_bytes_per_row: float | None = None,
-        rows: int | None = None,
+        ntotal: int | None = None,
         seed: int = 0,
         progress: ProgressFunction | None = None,
     ) -> Plan:
@@ -396,12 +396,12 @@ class Collection:
         neighbours; where there is neither, on codes alone, against what whole codes find
         (`Plan.reference`). No code longer than the collection's is considered.
 
-        rows  Size to plan for. None: the points that there are.
+        ntotal  Rows to plan for. None: the points that there are.
         The other options are those of `arfc.plan`.
 
         Raises as `arfc.plan`, and FailedPreconditionError (no model, too few points, or closed).
         """
-        options = native_options(target_recall, k, max_bytes_per_row, rows, seed)
+        options = native_options(target_recall, k, max_bytes_per_row, ntotal, seed)
         return as_plan(self._native.plan(*options, native_progress(progress)))
 
     def drop_calibration(self) -> None:

@@ -195,6 +195,10 @@ class Index:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], list[str]]:
         """Searches with `params.until`, and tells how sure each answer is; ARFC only.
 
+        q       [m, d] float32, finite.
+        k       Answers per query, >= 1.
+        params  With `until`, and what `search` takes beside it.
+
         Returns (D, I, certainty): D and I as `search`; per query "none", "confident", "codes"
         (proved to be the answer of scoring every row by its whole code) or "originals" (proved to
         be the nearest of the rows that were added, too). Raises what `search` raises, and

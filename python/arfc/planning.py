@@ -76,7 +76,7 @@ class Plan:
 
 
 def native_options(
-    target_recall: Any, k: Any, max_bytes_per_row: Any, rows: Any, seed: Any
+    target_recall: Any, k: Any, max_bytes_per_row: Any, ntotal: Any, seed: Any
 ) -> tuple[float, int, float | None, int | None, int]:
     """Returns a plan's options as the native module takes them."""
     for name, value in (
@@ -89,7 +89,7 @@ def native_options(
         float(target_recall),
         as_count(k, "k"),
         None if max_bytes_per_row is None else float(max_bytes_per_row),
-        None if rows is None else as_count(rows, "rows", 1, 2**63 - 1),
+        None if ntotal is None else as_count(ntotal, "ntotal", 1, 2**63 - 1),
         as_count(seed, "seed", 0, 2**64 - 1),
     )
 
@@ -114,7 +114,7 @@ def plan(
     target_recall: float = 0.9,
     k: int = 10,
     max_bytes_per_row: float | None = None,
-    rows: int | None = None,
+    ntotal: int | None = None,
     seed: int = 0,
     progress: ProgressFunction | None = None,
 ) -> Plan:
@@ -131,7 +131,7 @@ def plan(
     k                  Answers per query, >= 1.
     max_bytes_per_row  Budget, resident and on disk, ids included. None: none, and no graph, whose
                        links take more than most codes.
-    rows               Size to plan for. None: that of x. Where it is larger, recall is carried to
+    ntotal             Rows to plan for. None: that of x. Where it is larger, recall is carried to
                        it by how it falls over a quarter, half and all of the sample.
     seed               Same rows, options and seed: same recall.
     progress           As of `Compressor.train`.
@@ -142,7 +142,7 @@ def plan(
     if not isinstance(model, Compressor):
         raise InvalidArgumentError(f"Model must be a Compressor: {type(model).__name__}")
     target, answers, budget, size, number = native_options(
-        target_recall, k, max_bytes_per_row, rows, seed
+        target_recall, k, max_bytes_per_row, ntotal, seed
     )
     return as_plan(
         _arfc.plan(

@@ -61,7 +61,8 @@ def test_exact_answers_are_the_compressors_scores(coded, model, rows, queries):
 def test_a_proof_is_the_exact_answer_and_says_so(tmp_path, model, rows, queries):
     exact = None
     for factory in (FACTORY, f"ARFC{CODE_BYTES}/8_R,IVF16"):
-        with arfc.Collection.create(tmp_path / factory[-8:], DIM, "cosine", factory, model) as made:
+        folder = tmp_path / ("radii" if "_R" in factory else "plain")
+        with arfc.Collection.create(folder, DIM, "cosine", factory, model) as made:
             made.upsert(np.arange(len(rows)), rows)
             assert made.info().resident_radius_bytes == (4 * len(rows) if "_R" in factory else 0)
             exact = np.stack(made.search(queries, 5, exact=True).ids)

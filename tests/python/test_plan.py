@@ -58,7 +58,7 @@ def test_a_budget_is_kept(others, model):
 
 def test_more_rows_are_harder(others, model):
     here = arfc.plan(others, model, target_recall=0.5)
-    there = arfc.plan(others, model, target_recall=0.5, rows=1_000_000)
+    there = arfc.plan(others, model, target_recall=0.5, ntotal=1_000_000)
     assert there.rows == 1_000_000
     assert there.curve[0].predicted_recall < here.curve[0].predicted_recall
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_planned_is_refused(tmp_path, others, model):
     with pytest.raises(arfc.InvalidArgumentError, match="k is out of range: 0"):
         arfc.plan(others, model, k=0)
     with pytest.raises(arfc.InvalidArgumentError, match="rows is out of range: 0"):
-        arfc.plan(others, model, rows=0)
+        arfc.plan(others, model, ntotal=0)
     with pytest.raises(arfc.InvalidArgumentError, match="Rows are fewer than a plan is made from"):
         arfc.plan(others[:100], model)
     with pytest.raises(arfc.InvalidArgumentError, match="Model must be a Compressor: str"):
