@@ -95,7 +95,7 @@ def test_what_cannot_be_planned_is_refused(tmp_path, others, model):
             arfc.plan(others, model, **{name: value})
     with pytest.raises(arfc.InvalidArgumentError, match="k is out of range: 0"):
         arfc.plan(others, model, k=0)
-    with pytest.raises(arfc.InvalidArgumentError, match="rows is out of range: 0"):
+    with pytest.raises(arfc.InvalidArgumentError, match="ntotal is out of range: 0"):
         arfc.plan(others, model, ntotal=0)
     with pytest.raises(arfc.InvalidArgumentError, match="Rows are fewer than a plan is made from"):
         arfc.plan(others[:100], model)
