@@ -108,10 +108,10 @@ void CollectionImpl::save_calibration() {
 /// @param embeddings  Of the rows that were written; none where float32 rows are kept anyhow.
 void CollectionImpl::follow_in_calibration(
     const storage::Published& published, MatrixView<const float> embeddings) {
-    const auto lock = state_mutex_.write();
-    if (!calibration_ || !picture_.index) {
+    if (!calibration_ || !picture_.index) { // Writers alone change them, one at a time.
         return;
     }
+    const auto lock = state_mutex_.write();
     const std::size_t before = calibration_->rows();
     try {
         calibration_->add(published.first_row, embeddings);

@@ -464,7 +464,7 @@ class StagedIndex::Search {
     void refine_block(std::size_t first, std::size_t count) {
         const Clock::time_point start = Clock::now();
         const std::size_t width = stages_.back().bytes * kSymbols;
-        std::vector<float> tables(count * width);
+        const std::span<float> tables = room_for_tables(count * stages_.back().bytes);
         index_.compressor().query_tables(
             queries_.slice(first, count), 0, {tables.data(), count, width});
         std::vector<Counts> counts(stages_.size());
@@ -553,9 +553,6 @@ class StagedIndex::Search {
         const List& list, std::size_t at, std::size_t query, const float* tables,
         const ScoreBounds* bounds) const {
         const std::size_t width = index_.head_bytes();
-        const float term = !list.levels.empty() ? levels_[list.levels[at]]
-                         : !list.terms.empty()  ? list.terms[at]
-                                                : 0.0F;
         MetRow met;
         met.candidate = {
             .sum = terms_[query].bias,
@@ -563,11 +560,10 @@ class StagedIndex::Search {
             .tokens = static_cast<std::uint32_t>(width),
             .head = list.heads.data() + at * width};
         add_look_ups(tables, met.candidate.head, width, width, 1, &met.candidate.sum);
-        met.candidate.score = orderable(Compressor::combine(
-            index_.compressor().metric(), met.candidate.sum, term, terms_[query].squared_norm));
+        met.candidate.score = score_of_head(list, at, met.candidate.sum, query);
         if (bounds != nullptr && std::isfinite(radius(0, met.candidate.row))) {
             const Bounds length = !list.levels.empty() ? level_lengths_[list.levels[at]]
-                                : !list.terms.empty()  ? bounds->length(term)
+                                : !list.terms.empty()  ? bounds->length(list.terms[at])
                                                        : Bounds{};
             met.set_distance(bounds->distance(0, met.candidate.sum, length));
         }
@@ -930,13 +926,19 @@ class StagedIndex::Search {
         return true;
     }
 
-    /// Pushes the row at a place of a list where it may be among the best.
-    void keep(const List& list, std::size_t place, float sum, Scan& scan) const {
+    /// Combines the sum of a head's look-ups with the term that the list keeps of its row.
+    [[nodiscard]] float score_of_head(
+        const List& list, std::size_t place, float sum, std::size_t query) const {
         const float term = !list.levels.empty() ? levels_[list.levels[place]]
                          : !list.terms.empty()  ? list.terms[place]
                                                 : 0.0F;
-        const float score = orderable(Compressor::combine(
-            index_.compressor().metric(), sum, term, terms_[scan.query].squared_norm));
+        return orderable(Compressor::combine(
+            index_.compressor().metric(), sum, term, terms_[query].squared_norm));
+    }
+
+    /// Pushes the row at a place of a list where it may be among the best.
+    void keep(const List& list, std::size_t place, float sum, Scan& scan) const {
+        const float score = score_of_head(list, place, sum, scan.query);
         if (scan.best.may_admit(score)) {
             const std::size_t width = index_.head_bytes();
             scan.best.push(

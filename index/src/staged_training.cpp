@@ -96,7 +96,6 @@ class RecallMeasurement {
 
     const StagedIndex& index_;
     MemoryTails tails_;
-    std::vector<std::uint64_t> own_; ///< [count] row that each query is.
     SampleQueries queries_;
     std::vector<std::uint64_t> truth_; ///< [queries, kAnswers].
 };
