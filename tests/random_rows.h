@@ -33,6 +33,17 @@ inline std::vector<float> random_rows(std::size_t rows, std::size_t dim, std::ui
     return out;
 }
 
+/// Returns independent numbers of a standard normal distribution, the same for the same arguments.
+inline std::vector<float> random_floats(std::size_t count, std::uint32_t seed) {
+    std::mt19937 random(seed);
+    std::normal_distribution<float> normal;
+    std::vector<float> values(count);
+    for (float& value : values) {
+        value = normal(random);
+    }
+    return values;
+}
+
 inline MatrixView<const float> view(const std::vector<float>& values, std::size_t dim) {
     return {values.data(), values.size() / dim, dim};
 }

@@ -6,13 +6,15 @@
 #include <cmath>
 #include <cstdint>
 #include <new>
-#include <random>
 #include <vector>
 
 #include "product_kernel.h"
+#include "random_rows.h"
 
 namespace arfc {
 namespace {
+
+using test::random_floats;
 
 struct Kernel {
     const char* name;
@@ -30,14 +32,6 @@ std::vector<Kernel> runnable() {
     }
 #endif
     return all;
-}
-
-std::vector<float> random_floats(std::size_t n, std::uint32_t seed) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
-    std::vector<float> values(n);
-    std::generate(values.begin(), values.end(), [&] { return normal(random); });
-    return values;
 }
 
 TEST(ProductKernel, IsOneChainWhateverTheRowsTogether) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "best_places.h"
+#include "random_rows.h"
 
 namespace arfc {
 
@@ -31,6 +32,8 @@ extern const Kernels kKernels;
 
 namespace {
 
+using test::random_floats;
+
 std::vector<const Kernels*> runnable() {
     std::vector<const Kernels*> all = {&portable::kKernels};
 #if defined(__x86_64__)
@@ -42,16 +45,6 @@ std::vector<const Kernels*> runnable() {
     }
 #endif
     return all;
-}
-
-std::vector<float> random_floats(std::size_t n, std::uint32_t seed) {
-    std::mt19937 random(seed);
-    std::normal_distribution<float> normal;
-    std::vector<float> values(n);
-    for (float& value : values) {
-        value = normal(random);
-    }
-    return values;
 }
 
 TEST(KernelsTest, InstructionSetsWithFusedMultiplyAddAgreeToTheBit) {
